@@ -1,0 +1,1 @@
+//! Arithmetic on float histograms: addition, scaling, compaction, resolution, reset detection.

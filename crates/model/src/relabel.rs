@@ -1,0 +1,1 @@
+//! Relabeling rules, applied to targets, samples, alerts and remote-written series alike.

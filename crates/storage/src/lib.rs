@@ -1,0 +1,27 @@
+//! The seam between those who write and read samples and those who keep them.
+//!
+//! `scrape`, `rules` and the write endpoints know [`Appendable`]; `promql` and `web` know [`Queryable`];
+//! `tsdb` implements both. All calls are synchronous and may touch the disk: async callers hand reads to
+//! a blocking thread.
+//!
+//! Contracts, once for all: times are milliseconds since the epoch; bounds are inclusive; a series set is
+//! sorted by [`model::Labels`]'s order when asked; what a call returns is owned by the caller.
+
+mod append;
+mod context;
+mod error;
+mod exemplar;
+pub mod memory;
+mod merge;
+mod query;
+mod status;
+
+pub use append::{Appendable, Appender, CommitStats, Rejected, SeriesRef};
+pub use context::{Budget, CancelToken, QueryContext};
+pub use error::{AppendError, StorageError};
+pub use exemplar::{ExemplarQueryable, ExemplarSeries};
+pub use merge::{MergedSeries, merge_sets};
+pub use query::{
+    ChunkEncoding, LabelHints, Queryable, Querier, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
+};
+pub use status::{BlockStatus, CardinalityEntry, HeadStatus, StatusSource, TsdbStatus};

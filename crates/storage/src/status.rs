@@ -1,0 +1,72 @@
+//! What status pages ask of a store.
+
+use crate::{QueryContext, StorageError};
+
+/// One row of a cardinality table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardinalityEntry {
+    /// Metric, label or pair.
+    pub name: String,
+    /// Series, values or bytes.
+    pub value: u64,
+}
+
+/// Figures of the head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadStatus {
+    /// Active series.
+    pub series: u64,
+    /// Distinct label pairs.
+    pub label_pairs: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Oldest time; `i64::MAX` where empty.
+    pub mint_ms: i64,
+    /// Newest time; `i64::MIN` where empty.
+    pub maxt_ms: i64,
+}
+
+/// Answer of `/api/v1/status/tsdb`.
+#[derive(Clone, Debug, Default)]
+pub struct TsdbStatus {
+    /// The head's figures.
+    pub head: HeadStatus,
+    /// Series by metric name.
+    pub series_by_metric: Vec<CardinalityEntry>,
+    /// Values by label name.
+    pub values_by_label: Vec<CardinalityEntry>,
+    /// Bytes by label name.
+    pub memory_by_label: Vec<CardinalityEntry>,
+    /// Series by `label=value`.
+    pub series_by_pair: Vec<CardinalityEntry>,
+}
+
+/// One block on disk.
+#[derive(Clone, Debug, Default)]
+pub struct BlockStatus {
+    /// The block's `meta.json`, as it is on disk.
+    pub meta_json: String,
+    /// Bytes on disk.
+    pub size_bytes: u64,
+}
+
+/// Status and administration of a local store, for the API.
+pub trait StatusSource: Send + Sync {
+    /// Cardinality tables of at most `limit` rows.
+    ///
+    /// # Errors
+    /// Not ready.
+    fn tsdb_status(&self, ctx: &QueryContext, limit: usize) -> Result<TsdbStatus, StorageError>;
+    /// Blocks, oldest first.
+    ///
+    /// # Errors
+    /// Not ready.
+    fn blocks(&self) -> Result<Vec<BlockStatus>, StorageError>;
+    /// Replay progress: first, last and current segment.
+    fn replay_progress(&self) -> (u64, u64, u64);
+    /// Oldest time stored, in milliseconds.
+    ///
+    /// # Errors
+    /// Not ready.
+    fn start_time_ms(&self) -> Result<i64, StorageError>;
+}
