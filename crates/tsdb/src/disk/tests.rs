@@ -1,0 +1,103 @@
+//! One suite for every kind of disk.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::*;
+
+fn put(disk: &dyn Disk, path: &Path, content: &[u8]) {
+    let mut file = disk.open_write(path, WriteMode::Truncate).unwrap();
+    file.append(content).unwrap();
+    file.sync().unwrap();
+}
+
+fn get(disk: &dyn Disk, path: &Path) -> Vec<u8> {
+    read_all(disk, path, 1 << 20).unwrap()
+}
+
+fn kind<T: std::fmt::Debug>(r: DiskResult<T>) -> ErrorKind {
+    r.unwrap_err().source.kind()
+}
+
+fn behaves(disk: &dyn Disk, root: &Path) {
+    let dir = root.join("a/b");
+    disk.create_dir_all(&dir).unwrap();
+    disk.create_dir_all(&dir).unwrap();
+    let (one, two) = (dir.join("1"), dir.join("2"));
+
+    // Write, append, overwrite, cut, read.
+    put(disk, &one, b"hello");
+    assert_eq!(kind(disk.open_write(&one, WriteMode::CreateNew)), ErrorKind::AlreadyExists);
+    let mut w = disk.open_write(&one, WriteMode::Append).unwrap();
+    assert_eq!(w.len(), 5);
+    w.append(b" world").unwrap();
+    w.write_at(b"J", 0).unwrap();
+    let r = disk.open_read(&one).unwrap();
+    assert_eq!(r.len().unwrap(), 11);
+    let mut buf = [0; 5];
+    assert_eq!((r.read_at(&mut buf, 6).unwrap(), &buf), (5, b"world"));
+    assert_eq!(r.read_at(&mut buf, 9).unwrap(), 2);
+    assert_eq!(r.read_at(&mut buf, 11).unwrap(), 0);
+    assert_eq!(r.read_at(&mut buf, u64::MAX >> 1).unwrap(), 0);
+    assert_eq!(kind(r.read_exact_at(&mut buf, 9)), ErrorKind::UnexpectedEof);
+    w.set_len(3).unwrap();
+    w.append(b"!").unwrap();
+    assert_eq!(get(disk, &one), b"Jel!");
+    assert_eq!(disk.size(&one).unwrap(), 4);
+    assert_eq!(kind(read_all(disk, &one, 3)), ErrorKind::InvalidData);
+
+    // Names.
+    disk.hard_link(&one, &two).unwrap();
+    assert_eq!(kind(disk.hard_link(&one, &two)), ErrorKind::AlreadyExists);
+    put(disk, &dir.join("3"), b"three");
+    disk.rename(&dir.join("3"), &two).unwrap();
+    assert_eq!((get(disk, &one), get(disk, &two)), (b"Jel!".to_vec(), b"three".to_vec()));
+    let names: Vec<_> = disk.list(&dir).unwrap().into_iter().map(|e| (e.name, e.is_dir)).collect();
+    assert_eq!(names, [("1".to_string(), false), ("2".to_string(), false)]);
+    assert_eq!(disk.list(&root.join("a")).unwrap(), [DirEntry { name: "b".into(), is_dir: true }]);
+    disk.sync_dir(&dir).unwrap();
+
+    // Directories move with all below; a full one is not replaced.
+    disk.create_dir_all(&root.join("c/x")).unwrap();
+    put(disk, &root.join("c/x/y"), b"z");
+    assert!(disk.rename(&root.join("c"), &root.join("a")).is_err());
+    disk.rename(&root.join("c"), &root.join("d")).unwrap();
+    assert_eq!(get(disk, &root.join("d/x/y")), b"z");
+    assert!(!disk.exists(&root.join("c")).unwrap() && disk.exists(&root.join("d/x")).unwrap());
+
+    // Removal; open handles go on.
+    let open = disk.open_read(&two).unwrap();
+    disk.remove_file(&two).unwrap();
+    assert_eq!(open.read_at(&mut buf, 0).unwrap(), 5);
+    assert_eq!(kind(disk.remove_file(&two)), ErrorKind::NotFound);
+    assert!(disk.open_read(&two).unwrap_err().is_not_found());
+    assert_eq!(kind(disk.open_write(&root.join("no/file"), WriteMode::Truncate)), ErrorKind::NotFound);
+    assert_eq!(kind(disk.list(&root.join("no"))), ErrorKind::NotFound);
+    disk.remove_dir_all(&root.join("d")).unwrap();
+    disk.remove_dir_all(&root.join("d")).unwrap();
+    assert!(!disk.exists(&root.join("d/x/y")).unwrap());
+
+    // Atomic replacement.
+    write_atomic(disk, &one, b"new").unwrap();
+    assert_eq!(get(disk, &one), b"new");
+    assert_eq!(disk.list(&dir).unwrap().len(), 1);
+
+    // Locks and room.
+    let lock = disk.lock(&root.join("lock")).unwrap();
+    assert_eq!(kind(disk.lock(&root.join("lock"))), ErrorKind::WouldBlock);
+    drop(lock);
+    disk.lock(&root.join("lock")).unwrap();
+    assert!(disk.free_bytes(root).unwrap() > 0);
+}
+
+#[test]
+fn real_disk_behaves() {
+    let dir = tempfile::tempdir().unwrap();
+    behaves(&RealDisk, dir.path());
+}
+
+#[test]
+fn memory_disk_behaves() {
+    behaves(&MemDisk::new(), Path::new("/data"));
+    behaves(&MemDisk::new(), Path::new("data"));
+}
