@@ -1,6 +1,10 @@
 //! Prometheus's storage: head, write-ahead log, blocks, compaction, in Prometheus's on-disk format.
 //!
 //! Map: `disk` is the only door to the file system; `chunkenc` encodes samples; `chunks`, `index` and
-//! `block` are the files of a block; `compact` plans and merges blocks.
+//! `block` are the files of a block; `compact` plans and merges blocks; `wal` is the log, `head` the newest
+//! hours in memory, `db` all of them under one roof.
 
+pub mod db;
 pub mod disk;
+
+pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, WalCompression};
