@@ -1,0 +1,33 @@
+# The menu. `make run` does the main job; `make test` runs every test.
+CARGO ?= cargo
+PROFILE ?= ci
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
+
+.PHONY: run build test test-long lint peers bench help
+
+help:            ## show this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+build:           ## build the binary (optimised, no link-time optimisation)
+	$(CARGO) build --locked --profile $(PROFILE) -p godwit
+
+run: build       ## build and start godwit on :9090, data under ./data
+	$(BIN) $(ARGS)
+
+lint:            ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+peers:           ## fetch the real Prometheus, promtool and node_exporter that tests compare with
+	e2e/peers.sh
+
+test: peers lint ## all tests, the whole process against real peers included
+	$(CARGO) build --locked -p godwit
+	$(CARGO) test --locked --workspace
+
+test-long:       ## the full count of seeded tests; results go to e2e/results/
+	GODWIT_TEST_LONG=1 $(MAKE) test
+
+bench:           ## criterion benches
+	$(CARGO) bench --locked --workspace
