@@ -1,0 +1,122 @@
+//! The main job out of the box: started without arguments, godwit shows itself and its machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use e2e::answers::{instant, query};
+use e2e::http;
+use e2e::process::{Server, godwit, peer};
+
+fn now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// Asks until the answer is not empty.
+fn eventually(port: u16, expression: &str, limit: Duration) -> e2e::answers::Answer {
+    let began = Instant::now();
+    loop {
+        let answer = query(port, &instant(expression, now())).unwrap();
+        if !answer.is_empty() || began.elapsed() > limit {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn without_arguments_it_shows_itself_and_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    // The default port may be taken on a developer's machine; only the port is changed.
+    let server =
+        Server::start(&godwit().unwrap(), &["--web.listen-address=127.0.0.1:{port}"], folder.path(), "/-/ready")
+            .unwrap();
+    for job in ["prometheus", "node"] {
+        let up = eventually(server.port, &format!("up{{job=\"{job}\"}} == 1"), Duration::from_secs(40));
+        assert_eq!(up.len(), 1, "job {job} is not up:\n{}", server.log_tail());
+    }
+    for expression in ["node_load1", "node_memory_MemTotal_bytes", "node_cpu_seconds_total", "node_uname_info"] {
+        assert!(!query(server.port, &instant(expression, now())).unwrap().is_empty(), "{expression}");
+    }
+    let memory = query(server.port, &instant("node_memory_MemTotal_bytes", now())).unwrap();
+    let shown: f64 = memory.values().next().unwrap()[0].1.trim_matches('"').parse().unwrap();
+    let real = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: f64 = real.lines().next().unwrap().split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(shown, kib * 1024.0);
+    assert!(folder.path().join("data/wal").is_dir(), "data is not under ./data");
+    assert!(server.stop().unwrap().success());
+}
+
+type Samples = BTreeMap<String, f64>;
+
+/// Samples and TYPE lines of a text page.
+fn read_page(text: &str) -> (Samples, BTreeMap<String, String>) {
+    let (mut samples, mut types) = (Samples::new(), BTreeMap::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            types.insert(name.to_string(), kind.to_string());
+        } else if !line.starts_with('#') {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            samples.insert(sorted_labels(series), value.parse().unwrap());
+        }
+    }
+    (samples, types)
+}
+
+/// The series with its labels in order of names: the two programs may order them differently.
+fn sorted_labels(series: &str) -> String {
+    let Some((name, labels)) = series.trim_end_matches('}').split_once('{') else { return series.to_string() };
+    let mut parts: Vec<&str> = labels.split("\",").map(|l| l.trim_end_matches('"')).collect();
+    parts.sort_unstable();
+    format!("{name}{{{}}}", parts.join("\","))
+}
+
+const COLLECTORS: [&str; 15] = [
+    "cpu", "loadavg", "meminfo", "vmstat", "stat", "diskstats", "filesystem", "netdev", "netstat", "sockstat",
+    "uname", "time", "pressure", "filefd", "textfile",
+];
+
+/// Names, labels and types are those of a real node_exporter; values that cannot move between the two
+/// reads are equal, the others close.
+#[test]
+fn host_metrics_are_those_of_node_exporter() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut flags = vec!["--web.listen-address=127.0.0.1:{port}".to_string(), "--collector.disable-defaults".into()];
+    flags.extend(COLLECTORS.iter().map(|c| format!("--collector.{c}")));
+    flags.push("--web.disable-exporter-metrics".into());
+    flags.push(format!("--collector.textfile.directory={}", folder.path().display()));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let exporter = Server::start(&peer("prometheus-node-exporter").unwrap(), &flags, folder.path(), "/").unwrap();
+    let listen = "--web.listen-address=127.0.0.1:{port}";
+    let server = Server::start(&godwit().unwrap(), &[listen], folder.path(), "/-/ready").unwrap();
+
+    let (theirs, their_types) = read_page(&http::get(exporter.port, "/metrics").unwrap().text());
+    let (ours, our_types) = read_page(&http::get(server.port, "/metrics/host").unwrap().text());
+    // What the two processes do differently, not what the machine is.
+    let own = |series: &str| series.starts_with("node_exporter_build_info") || series.starts_with("node_textfile_");
+    let keys = |s: &Samples| s.keys().filter(|k| !own(k)).cloned().collect::<BTreeSet<_>>();
+    let missing: Vec<_> = keys(&theirs).difference(&keys(&ours)).cloned().collect();
+    assert!(missing.is_empty(), "missing: {missing:#?}");
+    // node_exporter knows a fixed list of meminfo fields, we show all that the kernel has.
+    let more: Vec<_> = keys(&ours).difference(&keys(&theirs)).filter(|s| !s.starts_with("node_memory_")).cloned().collect();
+    assert!(more.is_empty(), "additional: {more:#?}");
+    for (name, kind) in their_types.iter().filter(|(n, _)| !own(n)) {
+        assert_eq!(our_types.get(name), Some(kind), "type of {name}");
+    }
+    let far = |name: &str| {
+        let (a, b) = (theirs[name], ours[name]);
+        let moves = ["duration", "load", "procs_", "io_now", "memory_", "sockstat", "filefd", "CurrEstab"];
+        let slack = if moves.iter().any(|m| name.contains(m)) { f64::INFINITY } else { 0.02 * a.abs() + 2000.0 };
+        let bytes = name.contains("bytes") && (a - b).abs() < 5e7;
+        !((a - b).abs() <= slack || bytes)
+    };
+    let wrong: Vec<_> = keys(&theirs).into_iter().filter(|k| far(k)).map(|k| (theirs[&k], ours[&k], k)).collect();
+    assert!(wrong.is_empty(), "values apart: {wrong:#?}");
+    // What stands still must be equal.
+    for (name, value) in &theirs {
+        let still = ["_size_bytes", "MemTotal", "SwapTotal", "boot_time", "_info{", "filesystem_files{", "readonly", "file_maximum"];
+        if still.iter().any(|s| name.contains(s)) && !own(name) {
+            assert_eq!(ours[name], *value, "{name}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Whole-process tests on the real binary; each file is one subject.
+
+mod default_job;
+mod folders;
+mod lifecycle;
+mod same_pages;
