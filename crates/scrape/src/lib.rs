@@ -1,1 +1,24 @@
-//! (being written)
+//! Scraping: from target groups to samples in a store.
+//!
+//! [`Manager`] takes target groups per job and keeps one [`pool`] a job; a pool relabels them into
+//! [`target`]s and keeps one task a target, the [`scrape_loop`]; [`ingest`] turns a response body into
+//! appends. `net` fetches. Nothing here knows how targets are discovered.
+
+mod failure_log;
+mod gourl;
+pub mod ingest;
+mod manager;
+mod metrics;
+mod offset;
+mod options;
+mod pool;
+pub mod populate;
+mod report;
+mod request;
+mod scrape_loop;
+mod target;
+
+pub use gourl::TargetUrl;
+pub use manager::{Manager, ManagerError, TargetSets};
+pub use options::Options;
+pub use target::{ScrapeStatus, Target, TargetHealth, TargetsByPool};

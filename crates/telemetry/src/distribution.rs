@@ -162,6 +162,10 @@ impl HistogramVec {
     pub fn with(&self, values: &[&str]) -> Histogram {
         self.children.with(values, || Histogram::new(Arc::clone(&self.bounds)))
     }
+    /// Forgets a label set that is gone.
+    pub fn remove(&self, values: &[&str]) {
+        self.children.remove(values);
+    }
 }
 
 /// Summaries by labels.

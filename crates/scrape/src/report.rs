@@ -1,0 +1,1 @@
+//! Series that each scrape reports about itself.

@@ -1,0 +1,295 @@
+//! A target: its labels before and after relabeling, its URL, its place in time, and how its last scrape
+//! went. Follows upstream's `scrape/target.go`; [`Target::hash`] and [`Target::offset`] are bit-exact with
+//! it, so that a server that takes over scrapes at the same phase.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::ScrapeConfig;
+use model::{Labels, TargetGroup};
+use parking_lot::{Mutex, RwLock};
+
+use crate::gourl::{self, TargetUrl};
+use crate::ingest::{MetadataEntry, TargetMetadata};
+
+/// Label with a target's host and port.
+pub const ADDRESS_LABEL: &str = "__address__";
+/// Label with a target's scheme.
+pub const SCHEME_LABEL: &str = "__scheme__";
+/// Label with a target's path.
+pub const METRICS_PATH_LABEL: &str = "__metrics_path__";
+/// Label with a target's scrape interval.
+pub const SCRAPE_INTERVAL_LABEL: &str = "__scrape_interval__";
+/// Label with a target's scrape timeout.
+pub const SCRAPE_TIMEOUT_LABEL: &str = "__scrape_timeout__";
+/// Prefix of labels that hold URL parameters.
+pub const PARAM_LABEL_PREFIX: &str = "__param_";
+/// Prefix of labels that are dropped after relabeling.
+pub const META_LABEL_PREFIX: &str = "__meta_";
+/// Prefix of labels that are not part of a target's public labels.
+pub const RESERVED_LABEL_PREFIX: &str = "__";
+/// Label that names a Unix socket to connect to instead of `__address__`.
+pub const UNIX_SOCKET_LABEL: &str = "__unix_socket__";
+/// Label that decides whether classic histograms are converted.
+pub const CONVERT_CLASSIC_LABEL: &str = "__convert_classic_histograms_to_nhcb__";
+/// Label that decides whether classic histograms are kept beside native ones.
+pub const ALWAYS_CLASSIC_LABEL: &str = "__always_scrape_classic_histograms__";
+/// Label that decides whether native histograms are taken.
+pub const NATIVE_LABEL: &str = "__scrape_native_histograms__";
+
+/// How the last scrape went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetHealth {
+    /// Not scraped yet.
+    #[default]
+    Unknown,
+    /// Last scrape succeeded.
+    Up,
+    /// Last scrape failed.
+    Down,
+}
+
+impl TargetHealth {
+    /// `unknown`, `up` or `down`, as in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TargetHealth::Unknown => "unknown",
+            TargetHealth::Up => "up",
+            TargetHealth::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for TargetHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Result of the last scrape, as the API shows it.
+#[derive(Clone, Debug, Default)]
+pub struct ScrapeStatus {
+    /// Health.
+    pub health: TargetHealth,
+    /// Error text, "" where the last scrape succeeded.
+    pub last_error: Arc<str>,
+    /// Start of the last scrape since the Unix epoch; `None` before the first.
+    pub last_scrape: Option<Duration>,
+    /// How long it took.
+    pub last_scrape_duration: Duration,
+}
+
+/// Where a target came from; replaced on each sync, for the service discovery page. It points into the
+/// groups as they were received, so that discovered labels are held once.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) config: Arc<ScrapeConfig>,
+    pub(crate) groups: Arc<Vec<TargetGroup>>,
+    pub(crate) group: usize,
+    pub(crate) index: usize,
+}
+
+impl Origin {
+    fn discovered(&self) -> Labels {
+        let Some(group) = self.groups.get(self.group) else { return Labels::empty() };
+        let Some(own) = group.targets.get(self.index) else { return Labels::empty() };
+        let mut builder = model::LabelsBuilder::new();
+        crate::populate::discovered(&mut builder, &self.config, own, &group.labels);
+        builder.build()
+    }
+}
+
+/// One endpoint that is scraped, or one that relabeling dropped (then [`Target::labels`] is empty).
+#[derive(Debug)]
+pub struct Target {
+    labels: Labels,
+    public: Labels,
+    url: RwLock<TargetUrl>,
+    origin: RwLock<Origin>,
+    status: Mutex<ScrapeStatus>,
+    metadata: RwLock<Option<TargetMetadata>>,
+}
+
+impl Target {
+    pub(crate) fn new(labels: Labels, origin: Origin) -> Self {
+        let public = labels.filtered(|name| !name.starts_with(RESERVED_LABEL_PREFIX));
+        let url = gourl::of_target(&labels, &origin.config.params);
+        Target {
+            labels,
+            public,
+            url: RwLock::new(url),
+            origin: RwLock::new(origin),
+            status: Mutex::default(),
+            metadata: RwLock::new(None),
+        }
+    }
+
+    /// Public labels: those put on every sample.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.public
+    }
+
+    /// Value of any label after relabeling, internal ones included; "" where absent.
+    #[must_use]
+    pub fn value(&self, name: &str) -> &str {
+        self.labels.get(name)
+    }
+
+    /// All labels after relabeling, internal ones included.
+    #[must_use]
+    pub fn all_labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Labels before relabeling: discovered ones and the job's defaults.
+    #[must_use]
+    pub fn discovered_labels(&self) -> Labels {
+        let origin = self.origin.read().clone();
+        origin.discovered()
+    }
+
+    /// The URL that is scraped.
+    #[must_use]
+    pub fn url(&self) -> TargetUrl {
+        self.url.read().clone()
+    }
+
+    /// How the last scrape went.
+    #[must_use]
+    pub fn status(&self) -> ScrapeStatus {
+        self.status.lock().clone()
+    }
+
+    /// Scrape interval as the label says it, e.g. `15s`.
+    #[must_use]
+    pub fn interval_text(&self) -> &str {
+        self.labels.get(SCRAPE_INTERVAL_LABEL)
+    }
+
+    /// Scrape timeout as the label says it, e.g. `10s`.
+    #[must_use]
+    pub fn timeout_text(&self) -> &str {
+        self.labels.get(SCRAPE_TIMEOUT_LABEL)
+    }
+
+    /// Metadata of all metric families of the last scrapes.
+    #[must_use]
+    pub fn metadata(&self) -> Vec<MetadataEntry> {
+        self.metadata.read().as_ref().map(|m| m.list()).unwrap_or_default()
+    }
+
+    /// Metadata of one metric family.
+    #[must_use]
+    pub fn metadata_of(&self, family: &str) -> Option<model::MetricMetadata> {
+        self.metadata.read().as_ref().and_then(|m| m.get(family))
+    }
+
+    /// Entries and bytes of the metadata held.
+    #[must_use]
+    pub fn metadata_size(&self) -> (usize, usize) {
+        self.metadata.read().as_ref().map_or((0, 0), |m| (m.len(), m.bytes()))
+    }
+
+    pub(crate) fn set_metadata(&self, store: TargetMetadata) {
+        *self.metadata.write() = Some(store);
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin.read().clone()
+    }
+
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        *self.url.write() = gourl::of_target(&self.labels, &origin.config.params);
+        *self.origin.write() = origin;
+    }
+
+    pub(crate) fn report(&self, start: Duration, took: Duration, error: Option<&str>) {
+        let mut status = self.status.lock();
+        status.health = if error.is_none() { TargetHealth::Up } else { TargetHealth::Down };
+        // A target that keeps failing in the same way keeps its text: no allocation per scrape.
+        let text = error.unwrap_or("");
+        if &*status.last_error != text {
+            status.last_error = Arc::from(text);
+        }
+        status.last_scrape = Some(start);
+        status.last_scrape_duration = took;
+    }
+
+    /// Identity of the target within its pool: FNV-1a over the hash of its labels and its URL.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut h = Fnv1a::default();
+        h.write(format!("{:016}", self.labels.hash()).as_bytes());
+        h.write(self.url.read().to_string().as_bytes());
+        h.finish()
+    }
+
+    /// Time from `now` to the target's next place on the time axis, which depends on its identity and the
+    /// server's seed only. `interval` must not be zero.
+    #[must_use]
+    pub fn offset(&self, now: Duration, interval: Duration, seed: u64) -> Duration {
+        let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let base = interval_ns - now_ns % interval_ns;
+        let offset = (self.hash() ^ seed) % interval_ns;
+        let mut next = u128::from(base) + u128::from(offset);
+        if next > u128::from(interval_ns) {
+            next -= u128::from(interval_ns);
+        }
+        Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
+    }
+
+    /// Interval and timeout of the labels, as relabeling left them.
+    ///
+    /// # Errors
+    /// A label that is no duration (validated at creation, so not to be expected).
+    pub(crate) fn interval_and_timeout(&self) -> Result<(Duration, Duration), String> {
+        let read = |what: &str, label: &str| {
+            let text = self.labels.get(label);
+            model::duration::parse(text).map_err(|e| format!("error parsing {what} label {text:?}: {e}"))
+        };
+        Ok((read("interval", SCRAPE_INTERVAL_LABEL)?, read("timeout", SCRAPE_TIMEOUT_LABEL)?))
+    }
+
+    /// A boolean label, or `default` where it is unset or no boolean.
+    pub(crate) fn bool_label(&self, name: &str, default: bool) -> bool {
+        parse_bool(self.labels.get(name)).unwrap_or(default)
+    }
+}
+
+/// As Go's `strconv.ParseBool`.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Active or dropped targets by pool.
+pub type TargetsByPool = BTreeMap<String, Vec<Arc<Target>>>;
+
+/// 64-bit FNV-1a, as Go's `hash/fnv`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Fnv1a(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv1a {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    pub(crate) fn finish(self) -> u64 {
+        self.0
+    }
+}
