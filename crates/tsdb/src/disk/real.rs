@@ -30,6 +30,10 @@ struct RealRead {
 
 impl ReadFile for RealRead {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<usize> {
+        // The kernel refuses offsets that do not fit its signed type; such a place is behind any end.
+        if offset > i64::MAX as u64 - buf.len() as u64 {
+            return Ok(0);
+        }
         loop {
             match self.file.read_at(buf, offset) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,0 +1,206 @@
+//! Floats: times by difference of differences, values by exclusive or (upstream: `chunkenc/xor.go`).
+
+use storage::SampleBuf;
+
+use super::bits::{BitReader, BitWriter, ChunkBuf};
+use super::cell::{Cell, XorCell};
+use super::varbit::signed;
+use super::{ChunkError, Result};
+
+/// Bytes that one more sample takes at most: 4 + 64 bits of time, 2 + 11 + 64 of value, and the header's
+/// 2 with the first one. A buffer with that much room never grows within an append.
+pub const XOR_SAMPLE_BYTES_MAX: usize = 19 + 2;
+
+/// State of an open chunk: what the next sample is compared with. The bytes are the caller's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct XorAppender {
+    t: i64,
+    delta: u64,
+    value: XorCell,
+    num: u16,
+    free: u8,
+}
+
+fn dod_fits(dod: i64, bits: u32) -> bool {
+    (-((1 << (bits - 1)) - 1)..=1 << (bits - 1)).contains(&dod)
+}
+
+impl XorAppender {
+    /// Of a chunk without samples; its buffer must be empty.
+    #[must_use]
+    pub fn new() -> Self {
+        XorAppender::default()
+    }
+
+    /// Of a chunk that was written before, to go on with it.
+    ///
+    /// # Errors
+    /// Malformed bytes, or bytes behind the last sample.
+    pub fn resume(data: &[u8]) -> Result<Self> {
+        let mut reader = XorReader::new(data)?;
+        while reader.next()?.is_some() {}
+        let free = reader.bits.free_at_end().ok_or(ChunkError::Invalid("bytes behind the last sample"))?;
+        Ok(XorAppender { t: reader.t, delta: reader.delta, value: reader.value, num: reader.total, free })
+    }
+
+    /// Number of samples so far.
+    #[must_use]
+    pub fn len(&self) -> u16 {
+        self.num
+    }
+    /// True before the first sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.num == 0
+    }
+    /// The newest sample.
+    #[must_use]
+    pub fn last(&self) -> Option<(i64, f64)> {
+        (self.num > 0).then(|| (self.t, self.value.value()))
+    }
+
+    /// Appends a sample to the chunk in `buf`.
+    ///
+    /// # Errors
+    /// [`ChunkError::Full`].
+    #[inline]
+    pub fn append<B: ChunkBuf>(&mut self, buf: &mut B, t_ms: i64, v: f64) -> Result<()> {
+        let delta = t_ms.wrapping_sub(self.t) as u64;
+        match self.num {
+            0 => {
+                buf.push_bytes(&[0, 0]);
+                let mut w = BitWriter { buf, free: 0 };
+                w.varint(t_ms);
+                self.value.put_first(&mut w, v);
+                self.free = w.free;
+            }
+            1 => {
+                let mut w = BitWriter { buf, free: self.free };
+                w.uvarint(delta);
+                self.value.put_next(&mut w, v);
+                (self.delta, self.free) = (delta, w.free);
+            }
+            u16::MAX => return Err(ChunkError::Full),
+            _ => {
+                let mut w = BitWriter { buf, free: self.free };
+                let dod = delta.wrapping_sub(self.delta) as i64;
+                match dod {
+                    0 => w.write(0, 1),
+                    _ if dod_fits(dod, 14) => w.write(0b10 << 14 | dod as u64 & 0x3fff, 16),
+                    _ if dod_fits(dod, 17) => w.write(0b110 << 17 | dod as u64 & 0x1_ffff, 20),
+                    _ if dod_fits(dod, 20) => w.write(0b1110 << 20 | dod as u64 & 0xf_ffff, 24),
+                    _ => {
+                        w.write(0b1111, 4);
+                        w.write(dod as u64, 64);
+                    }
+                }
+                self.value.put_next(&mut w, v);
+                (self.delta, self.free) = (delta, w.free);
+            }
+        }
+        self.t = t_ms;
+        self.num += 1;
+        let [high, low] = self.num.to_be_bytes();
+        buf.set(0, high);
+        buf.set(1, low);
+        Ok(())
+    }
+}
+
+struct XorReader<'a> {
+    bits: BitReader<'a>,
+    total: u16,
+    read: u16,
+    t: i64,
+    delta: u64,
+    value: XorCell,
+}
+
+impl<'a> XorReader<'a> {
+    fn new(data: &'a [u8]) -> Result<Self> {
+        let Some((count, rest)) = data.split_first_chunk::<2>() else {
+            return Err(ChunkError::TooShort(data.len()));
+        };
+        let bits = BitReader::new(rest);
+        let total = u16::from_be_bytes(*count);
+        Ok(XorReader { bits, total, read: 0, t: 0, delta: 0, value: XorCell::default() })
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Result<Option<(i64, f64)>> {
+        if self.read >= 2 && self.read < self.total {
+            if self.bits.avail() < 32 {
+                self.bits.refill();
+            }
+            // Same distance, same value: two zeros, the most frequent sample of all.
+            if self.bits.peek() >> 62 == 0 && self.bits.avail() >= 2 {
+                self.bits.consume(2);
+                self.t = self.t.wrapping_add(self.delta as i64);
+                self.read += 1;
+                return Ok(Some((self.t, self.value.value())));
+            }
+            self.bits.sample = self.read;
+            let dod = match self.bits.ones(4)? {
+                0 => 0,
+                1 => signed(self.bits.read(14)?, 14),
+                2 => signed(self.bits.read(17)?, 17),
+                3 => signed(self.bits.read(20)?, 20),
+                _ => self.bits.read(64)? as i64,
+            };
+            self.delta = self.delta.wrapping_add(dod as u64);
+            self.t = self.t.wrapping_add(self.delta as i64);
+            self.value.read_next(&mut self.bits)?;
+        } else {
+            return self.next_of_start();
+        }
+        self.read += 1;
+        Ok(Some((self.t, self.value.value())))
+    }
+
+    #[inline(never)]
+    fn next_of_start(&mut self) -> Result<Option<(i64, f64)>> {
+        if self.read >= self.total {
+            return Ok(None);
+        }
+        self.bits.sample = self.read;
+        if self.read == 0 {
+            self.t = self.bits.varint()?;
+            self.value.read_first(&mut self.bits)?;
+        } else {
+            self.delta = self.bits.uvarint()?;
+            self.t = self.t.wrapping_add(self.delta as i64);
+            self.value.read_next(&mut self.bits)?;
+        }
+        self.read += 1;
+        Ok(Some((self.t, self.value.value())))
+    }
+}
+
+pub(super) fn decode(data: &[u8], mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<()> {
+    let mut reader = XorReader::new(data)?;
+    // A sample takes two bits at least, so a short chunk cannot make this large.
+    let room = usize::from(reader.total).min(data.len() * 4);
+    out.times.reserve(room);
+    out.values.reserve(room);
+    let result = loop {
+        match reader.next() {
+            Ok(Some((t, v))) => {
+                if t > maxt_ms {
+                    break Ok(());
+                }
+                if t >= mint_ms {
+                    out.times.push(t);
+                    out.values.push(v);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(e) => break Err(e),
+        }
+    };
+    if !out.starts.is_empty() {
+        out.starts.resize(out.times.len(), 0);
+    }
+    result
+}
+
+const _: () = assert!(size_of::<XorAppender>() <= 40);
