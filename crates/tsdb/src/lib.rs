@@ -4,7 +4,9 @@
 //! `block` are the files of a block; `compact` plans and merges blocks; `wal` is the log, `head` the newest
 //! hours in memory, `db` all of them under one roof.
 
+pub mod chunkenc;
 pub mod db;
 pub mod disk;
+pub mod wal;
 
 pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, WalCompression};

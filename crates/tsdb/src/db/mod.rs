@@ -10,7 +10,10 @@ use storage::{
     StatusSource, StorageError, TsdbStatus,
 };
 
-pub use options::{Clocks, DbOptions, ReplayProgress, Retention, WalCompression};
+pub use options::{
+    BLOCK_MS_DEFAULT, Clocks, DbOptions, ReplayProgress, Retention, SAMPLES_PER_CHUNK_DEFAULT,
+    WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
+};
 
 /// An open database. Cheap to clone.
 #[derive(Clone)]

@@ -1,0 +1,26 @@
+//! The write-ahead log, in Prometheus's format: what is acknowledged is here first.
+//!
+//! `segment` names files and framing, `record` the contents, `writer` and `reader` go between them,
+//! `checkpoint` is the condensed form of segments that are no longer needed in full, and `mend` makes a
+//! damaged segment whole again.
+
+mod bytes;
+pub mod checkpoint;
+mod histogram;
+pub mod mend;
+mod reader;
+pub mod record;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use crate::db::WalCompression;
+pub use reader::{SegmentReader, WalLoss};
+pub use segment::{checkpoint_path, checkpoints, segment_path, segments};
+pub use writer::{RecordCompressor, SyncWork, WalWriter};
+
+/// Segment size of checkpoints: upstream's default, whatever the log's own is.
+fn writer_segment_bytes() -> u64 {
+    crate::db::WAL_SEGMENT_BYTES_DEFAULT
+}

@@ -1,0 +1,200 @@
+//! The log as a whole: what is written is read, whatever is done to the bytes in between.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::record::{Record, SampleRecord, SeriesRecord, TombstoneRecord};
+use super::*;
+use crate::disk::{Disk, MemDisk, WriteMode, read_all};
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(MemDisk::new())
+}
+
+fn write(disk: &Arc<dyn Disk>, compression: WalCompression, records: &[Vec<u8>]) -> u64 {
+    let mut writer = WalWriter::open(Arc::clone(disk), Path::new("/wal"), compression, 4 * 32768).unwrap();
+    for r in records {
+        writer.log([r.as_slice()]).unwrap();
+    }
+    if let Some(work) = writer.take_sync_work() {
+        work.run().unwrap();
+    }
+    assert!(writer.take_sync_work().is_none());
+    writer.segment()
+}
+
+fn read(disk: &Arc<dyn Disk>) -> (Vec<Vec<u8>>, Vec<WalLoss>) {
+    let (mut all, mut losses) = (Vec::new(), Vec::new());
+    for s in segments(&**disk, Path::new("/wal")).unwrap() {
+        let mut reader = SegmentReader::open(&**disk, &segment_path(Path::new("/wal"), s)).unwrap();
+        while let Some(r) = reader.next_record().unwrap() {
+            all.push(r.to_vec());
+        }
+        losses.extend_from_slice(reader.losses());
+    }
+    (all, losses)
+}
+
+fn records(sizes: &[usize]) -> Vec<Vec<u8>> {
+    let byte = |i: usize, n: usize| ((i * 31 + n * 7) as u8) ^ ((n >> 5) as u8);
+    sizes.iter().enumerate().map(|(i, n)| (0..*n).map(|k| byte(i, k).max(1)).collect()).collect()
+}
+
+#[test]
+fn records_of_all_sizes_come_back() {
+    for compression in [WalCompression::None, WalCompression::Snappy, WalCompression::Zstd] {
+        let disk = disk();
+        let all = records(&[1, 0, 32761, 32760, 5, 90_000, 32754, 7, 3, 100_000, 1, 60_000]);
+        let last = write(&disk, compression, &all);
+        let (back, losses) = read(&disk);
+        assert_eq!((back == all, losses.len()), (true, 0), "{compression:?}");
+        assert!(last >= 1 || compression != WalCompression::None);
+        // A second writer begins behind.
+        assert_eq!(write(&disk, compression, &[]), last + 1);
+    }
+}
+
+#[test]
+fn too_large_a_record_is_refused_and_the_log_goes_on() {
+    let disk = disk();
+    let mut writer =
+        WalWriter::open(Arc::clone(&disk), Path::new("/wal"), WalCompression::None, 2 * 32768).unwrap();
+    writer.log([&[1_u8, 2, 3][..]]).unwrap();
+    assert!(writer.log([vec![9; 70_000].as_slice()]).is_err());
+    writer.log([&[4_u8][..]]).unwrap();
+    assert_eq!(read(&disk).0, [vec![1, 2, 3], vec![4]]);
+}
+
+fn damaged(disk: &Arc<dyn Disk>, at: u64, byte: u8) {
+    let path = segment_path(Path::new("/wal"), 0);
+    let mut file = disk.open_write(&path, WriteMode::Append).unwrap();
+    file.write_at(&[byte], at).unwrap();
+}
+
+#[test]
+fn a_bad_record_costs_itself_and_mending_leaves_no_trace() {
+    let disk = disk();
+    let all = records(&[100, 200, 40_000, 300, 50, 60]);
+    write(&disk, WalCompression::None, &all);
+    damaged(&disk, 150, 0);
+    let (back, losses) = read(&disk);
+    assert_eq!(back, [&all[0..1], &all[2..]].concat());
+    assert_eq!((losses.len(), losses[0].offset, losses[0].bytes), (1, 107, 207));
+    // Inside the second fragment of the large record, and a header's length.
+    damaged(&disk, 33_000, 0);
+    let (back, losses) = read(&disk);
+    assert_eq!((back.len(), losses.len()), (4, 1));
+    assert_eq!(back[1], all[3]);
+
+    let told = mend::mend_segment(&disk, &segment_path(Path::new("/wal"), 0)).unwrap();
+    assert_eq!(told, losses);
+    assert_eq!(read(&disk), (back, Vec::new()));
+    assert!(disk.exists(Path::new("/00000000.damaged")).unwrap());
+    assert!(mend::mend_segment(&disk, &segment_path(Path::new("/wal"), 0)).unwrap().is_empty());
+}
+
+#[test]
+fn a_torn_tail_is_cut_off() {
+    let all = records(&[100, 200, 70_000]);
+    for cut in [1, 6, 8, 70_000 - 32_000, 70_014] {
+        let disk = disk();
+        write(&disk, WalCompression::None, &all);
+        let path = segment_path(Path::new("/wal"), 0);
+        let mut file = disk.open_write(&path, WriteMode::Append).unwrap();
+        let len = file.len();
+        file.set_len(len - cut).unwrap();
+        let (back, losses) = read(&disk);
+        assert_eq!((back.len(), losses.len()), (2, 1), "cut {cut}");
+        mend::mend_segment(&disk, &path).unwrap();
+        assert_eq!(disk.size(&path).unwrap(), 314);
+        assert_eq!(read(&disk), (back, Vec::new()));
+    }
+}
+
+#[test]
+fn a_checkpoint_keeps_what_lives() {
+    let disk = disk();
+    let labels = |v: &str| model::Labels::from_pairs([("a", v)]);
+    let mut all = Vec::new();
+    let series = [1, 2].map(|n| SeriesRecord { series: n, labels: labels(&n.to_string()) });
+    let sample = |series, t_ms| SampleRecord { series, start_ms: 0, t_ms, value: 1.0 };
+    let mut push = |encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        encode(&mut out);
+        all.push(out);
+    };
+    push(&|o| record::encode_series(o, &series));
+    push(&|o| record::encode_samples(o, &[sample(1, 10), sample(2, 20), sample(1, 30)]));
+    push(&|o| record::encode_samples(o, &[sample(1, 11)]));
+    push(&|o| {
+        let stone = |series, maxt_ms| TombstoneRecord { series, mint_ms: 0, maxt_ms };
+        record::encode_tombstones(o, &[stone(1, 50), stone(2, 50), stone(1, 5)]);
+    });
+    write(&disk, WalCompression::Snappy, &all);
+    let mut later = Vec::new();
+    record::encode_samples(&mut later, &[sample(1, 99)]);
+    let dir = Path::new("/wal");
+    let last = write(&disk, WalCompression::Snappy, &[later]);
+    let stats = checkpoint::write(&disk, dir, last, WalCompression::None, 20, &|s| s == 1).unwrap();
+    assert_eq!((stats.series, stats.series_dropped, stats.samples, stats.samples_dropped), (1, 1, 3, 2));
+    checkpoint::truncate(&*disk, dir, last).unwrap();
+    assert_eq!((segments(&*disk, dir).unwrap(), checkpoints(&*disk, dir).unwrap()), (vec![], vec![last]));
+    // The next log segment comes behind the checkpoint, and a second checkpoint builds on the first.
+    assert_eq!(write(&disk, WalCompression::None, &[]), last + 1);
+    checkpoint::write(&disk, dir, last + 1, WalCompression::None, 25, &|_| true).unwrap();
+    checkpoint::truncate(&*disk, dir, last + 1).unwrap();
+    let folder = checkpoint_path(dir, last + 1);
+    let mut reader = SegmentReader::open(&*disk, &segment_path(&folder, 0)).unwrap();
+    let mut back = Vec::new();
+    while let Some(r) = reader.next_record().unwrap() {
+        back.push(record::decode(r).unwrap());
+    }
+    assert_eq!(
+        back,
+        [
+            Record::Series(series[..1].to_vec()),
+            Record::Samples(vec![sample(1, 30)]),
+            Record::Tombstones(vec![TombstoneRecord { series: 1, mint_ms: 0, maxt_ms: 50 }]),
+            Record::Samples(vec![sample(1, 99)]),
+        ]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// One damaged byte loses the record it lies in and no other.
+    #[test]
+    fn any_flipped_byte_costs_one_record(
+        sizes in proptest::collection::vec(1_usize..40_000, 1..12),
+        place in 0.0_f64..1.0,
+        flip in 1_u8..,
+    ) {
+        let disk = disk();
+        let mut writer = WalWriter::open(Arc::clone(&disk), Path::new("/wal"), WalCompression::None, 1 << 30).unwrap();
+        let all = records(&sizes);
+        for r in &all {
+            writer.log([r.as_slice()]).unwrap();
+        }
+        let path = segment_path(Path::new("/wal"), 0);
+        let content = read_all(&*disk, &path, u64::MAX).unwrap();
+        let at = (content.len() as f64 * place) as usize;
+        damaged(&disk, at as u64, content[at] ^ flip);
+        let (back, losses) = read(&disk);
+        prop_assert!(back.len() + 1 >= all.len(), "{} of {}, {losses:?}", back.len(), all.len());
+        prop_assert!(back.iter().all(|r| all.contains(r)));
+    }
+
+    #[test]
+    fn foreign_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..70_000)) {
+        let disk = disk();
+        disk.create_dir_all(Path::new("/wal")).unwrap();
+        let path = segment_path(Path::new("/wal"), 0);
+        disk.open_write(&path, WriteMode::CreateNew).unwrap().append(&bytes).unwrap();
+        read(&disk);
+        mend::mend_segment(&disk, &path).unwrap();
+        prop_assert!(read(&disk).1.is_empty());
+    }
+}

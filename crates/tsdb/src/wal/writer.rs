@@ -1,0 +1,290 @@
+//! Writing the log: records are framed into one buffer and handed to the system with one write a batch, so
+//! that what was logged survives a kill of the process. A power cut is survived from the next sync on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::WalCompression;
+use super::segment::{
+    FIRST, FULL, HEADER_BYTES, LAST, MIDDLE, PAGE_BYTES, SNAPPY, ZSTD, segment_path, segments,
+};
+use crate::disk::{Disk, DiskError, DiskResult, WriteFile, WriteMode};
+
+/// zstd's fastest ordinary level: log records are written once and read at most once or twice.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Compresses records; kept from record to record for its tables.
+pub struct RecordCompressor {
+    kind: WalCompression,
+    snappy: snap::raw::Encoder,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    out: Vec<u8>,
+}
+
+impl std::fmt::Debug for RecordCompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecordCompressor({:?})", self.kind)
+    }
+}
+
+impl RecordCompressor {
+    /// A compressor of this kind.
+    #[must_use]
+    pub fn new(kind: WalCompression) -> Self {
+        let zstd = match kind {
+            WalCompression::Zstd => zstd::bulk::Compressor::new(ZSTD_LEVEL).ok(),
+            _ => None,
+        };
+        RecordCompressor { kind, snappy: snap::raw::Encoder::new(), zstd, out: Vec::new() }
+    }
+
+    /// The bytes to store and their flag: the record itself where compression gains nothing.
+    pub(super) fn compress<'a>(&'a mut self, record: &'a [u8]) -> (&'a [u8], u8) {
+        let (size, flag) = match (self.kind, &mut self.zstd) {
+            (WalCompression::Snappy, _) => {
+                self.out.resize(snap::raw::max_compress_len(record.len()), 0);
+                (self.snappy.compress(record, &mut self.out).ok(), SNAPPY)
+            }
+            (WalCompression::Zstd, Some(zstd)) => {
+                self.out.resize(zstd::zstd_safe::compress_bound(record.len()), 0);
+                (zstd.compress_to_buffer(record, &mut self.out[..]).ok(), ZSTD)
+            }
+            _ => (None, 0),
+        };
+        match size.and_then(|n| self.out.get(..n)) {
+            Some(small) if small.len() < record.len() => (small, flag),
+            _ => (record, 0),
+        }
+    }
+}
+
+/// The log's writing end. One owner; callers lock around it.
+#[derive(Debug)]
+pub struct WalWriter {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segment: u64,
+    file: Box<dyn WriteFile>,
+    /// Bytes of the segment that are good; the file may be longer after a failed write.
+    good: u64,
+    segment_bytes: u64,
+    compressor: RecordCompressor,
+    buf: Vec<u8>,
+    /// Segments that were left and are not synced yet.
+    unsynced: Vec<Box<dyn WriteFile>>,
+    /// Something was written since the last sync.
+    dirty: bool,
+    /// Bytes written since the start.
+    pub(crate) written: u64,
+}
+
+/// What a sync needs, taken out so that it runs without the writer's lock.
+#[derive(Debug)]
+pub struct SyncWork {
+    files: Vec<Box<dyn WriteFile>>,
+    current: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl SyncWork {
+    /// Makes the files durable.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn run(mut self) -> DiskResult<()> {
+        for file in &mut self.files {
+            file.sync()?;
+        }
+        // A handle of its own: syncing any handle syncs the file, and the writer goes on meanwhile.
+        self.disk.open_write(&self.current, WriteMode::Append)?.sync()?;
+        match self.current.parent() {
+            Some(dir) => self.disk.sync_dir(dir),
+            None => Ok(()),
+        }
+    }
+}
+
+impl WalWriter {
+    /// Begins a new segment behind those in `dir`, which is made where absent. What is there must have
+    /// been read (and mended) before.
+    ///
+    /// # Errors
+    /// No permission, no room.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        compression: WalCompression,
+        segment_bytes: u64,
+    ) -> DiskResult<Self> {
+        disk.create_dir_all(dir)?;
+        let last = segments(&*disk, dir)?.last().copied();
+        let below = super::segment::checkpoints(&*disk, dir)?.last().copied();
+        let segment = last.max(below).map_or(0, |n| n + 1);
+        let file = disk.open_write(&segment_path(dir, segment), WriteMode::CreateNew)?;
+        disk.sync_dir(dir)?;
+        let pages = (segment_bytes / PAGE_BYTES as u64).max(2);
+        Ok(WalWriter {
+            disk,
+            dir: dir.to_path_buf(),
+            segment,
+            file,
+            good: 0,
+            segment_bytes: pages * PAGE_BYTES as u64,
+            compressor: RecordCompressor::new(compression),
+            buf: Vec::new(),
+            unsynced: Vec::new(),
+            dirty: false,
+            written: 0,
+        })
+    }
+
+    /// Folder of the log.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Number of the segment that is written to.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Bytes in the segment that is written to.
+    #[must_use]
+    pub fn segment_len(&self) -> u64 {
+        self.good
+    }
+
+    /// Logs records, all or none as far as the system's write is one; after an error the segment is cut
+    /// back to what it was.
+    ///
+    /// # Errors
+    /// No room, device failed, a record larger than a segment.
+    pub fn log<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> DiskResult<()> {
+        self.buf.clear();
+        let mut compressor =
+            std::mem::replace(&mut self.compressor, RecordCompressor::new(WalCompression::None));
+        let result = records.into_iter().try_for_each(|record| {
+            let (data, flag) = compressor.compress(record);
+            self.push(data, flag)
+        });
+        self.compressor = compressor;
+        result?;
+        self.write_out()
+    }
+
+    fn push(&mut self, data: &[u8], flag: u8) -> DiskResult<()> {
+        let at = self.good + self.buf.len() as u64;
+        let in_page = (at % PAGE_BYTES as u64) as usize;
+        let page_left = if in_page == 0 { 0 } else { PAGE_BYTES - in_page };
+        let pages_left = (self.segment_bytes - at.min(self.segment_bytes)) / PAGE_BYTES as u64;
+        let room =
+            page_left.saturating_sub(HEADER_BYTES) as u64 + pages_left * (PAGE_BYTES - HEADER_BYTES) as u64;
+        if data.len() as u64 > room {
+            self.write_out()?;
+            self.next_segment()?;
+            if data.len() as u64 > self.segment_bytes / PAGE_BYTES as u64 * (PAGE_BYTES - HEADER_BYTES) as u64
+            {
+                let text = format!("log record of {} bytes does not fit a segment", data.len());
+                let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, text);
+                return Err(DiskError::new("write", self.file.path(), error));
+            }
+        }
+        self.frame(data, flag);
+        Ok(())
+    }
+
+    fn frame(&mut self, data: &[u8], flag: u8) {
+        let mut rest = data;
+        let mut first = true;
+        loop {
+            let at = ((self.good + self.buf.len() as u64) % PAGE_BYTES as u64) as usize;
+            let mut room = PAGE_BYTES - at;
+            if room < HEADER_BYTES {
+                self.buf.resize(self.buf.len() + room, 0);
+                room = PAGE_BYTES;
+            }
+            let (part, tail) = rest.split_at(rest.len().min(room - HEADER_BYTES));
+            let kind = match (first, tail.is_empty()) {
+                (true, true) => FULL,
+                (true, false) => FIRST,
+                (false, true) => LAST,
+                (false, false) => MIDDLE,
+            };
+            self.buf.push(kind | flag);
+            self.buf.extend_from_slice(&(part.len() as u16).to_be_bytes());
+            self.buf.extend_from_slice(&crc32c::crc32c(part).to_be_bytes());
+            self.buf.extend_from_slice(part);
+            (rest, first) = (tail, false);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        // A page that cannot take another header is closed at once, as upstream does.
+        let room = PAGE_BYTES - ((self.good + self.buf.len() as u64) % PAGE_BYTES as u64) as usize;
+        if room < HEADER_BYTES {
+            self.buf.resize(self.buf.len() + room, 0);
+        }
+    }
+
+    fn write_out(&mut self) -> DiskResult<()> {
+        if self.buf.is_empty() {
+            return Ok(());
+        }
+        if self.file.len() != self.good {
+            // Left by a failed write whose cut failed as well.
+            self.file.set_len(self.good)?;
+        }
+        match self.file.append(&self.buf) {
+            Ok(()) => {
+                self.good += self.buf.len() as u64;
+                self.written += self.buf.len() as u64;
+                self.dirty = true;
+                self.buf.clear();
+                Ok(())
+            }
+            Err(e) => {
+                self.buf.clear();
+                // If this fails too, the next write tries again before it writes.
+                let _ = self.file.set_len(self.good);
+                Err(e)
+            }
+        }
+    }
+
+    /// Leaves the segment and begins the next one.
+    ///
+    /// # Errors
+    /// No permission, no room; the old segment stays in use then.
+    pub fn next_segment(&mut self) -> DiskResult<u64> {
+        let path = segment_path(&self.dir, self.segment + 1);
+        let file = self.disk.open_write(&path, WriteMode::CreateNew)?;
+        let mut old = std::mem::replace(&mut self.file, file);
+        if old.len() != self.good {
+            let _ = old.set_len(self.good);
+        }
+        self.unsynced.push(old);
+        self.segment += 1;
+        self.good = 0;
+        self.dirty = true;
+        Ok(self.segment)
+    }
+
+    /// What has to be synced now, if anything.
+    pub fn take_sync_work(&mut self) -> Option<SyncWork> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        Some(SyncWork {
+            files: std::mem::take(&mut self.unsynced),
+            current: self.file.path().to_path_buf(),
+            disk: Arc::clone(&self.disk),
+        })
+    }
+
+    /// Says that a sync failed, so that the next one is not left out.
+    pub fn sync_failed(&mut self) {
+        self.dirty = true;
+    }
+}
