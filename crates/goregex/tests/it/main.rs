@@ -1,0 +1,4 @@
+//! Go's own verdicts against ours.
+
+mod corpus;
+mod limits;
