@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::EscapingScheme;
+use model::name::EscapingScheme;
 
 /// A protocol of `scrape_protocols`, by its name in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn accept_headers_are_upstreams() {
         assert_eq!(
-            accept_header(&ScrapeProtocol::DEFAULT, EscapingScheme::AllowUtf8),
+            accept_header(&ScrapeProtocol::DEFAULT, EscapingScheme::None),
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
              application/openmetrics-text;version=0.0.1;q=0.5,\
              text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
@@ -323,8 +323,14 @@ mod tests {
             Ok(Format::Protobuf)
         );
         assert_eq!(plain(""), Err(FormatError::Blank));
-        for bad in ["text/plain; =", "text /plain", "text/plain; charset=a; charset=b", "text/plain; a=\"b", "/", "@"]
-        {
+        for bad in [
+            "text/plain; =",
+            "text /plain",
+            "text/plain; charset=a; charset=b",
+            "text/plain; a=\"b",
+            "/",
+            "@",
+        ] {
             assert_eq!(plain(bad), Err(FormatError::Unparseable(bad.into())), "{bad}");
         }
         for odd in ["text/html", "application/json", "application/openmetrics-text; version=2.0.0", "plain"] {
@@ -333,7 +339,11 @@ mod tests {
         for bad in ["", "text/html", "te xt"] {
             let n = Format::from_content_type(bad, Some(ScrapeProtocol::OpenMetricsText1_0_0)).unwrap();
             assert_eq!(n.format, Format::OpenMetrics);
-            assert!(n.warning.unwrap().ends_with("using fallback_scrape_protocol \"application/openmetrics-text\""));
+            assert!(
+                n.warning
+                    .unwrap()
+                    .ends_with("using fallback_scrape_protocol \"application/openmetrics-text\"")
+            );
         }
     }
 }
