@@ -1,4 +1,36 @@
-//! Response bodies: read, decompressed and bounded.
+//! Response bodies: read, decompressed and bounded. The bound is on what comes out, as it comes out;
+//! nothing is allocated by what a sender claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation as _, OutBuffer};
+
+use crate::client::Response;
+use crate::error::BodyError;
+use crate::gunzip::{Gunzip, Step};
+
+/// What a body may hold without asking: most bodies of most targets, so that a hostile target which
+/// uses up the memory for large bodies does not touch them.
+const FREE_BYTES: usize = 4 << 20;
+/// Unit of the account over large bodies.
+const PERMIT_BYTES: usize = 1 << 20;
+/// How long a growing body waits for memory that other large bodies hold.
+const MEMORY_WAIT: Duration = Duration::from_secs(2);
+/// Buffers kept for the next bodies: at most so many bytes in all, each at most a quarter of that.
+const KEPT_BYTES_MAX: usize = 32 << 20;
+/// Decoders kept; each holds about 50 KiB.
+const KEPT_DECODERS_MAX: usize = 32;
+/// A window above 8 MiB is refused, as RFC 9659 allows for `Content-Encoding: zstd`.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Least growth of a buffer.
+const GROWTH_BYTES_MIN: usize = 32 << 10;
 
 /// Bounds on memory for response bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,29 +42,73 @@ pub struct BodyLimits {
 }
 
 impl Default for BodyLimits {
+    /// For a server with 1 GiB.
     fn default() -> Self {
-        BodyLimits { body_bytes_max: 256 << 20, in_flight_bytes_max: 512 << 20 }
+        BodyLimits::for_memory(1 << 30)
     }
 }
 
-/// Buffers for bodies, reused and bounded. Clones share the buffers.
-#[derive(Clone, Debug)]
-pub struct BodyPool {
-    limits: BodyLimits,
-}
-
-impl BodyPool {
-    /// An empty pool.
+impl BodyLimits {
+    /// Bounds for a server that may use `bytes` of memory: an eighth for one body (32 MiB to 1 GiB), a
+    /// quarter for all large ones.
     #[must_use]
-    pub fn new(limits: BodyLimits) -> Self {
-        BodyPool { limits }
+    pub fn for_memory(bytes: u64) -> Self {
+        BodyLimits {
+            body_bytes_max: (bytes / 8).clamp(32 << 20, 1 << 30),
+            in_flight_bytes_max: (bytes / 4).clamp(64 << 20, 8 << 30),
+        }
     }
 }
 
-/// A body; its buffer returns to the pool when dropped.
-#[derive(Debug)]
+/// How one body is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOptions {
+    /// Most bytes after decompression, 0 for no limit of the caller's. A body of exactly as many is too
+    /// large, as upstream has it.
+    pub limit_bytes: u64,
+    /// Whether `Content-Encoding: zstd` is taken.
+    pub zstd: bool,
+    /// What to expect, from the last time.
+    pub size_hint: usize,
+}
+
+struct Shared {
+    limits: BodyLimits,
+    memory: Arc<Semaphore>,
+    buffers: Mutex<Kept>,
+    gunzips: Mutex<Vec<Gunzip>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Buffers and decoders for bodies, reused and bounded. Clones share them.
+#[derive(Clone)]
+pub struct BodyPool {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for BodyPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BodyPool({:?}, {} bytes kept)", self.shared.limits, self.shared.buffers.lock().bytes)
+    }
+}
+
+/// A body. Its buffer goes back to the pool when dropped.
 pub struct PooledBody {
     bytes: Vec<u8>,
+    /// Memory taken out of the account for large bodies.
+    held: Option<OwnedSemaphorePermit>,
+    pool: Arc<Shared>,
+}
+
+impl std::fmt::Debug for PooledBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PooledBody({} bytes)", self.bytes.len())
+    }
 }
 
 impl std::ops::Deref for PooledBody {
@@ -40,4 +116,219 @@ impl std::ops::Deref for PooledBody {
     fn deref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+impl Drop for PooledBody {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let capacity = bytes.capacity();
+        let mut kept = self.pool.buffers.lock();
+        if capacity > 0 && capacity <= KEPT_BYTES_MAX / 4 && kept.bytes + capacity <= KEPT_BYTES_MAX {
+            bytes.clear();
+            kept.bytes += capacity;
+            kept.buffers.push(bytes);
+        }
+        // Given back after the buffer is, so that the account never says less than is held.
+        drop(kept);
+        self.held = None;
+    }
+}
+
+impl PooledBody {
+    /// Makes room for at least one more byte: doubling up to 64 MiB, then by a quarter.
+    async fn grow(&mut self, limit: usize) -> Result<(), BodyError> {
+        let now = self.bytes.capacity();
+        let step = if now < 64 << 20 { now } else { now / 4 };
+        let wanted = (now + step.max(GROWTH_BYTES_MIN)).min(limit.max(now + 1));
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needed = wanted.saturating_sub(FREE_BYTES).div_ceil(PERMIT_BYTES);
+        if needed > held {
+            let no_memory = || BodyError::NoMemory { held_bytes: now as u64 };
+            let more = u32::try_from(needed - held).map_err(|_| no_memory())?;
+            let taking = Arc::clone(&self.pool.memory).acquire_many_owned(more);
+            let taken = tokio::time::timeout(MEMORY_WAIT, taking).await;
+            let permit = taken.ok().and_then(Result::ok).ok_or_else(no_memory)?;
+            match &mut self.held {
+                Some(held) => held.merge(permit),
+                none => *none = Some(permit),
+            }
+        }
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        Ok(())
+    }
+}
+
+enum Coding {
+    Identity,
+    Gzip(Option<Gunzip>),
+    Zstd(Box<ZstdDecoder<'static>>, usize),
+}
+
+impl BodyPool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(limits: BodyLimits) -> Self {
+        let permits = usize::try_from(limits.in_flight_bytes_max).unwrap_or(usize::MAX) / PERMIT_BYTES;
+        let shared = Shared {
+            limits,
+            memory: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            buffers: Mutex::default(),
+            gunzips: Mutex::default(),
+        };
+        BodyPool { shared: Arc::new(shared) }
+    }
+
+    fn take(&self, hint: usize) -> PooledBody {
+        let mut kept = self.shared.buffers.lock();
+        // The last one returned is the warmest; one that is large enough saves the growth.
+        let found = kept.buffers.iter().rposition(|b| b.capacity() >= hint);
+        let bytes = found.map(|i| kept.buffers.swap_remove(i)).unwrap_or_default();
+        kept.bytes -= bytes.capacity();
+        drop(kept);
+        PooledBody { bytes, held: None, pool: Arc::clone(&self.shared) }
+    }
+
+    /// Reads a response's body, decompressed. The caller bounds the time.
+    ///
+    /// # Errors
+    /// Too large, no memory, broken compression, a connection that ends early.
+    pub async fn read(&self, response: Response, options: ReadOptions) -> Result<PooledBody, BodyError> {
+        let encoding = response.headers().get(header::CONTENT_ENCODING).map(|v| v.as_bytes().to_vec());
+        let mut coding = match encoding.as_deref() {
+            Some(b"gzip") => Coding::Gzip(Some(self.gunzip())),
+            Some(b"zstd") if options.zstd => {
+                let encoding_error = |e: std::io::Error| BodyError::Encoding(format!("zstd: {e}"));
+                let mut decoder = ZstdDecoder::new().map_err(encoding_error)?;
+                let window = DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX);
+                decoder.set_parameter(window).map_err(encoding_error)?;
+                Coding::Zstd(Box::new(decoder), 1)
+            }
+            Some(b"zstd") => {
+                let text = "received a zstd-compressed response, but the \"zstd-scrape\" feature flag is not enabled";
+                return Err(BodyError::Encoding(text.to_string()));
+            }
+            _ => Coding::Identity,
+        };
+        let body = self.take(options.size_hint);
+        let result = self.fill(response.into_body(), &mut coding, body, options).await;
+        if let Coding::Gzip(Some(gunzip)) = coding {
+            let mut kept = self.shared.gunzips.lock();
+            if kept.len() < KEPT_DECODERS_MAX {
+                kept.push(gunzip);
+            }
+        }
+        result
+    }
+
+    fn gunzip(&self) -> Gunzip {
+        match self.shared.gunzips.lock().pop() {
+            Some(mut used) => {
+                used.reset();
+                used
+            }
+            None => Gunzip::new(),
+        }
+    }
+
+    async fn fill(
+        &self,
+        mut incoming: Incoming,
+        coding: &mut Coding,
+        mut body: PooledBody,
+        options: ReadOptions,
+    ) -> Result<PooledBody, BodyError> {
+        let hard = self.shared.limits.body_bytes_max;
+        let (limit, too_large) = match options.limit_bytes {
+            own @ 1.. if own <= hard => (own, BodyError::TooLarge),
+            _ => (hard, BodyError::HardLimit { limit_bytes: hard }),
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|e| BodyError::Read(read_error(&e)))?;
+            // Trailers are of no use here.
+            let Ok(data) = frame.into_data() else { continue };
+            decode(coding, &data, &mut body, limit).await?;
+            if body.bytes.len() >= limit {
+                return Err(too_large);
+            }
+        }
+        let complete = match coding {
+            Coding::Identity => true,
+            Coding::Gzip(gunzip) => gunzip.as_ref().is_some_and(Gunzip::is_complete),
+            Coding::Zstd(_, hint) => *hint == 0,
+        };
+        if !complete {
+            return Err(BodyError::Encoding("unexpected EOF".to_string()));
+        }
+        Ok(body)
+    }
+}
+
+/// Appends one piece, decoded; stops at `limit` bytes, which the caller takes as too large.
+async fn decode(coding: &mut Coding, data: &Bytes, body: &mut PooledBody, limit: usize) -> Result<(), BodyError> {
+    match coding {
+        Coding::Identity => {
+            let mut rest: &[u8] = data;
+            while !rest.is_empty() && body.bytes.len() < limit {
+                let room = body.bytes.capacity() - body.bytes.len();
+                if room == 0 {
+                    body.grow(limit).await?;
+                    continue;
+                }
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                body.bytes.extend_from_slice(now);
+                rest = later;
+            }
+        }
+        Coding::Gzip(Some(gunzip)) => {
+            let mut input: &[u8] = data;
+            loop {
+                let step = gunzip.step(&mut input, &mut body.bytes);
+                match step.map_err(|e| BodyError::Encoding(e.to_string()))? {
+                    Step::NeedInput => break,
+                    Step::NeedRoom if body.bytes.len() >= limit => break,
+                    Step::NeedRoom => body.grow(limit).await?,
+                }
+            }
+        }
+        Coding::Gzip(None) => {}
+        Coding::Zstd(decoder, hint) => {
+            let mut input = InBuffer::around(data);
+            loop {
+                if body.bytes.len() >= limit {
+                    break;
+                }
+                if body.bytes.len() == body.bytes.capacity() {
+                    body.grow(limit).await?;
+                }
+                let start = body.bytes.len();
+                let mut out = OutBuffer::around_pos(&mut body.bytes, start);
+                let result = decoder.run(&mut input, &mut out);
+                *hint = result.map_err(|e| BodyError::Encoding(format!("zstd: {e}")))?;
+                let full = body.bytes.len() == body.bytes.capacity();
+                // Output that did not fit is waiting inside the decoder although the input is used up.
+                if input.pos() >= data.len() && !full {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_error(e: &hyper::Error) -> String {
+    if e.is_incomplete_message() || e.is_body_write_aborted() {
+        return "unexpected EOF".to_string();
+    }
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    while let Some(s) = source {
+        if let Some(io) = s.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                std::io::ErrorKind::UnexpectedEof => "unexpected EOF".to_string(),
+                _ => format!("read: {}", crate::secret::os_text(io)),
+            };
+        }
+        source = s.source();
+    }
+    e.to_string()
 }

@@ -1,10 +1,18 @@
 //! Everything that touches HTTP on either side: the client made from an `http_config`, response bodies
 //! read under limits, and the listener made from a web config.
 
+mod auth;
 mod body;
 mod client;
+mod connect;
+mod der;
 mod error;
+mod gunzip;
+mod oauth2;
+mod proxy;
+mod secret;
+mod tls;
 
-pub use body::{BodyLimits, BodyPool, PooledBody};
+pub use body::{BodyLimits, BodyPool, PooledBody, ReadOptions};
 pub use client::{ClientOptions, HttpClient, Response};
 pub use error::{BodyError, ClientError};
