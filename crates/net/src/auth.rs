@@ -61,9 +61,8 @@ impl Auth {
             }
             Auth::OAuth2(oauth2) => oauth2.header().await?,
         };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            "net/http: invalid header field value for \"Authorization\"".to_string()
-        })?;
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| "net/http: invalid header field value for \"Authorization\"".to_string())?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -265,7 +265,12 @@ impl BodyPool {
 }
 
 /// Appends one piece, decoded; stops at `limit` bytes, which the caller takes as too large.
-async fn decode(coding: &mut Coding, data: &Bytes, body: &mut PooledBody, limit: usize) -> Result<(), BodyError> {
+async fn decode(
+    coding: &mut Coding,
+    data: &Bytes,
+    body: &mut PooledBody,
+    limit: usize,
+) -> Result<(), BodyError> {
     match coding {
         Coding::Identity => {
             let mut rest: &[u8] = data;

@@ -113,7 +113,9 @@ impl HttpClient {
         for (name, values) in config.http_headers.iter().flatten() {
             let (parsed, _) = header_of(name, "")?;
             let mut sources = Vec::new();
-            for value in values.values.iter().map(String::as_str).chain(values.secrets.iter().map(|s| s.expose())) {
+            for value in
+                values.values.iter().map(String::as_str).chain(values.secrets.iter().map(|s| s.expose()))
+            {
                 header_of(name, value)?;
                 sources.push(SecretSource::Inline(model::Secret::new(value)));
             }
@@ -187,7 +189,10 @@ impl HttpClient {
                 return Err(fail(format!("stopped after {REDIRECTS_MAX} redirects")));
             }
             let next = location.to_str().ok().and_then(|l| resolve(&uri, l)).ok_or_else(|| {
-                fail(format!("failed to parse Location header {:.200?}", String::from_utf8_lossy(location.as_bytes())))
+                fail(format!(
+                    "failed to parse Location header {:.200?}",
+                    String::from_utf8_lossy(location.as_bytes())
+                ))
             })?;
             let scheme_falls = uri.scheme_str() == Some("https") && next.scheme_str() == Some("http");
             referer = (!scheme_falls).then(|| HeaderValue::from_str(&without_userinfo(&uri)).ok()).flatten();
@@ -238,8 +243,9 @@ impl HttpClient {
             }
             for source in &extra.sources {
                 let value = source.read().map_err(|e| format!("unable to read headers file: {e}"))?;
-                let value = HeaderValue::from_str(&value)
-                    .map_err(|_| format!("net/http: invalid header field value for {:?}", extra.name.as_str()))?;
+                let value = HeaderValue::from_str(&value).map_err(|_| {
+                    format!("net/http: invalid header field value for {:?}", extra.name.as_str())
+                })?;
                 headers.append(extra.name.clone(), value);
             }
         }
@@ -321,7 +327,9 @@ async fn exchange(
     }
 }
 
-fn sources<'a>(e: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+fn sources<'a>(
+    e: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(e), |e| e.source())
 }
 
@@ -344,10 +352,14 @@ fn request_error(e: &legacy::Error) -> String {
                 return "EOF".to_string();
             }
             if hyper.is_parse_too_large() {
-                return format!("net/http: server response headers exceeded {CONNECTION_BUFFER_BYTES} bytes; aborted");
+                return format!(
+                    "net/http: server response headers exceeded {CONNECTION_BUFFER_BYTES} bytes; aborted"
+                );
             }
             if hyper.is_parse() {
-                return format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response ({hyper})");
+                return format!(
+                    "net/http: HTTP/1.x transport connection broken: malformed HTTP response ({hyper})"
+                );
             }
         }
         if let Some(io) = source.downcast_ref::<std::io::Error>() {
@@ -370,7 +382,12 @@ fn header_of(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Clien
 fn is_sensitive(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "authorization" | "www-authenticate" | "cookie" | "cookie2" | "proxy-authorization" | "proxy-authenticate"
+        "authorization"
+            | "www-authenticate"
+            | "cookie"
+            | "cookie2"
+            | "proxy-authorization"
+            | "proxy-authenticate"
     )
 }
 
@@ -402,6 +419,17 @@ fn user_info(uri: &Uri) -> Option<HeaderValue> {
     let plain = format!("{}:{}", crate::proxy::percent_decode(user), crate::proxy::percent_decode(password));
     let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
     HeaderValue::from_str(&format!("Basic {encoded}")).ok()
+}
+
+/// `404 Not Found`, with the server's own words where it sent some.
+#[must_use]
+pub fn status_text(response: &Response) -> String {
+    let status = response.status();
+    let words = match response.extensions().get::<hyper::ext::ReasonPhrase>() {
+        Some(reason) => String::from_utf8_lossy(reason.as_bytes()).chars().take(200).collect(),
+        None => status.canonical_reason().unwrap_or_default().to_string(),
+    };
+    format!("{} {words}", status.as_u16()).trim_end().to_string()
 }
 
 fn without_userinfo(uri: &Uri) -> String {

@@ -61,7 +61,11 @@ impl hyper::rt::Read for Conn {
 }
 
 impl hyper::rt::Write for Conn {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -110,7 +114,10 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move {
             match tokio::time::timeout(dial.timeout, dial.connect(&uri)).await {
                 Ok(result) => result,
-                Err(_) => Err(ConnectError(format!("dial {}: i/o timeout", uri.authority().map_or("", |a| a.as_str())))),
+                Err(_) => Err(ConnectError(format!(
+                    "dial {}: i/o timeout",
+                    uri.authority().map_or("", |a| a.as_str())
+                ))),
             }
         })
     }
@@ -210,7 +217,8 @@ impl Dial {
             let byte = stream.read_u8().await;
             answer.push(byte.map_err(|_| ConnectError("proxyconnect tcp: EOF".to_string()))?);
         }
-        let line = String::from_utf8_lossy(answer.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
+        let line =
+            String::from_utf8_lossy(answer.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
         let mut words = line.splitn(2, ' ');
         let (version, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if !version.starts_with("HTTP/1.") {
@@ -226,8 +234,9 @@ impl Dial {
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
-    ServerName::try_from(host.to_string())
-        .map_err(|_| ConnectError(format!("tls: {host:?} is no name that a certificate can be checked against")))
+    ServerName::try_from(host.to_string()).map_err(|_| {
+        ConnectError(format!("tls: {host:?} is no name that a certificate can be checked against"))
+    })
 }
 
 async fn handshake(
@@ -263,7 +272,9 @@ fn tls_error(name: &str, e: &std::io::Error) -> ConnectError {
         Error::InvalidCertificate(Cert::NotValidYet | Cert::NotValidYetContext { .. }) => {
             verify("certificate has expired or is not yet valid: it is not valid yet".to_string())
         }
-        Error::InvalidCertificate(Cert::NotValidForNameContext { presented, .. }) if !presented.is_empty() => {
+        Error::InvalidCertificate(Cert::NotValidForNameContext { presented, .. })
+            if !presented.is_empty() =>
+        {
             let names: Vec<&str> = presented.iter().map(|p| dns_name(p)).collect();
             verify(format!("certificate is valid for {}, not {name}", names.join(", ")))
         }
@@ -354,8 +365,11 @@ async fn tcp_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
 
 /// RFC 1928 with RFC 1929 credentials; the name is resolved by the proxy.
 async fn socks5(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> Result<(), ConnectError> {
-    let io = |e: std::io::Error| ConnectError(format!("socks connect tcp {}:{}: {}", proxy.host, proxy.port, os_text(&e)));
-    let refuse = |what: &str| ConnectError(format!("socks connect tcp {}:{}: {what}", proxy.host, proxy.port));
+    let io = |e: std::io::Error| {
+        ConnectError(format!("socks connect tcp {}:{}: {}", proxy.host, proxy.port, os_text(&e)))
+    };
+    let refuse =
+        |what: &str| ConnectError(format!("socks connect tcp {}:{}: {what}", proxy.host, proxy.port));
     let method = if proxy.credentials.is_some() { 2 } else { 0 };
     stream.write_all(&[5, 1, method]).await.map_err(io)?;
     let mut chosen = [0; 2];

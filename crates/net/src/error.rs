@@ -37,7 +37,9 @@ pub enum BodyError {
     #[error("body size limit exceeded")]
     TooLarge,
     /// More bytes than this server ever takes from one response.
-    #[error("body is larger than {limit_bytes} bytes, the most that this server takes; set body_size_limit to choose a limit")]
+    #[error(
+        "body is larger than {limit_bytes} bytes, the most that this server takes; set body_size_limit to choose a limit"
+    )]
     HardLimit {
         /// The limit in force.
         limit_bytes: u64,

@@ -227,7 +227,12 @@ mod tests {
         e.finish().unwrap()
     }
 
-    fn decode(g: &mut Gunzip, data: &[u8], piece: usize, room: usize) -> Result<(Vec<u8>, bool), &'static str> {
+    fn decode(
+        g: &mut Gunzip,
+        data: &[u8],
+        piece: usize,
+        room: usize,
+    ) -> Result<(Vec<u8>, bool), &'static str> {
         let mut out = Vec::new();
         for chunk in data.chunks(piece.max(1)) {
             let mut input = chunk;
@@ -241,7 +246,8 @@ mod tests {
 
     #[test]
     fn any_split_any_room_any_number_of_members() {
-        let text: Vec<u8> = (0..20_000_u32).flat_map(|i| format!("line {}\n", i % 977).into_bytes()).collect();
+        let text: Vec<u8> =
+            (0..20_000_u32).flat_map(|i| format!("line {}\n", i % 977).into_bytes()).collect();
         let mut with_fields = vec![0x1f, 0x8b, 8, FLAG_EXTRA | FLAG_NAME | FLAG_COMMENT | FLAG_HEADER_CRC];
         with_fields.extend_from_slice(&[0, 0, 0, 0, 0, 3, 3, 0, 1, 2, 3]);
         with_fields.extend_from_slice(b"name\0comment\0\xaa\xbb");
@@ -271,7 +277,10 @@ mod tests {
             assert!(decode(&mut g, &bad, 7, 100).is_err(), "flip at {at}");
         }
         g.reset();
-        assert_eq!(decode(&mut g, &[good, b"garbage...".to_vec()].concat(), 64, 100), Err("gzip: invalid header"));
+        assert_eq!(
+            decode(&mut g, &[good, b"garbage...".to_vec()].concat(), 64, 100),
+            Err("gzip: invalid header")
+        );
     }
 
     #[test]

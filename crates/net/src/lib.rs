@@ -14,5 +14,5 @@ mod secret;
 mod tls;
 
 pub use body::{BodyLimits, BodyPool, PooledBody, ReadOptions};
-pub use client::{ClientOptions, HttpClient, Response};
+pub use client::{ClientOptions, HttpClient, Response, status_text};
 pub use error::{BodyError, ClientError};

@@ -123,7 +123,8 @@ impl OAuth2 {
                 form.insert("client_secret", secret.to_string());
                 self.post(&form, None, secret).await
             } else {
-                let encoded = |s: &str| url::form_urlencoded::byte_serialize(s.as_bytes()).collect::<String>();
+                let encoded =
+                    |s: &str| url::form_urlencoded::byte_serialize(s.as_bytes()).collect::<String>();
                 let plain = format!("{}:{}", encoded(&self.config.client_id), encoded(secret));
                 self.post(&form, Some(format!("Basic {}", STANDARD.encode(plain))), secret).await
             };
@@ -153,11 +154,10 @@ impl OAuth2 {
         let request = request.body(Bytes::from(body)).map_err(|e| fail(e.to_string()))?;
         let response = self.client.send(request).await.map_err(|e| fail(e.to_string()))?;
         let status = response.status();
-        let is_json = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_none_or(|t| !t.starts_with("application/x-www-form-urlencoded") && !t.starts_with("text/plain"));
+        let is_json =
+            response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_none_or(|t| {
+                !t.starts_with("application/x-www-form-urlencoded") && !t.starts_with("text/plain")
+            });
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|e| fail(e.to_string()))?.to_bytes();
         if !status.is_success() {

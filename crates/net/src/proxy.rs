@@ -34,7 +34,9 @@ impl Proxy {
             "http" => (ProxyKind::Http, 80),
             "https" => (ProxyKind::Https, 443),
             "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
-            other => return Err(format!("proxy scheme {other:?} is not supported: use http, https or socks5")),
+            other => {
+                return Err(format!("proxy scheme {other:?} is not supported: use http, https or socks5"));
+            }
         };
         let host = match url.host() {
             Some(url::Host::Ipv6(ip)) => ip.to_string(),

@@ -46,7 +46,8 @@ impl WatchedFile {
 
     /// The file's text, white space around it removed. The same `Arc` as long as the file is the same.
     pub(crate) fn read(&self) -> Result<Arc<str>, String> {
-        let fail = |e: std::io::Error| format!("unable to read file {}: {}", self.path.display(), os_text(&e));
+        let fail =
+            |e: std::io::Error| format!("unable to read file {}: {}", self.path.display(), os_text(&e));
         let meta = std::fs::metadata(&self.path).map_err(fail)?;
         let stamp = Stamp {
             device: meta.dev(),
@@ -84,8 +85,8 @@ impl WatchedFile {
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let newest = stamp.modified_ns.max(stamp.changed_ns);
-        let settled = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - newest
-            > SETTLED_AFTER.as_nanos() as i128;
+        let settled =
+            i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - newest > SETTLED_AFTER.as_nanos() as i128;
         *known = Some(Known { stamp, settled, text: Arc::clone(&text) });
         Ok(text)
     }

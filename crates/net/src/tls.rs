@@ -137,8 +137,9 @@ pub(crate) fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
 
 /// The first private key of a PEM text.
 pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input".to_string())
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input".to_string()
+    })
 }
 
 /// rustls speaks TLS 1.2 and 1.3; a lower bound below that is met, an upper bound below cannot be.

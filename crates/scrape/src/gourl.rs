@@ -6,9 +6,7 @@ use std::fmt;
 
 use model::Labels;
 
-use crate::target::{
-    ADDRESS_LABEL, METRICS_PATH_LABEL, PARAM_LABEL_PREFIX, SCHEME_LABEL, UNIX_SOCKET_LABEL,
-};
+use crate::target::{ADDRESS_LABEL, METRICS_PATH_LABEL, PARAM_LABEL_PREFIX, SCHEME_LABEL, UNIX_SOCKET_LABEL};
 
 /// The parts of a target's URL, unescaped except for the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -46,9 +46,6 @@ pub enum ManagerError {
         /// Cause.
         source: std::io::Error,
     },
-    /// The files of `scrape_config_files`.
-    #[error(transparent)]
-    Config(#[from] config::ConfigError),
 }
 
 /// What every pool and loop of a manager shares.
@@ -125,15 +122,16 @@ impl Manager {
     }
 
     /// Puts a configuration in force: jobs that are gone stop, jobs that differ change, others are not
-    /// touched. New jobs start when their target groups come.
+    /// touched. New jobs start when their target groups come. `jobs` is what `scrape_configs_all` gave:
+    /// read once by the caller, so that discovery gets the very same list.
     ///
     /// # Errors
     /// A client or a log that cannot be made; the configuration before stays in force then.
-    pub async fn apply_config(&self, config: &Config) -> Result<(), ManagerError> {
+    pub async fn apply_config(&self, config: &Config, jobs: Vec<ScrapeConfig>) -> Result<(), ManagerError> {
         let mut state = self.inner.state.lock().await;
         let env = &self.inner.env;
         let mut configs = BTreeMap::new();
-        for job in config.scrape_configs_all()? {
+        for job in jobs {
             // A job that did not change keeps its Arc, so that "same job" is a pointer comparison below.
             let kept = state.configs.get(&job.job_name).filter(|old| ***old == job).cloned();
             configs.insert(job.job_name.clone(), kept.unwrap_or_else(|| Arc::new(job)));
@@ -141,7 +139,10 @@ impl Manager {
 
         // Everything that can fail comes before anything that changes.
         let mut logs = BTreeMap::new();
-        for path in configs.values().map(|c| &c.scrape_failure_log_file).filter(|p| !p.is_empty()) {
+        for path in configs.values().map(|c: &Arc<ScrapeConfig>| &c.scrape_failure_log_file) {
+            if path.is_empty() {
+                continue;
+            }
             if !logs.contains_key(path) {
                 let log = FailureLog::open(path)
                     .map_err(|source| ManagerError::FailureLog { path: path.clone(), source })?;

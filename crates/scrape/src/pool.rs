@@ -21,7 +21,7 @@ use crate::failure_log::FailureLog;
 use crate::manager::Env;
 use crate::populate;
 use crate::request::RequestHeaders;
-use crate::scrape_loop::ScrapeLoop;
+use crate::scrape_loop::{self, ScrapeLoop};
 use crate::target::{Origin, Target, UNIX_SOCKET_LABEL};
 
 /// How long a stop waits for scrapes in flight: a third of the 30 s that Kubernetes gives a pod by default,
@@ -54,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) config: Arc<ScrapeConfig>,
     pub(crate) client: HttpClient,
     pub(crate) headers: RequestHeaders,
+    pub(crate) fallback: Option<exposition::ScrapeProtocol>,
     pub(crate) metric_relabel: Arc<[RelabelConfig]>,
     /// Caches made under another number are not valid any more.
     pub(crate) cache_epoch: u64,
@@ -222,12 +223,17 @@ impl Pool {
         metrics.pool_syncs.with(&job).inc();
     }
 
-    fn make_targets(&self, groups: &Arc<Vec<TargetGroup>>, config: &Arc<ScrapeConfig>) -> (Vec<Target>, Dropped) {
+    fn make_targets(
+        &self,
+        groups: &Arc<Vec<TargetGroup>>,
+        config: &Arc<ScrapeConfig>,
+    ) -> (Vec<Target>, Dropped) {
         let mut builder = LabelsBuilder::new();
         let (mut targets, mut dropped, mut failures) = (Vec::new(), Dropped::default(), 0_u32);
         for (g, group) in groups.iter().enumerate() {
             for (index, own) in group.targets.iter().enumerate() {
-                let origin = || Origin { config: Arc::clone(config), groups: Arc::clone(groups), group: g, index };
+                let origin =
+                    || Origin { config: Arc::clone(config), groups: Arc::clone(groups), group: g, index };
                 match populate::populate(&mut builder, config, own, &group.labels) {
                     Ok(Some(labels)) => targets.push(Target::new(labels, origin())),
                     Ok(None) => {
@@ -240,7 +246,10 @@ impl Pool {
                     Err(err) => {
                         failures += 1;
                         let (pool, group) = (&self.shared.name, &group.source);
-                        tracing::error!(scrape_pool = pool, "Creating target failed: instance {index} in group {group}: {err}");
+                        tracing::error!(
+                            scrape_pool = pool,
+                            "Creating target failed: instance {index} in group {group}: {err}"
+                        );
                     }
                 }
             }
@@ -279,7 +288,8 @@ impl Pool {
         for (new, done) in starting {
             tokio::spawn(new.run(seed, done));
         }
-        let sockets: Vec<String> = loops.values().map(|l| l.target.value(UNIX_SOCKET_LABEL).to_string()).collect();
+        let sockets: Vec<String> =
+            loops.values().map(|l| l.target.value(UNIX_SOCKET_LABEL).to_string()).collect();
         self.shared.unix_clients.lock().retain(|socket, _| sockets.contains(socket));
         old.into_values()
             .map(|gone| {
@@ -334,7 +344,8 @@ fn settings(env: &Env, prepared: Prepared, cache_epoch: u64) -> Settings {
     let Prepared { config, client } = prepared;
     let headers = RequestHeaders::new(&config, env.options.zstd_scrape);
     let metric_relabel = Arc::from(config.metric_relabel_configs.as_slice());
-    Settings { config, client, headers, metric_relabel, cache_epoch }
+    let fallback = scrape_loop::fallback(config.fallback_scrape_protocol);
+    Settings { config, client, headers, fallback, metric_relabel, cache_epoch }
 }
 
 /// Whether a cache made under one configuration is valid under the other: all settings that shape the

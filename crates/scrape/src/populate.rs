@@ -99,7 +99,9 @@ pub fn populate(
     ] {
         let value = builder.get(name);
         if !value.is_empty() && parse_bool(value).is_none() {
-            return Err(format!("error parsing {what}: strconv.ParseBool: parsing {value:?}: invalid syntax"));
+            return Err(format!(
+                "error parsing {what}: strconv.ParseBool: parsing {value:?}: invalid syntax"
+            ));
         }
     }
     builder.retain(|name, _| !name.starts_with(META_LABEL_PREFIX));

@@ -15,29 +15,29 @@ use crate::gourl::{self, TargetUrl};
 use crate::ingest::{MetadataEntry, TargetMetadata};
 
 /// Label with a target's host and port.
-pub const ADDRESS_LABEL: &str = "__address__";
+pub(crate) const ADDRESS_LABEL: &str = "__address__";
 /// Label with a target's scheme.
-pub const SCHEME_LABEL: &str = "__scheme__";
+pub(crate) const SCHEME_LABEL: &str = "__scheme__";
 /// Label with a target's path.
-pub const METRICS_PATH_LABEL: &str = "__metrics_path__";
+pub(crate) const METRICS_PATH_LABEL: &str = "__metrics_path__";
 /// Label with a target's scrape interval.
-pub const SCRAPE_INTERVAL_LABEL: &str = "__scrape_interval__";
+pub(crate) const SCRAPE_INTERVAL_LABEL: &str = "__scrape_interval__";
 /// Label with a target's scrape timeout.
-pub const SCRAPE_TIMEOUT_LABEL: &str = "__scrape_timeout__";
+pub(crate) const SCRAPE_TIMEOUT_LABEL: &str = "__scrape_timeout__";
 /// Prefix of labels that hold URL parameters.
-pub const PARAM_LABEL_PREFIX: &str = "__param_";
+pub(crate) const PARAM_LABEL_PREFIX: &str = "__param_";
 /// Prefix of labels that are dropped after relabeling.
-pub const META_LABEL_PREFIX: &str = "__meta_";
+pub(crate) const META_LABEL_PREFIX: &str = "__meta_";
 /// Prefix of labels that are not part of a target's public labels.
-pub const RESERVED_LABEL_PREFIX: &str = "__";
+pub(crate) const RESERVED_LABEL_PREFIX: &str = "__";
 /// Label that names a Unix socket to connect to instead of `__address__`.
-pub const UNIX_SOCKET_LABEL: &str = "__unix_socket__";
+pub(crate) const UNIX_SOCKET_LABEL: &str = "__unix_socket__";
 /// Label that decides whether classic histograms are converted.
-pub const CONVERT_CLASSIC_LABEL: &str = "__convert_classic_histograms_to_nhcb__";
+pub(crate) const CONVERT_CLASSIC_LABEL: &str = "__convert_classic_histograms_to_nhcb__";
 /// Label that decides whether classic histograms are kept beside native ones.
-pub const ALWAYS_CLASSIC_LABEL: &str = "__always_scrape_classic_histograms__";
+pub(crate) const ALWAYS_CLASSIC_LABEL: &str = "__always_scrape_classic_histograms__";
 /// Label that decides whether native histograms are taken.
-pub const NATIVE_LABEL: &str = "__scrape_native_histograms__";
+pub(crate) const NATIVE_LABEL: &str = "__scrape_native_histograms__";
 
 /// How the last scrape went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
