@@ -1,1 +1,33 @@
-//! (being written)
+//! The HTTP surface: API, federation, life-cycle endpoints, metrics, remote write, the built-in page.
+//!
+//! [`router`] builds everything from a [`State`]; a State is made of the [`Parts`] of a server. Handlers are
+//! plain functions on blocking threads: [`api`] has those of `/api/v1`.
+
+mod active_queries;
+mod api;
+mod buckets;
+mod compress;
+mod debug;
+mod federate;
+mod form;
+mod instrument;
+mod json;
+mod lifecycle;
+mod metrics_page;
+mod notifications;
+mod page;
+mod query_log;
+mod respond;
+mod router;
+mod routes;
+mod scrape_views;
+mod selectors;
+mod state;
+mod text;
+mod time;
+mod write;
+
+pub use notifications::{Notifications, text as notices};
+pub use router::router;
+pub use scrape_views::{PoolTargets, ScrapeViews, TargetMetadata, TargetView};
+pub use state::{BuildInfo, ConfigView, Inner, Options, Parts, Readiness, ReloadRequest, State};

@@ -1,0 +1,140 @@
+//! The query log (`global.query_log_file`): one line of JSON for each query, in upstream's fields.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use promql::QueryStats;
+
+use crate::json::Json;
+use crate::time::rfc3339;
+
+/// What one line says.
+pub(crate) struct Logged<'a> {
+    pub(crate) query: &'a str,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    pub(crate) step_ms: i64,
+    pub(crate) stats: &'a QueryStats,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) client_ip: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
+
+#[derive(Default)]
+struct Inner {
+    path: String,
+    file: Option<File>,
+}
+
+/// The log; off until a file is named.
+#[derive(Default)]
+pub(crate) struct QueryLog(Mutex<Inner>);
+
+impl QueryLog {
+    /// Opens `path`, or closes the log where it is "". Always opens anew, so that a rotated file is left.
+    pub(crate) fn reopen(&self, path: &str) -> std::io::Result<()> {
+        let file = if path.is_empty() {
+            None
+        } else {
+            Some(File::options().create(true).append(true).open(path)?)
+        };
+        *self.0.lock() = Inner { path: path.to_string(), file };
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, l: &Logged<'_>) {
+        let mut inner = self.0.lock();
+        let Some(file) = &mut inner.file else { return };
+        let mut json = Json::with_capacity(512 + l.query.len());
+        json.raw("{\"time\":").time(SystemTime::now());
+        json.raw(",\"level\":\"INFO\",\"source\":\"query_log.rs\",\"msg\":\"promql query logged\",\"params\":{\"end\":");
+        json.string(&millis(l.end_ms)).raw(",\"query\":").string(l.query);
+        json.raw(",\"start\":").string(&millis(l.start_ms)).raw(",\"step\":").int(l.step_ms / 1000).raw("}");
+        if let Some(error) = l.error {
+            json.raw(",\"error\":").string(error);
+        }
+        json.raw(",\"stats\":");
+        write_stats(&mut json, l.stats);
+        json.raw(",\"spanID\":\"0000000000000000\",\"traceID\":\"00000000000000000000000000000000\"");
+        json.raw(",\"httpRequest\":{\"clientIP\":").string(l.client_ip);
+        json.raw(",\"method\":").string(l.method).raw(",\"path\":").string(l.path).raw("}}\n");
+        // One write a line, so that lines stay whole beside other writers of the file.
+        if let Err(e) = file.write_all(&json.into_bytes()) {
+            tracing::error!(file = %inner.path, error = %e, "can't log query");
+        }
+    }
+
+    /// Whether lines are wanted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.lock().file.is_some()
+    }
+}
+
+/// Milliseconds in upstream's form, always with three digits below the second.
+fn millis(t_ms: i64) -> String {
+    let Ok(t) = jiff::Timestamp::from_millisecond(t_ms) else { return crate::time::GO_ZERO_TIME.to_string() };
+    format!("{t:.3}")
+}
+
+/// Statistics as the API and the log show them.
+pub(crate) fn write_stats(json: &mut Json, s: &QueryStats) {
+    json.raw("{\"timings\":{\"evalTotalTime\":").float(s.eval_seconds);
+    json.raw(",\"resultSortTime\":").float(s.sort_seconds);
+    json.raw(",\"queryPreparationTime\":").float(s.prepare_seconds);
+    json.raw(",\"innerEvalTime\":").float((s.eval_seconds - s.prepare_seconds - s.sort_seconds).max(0.0));
+    json.raw(",\"execQueueTime\":").float(s.queue_seconds);
+    json.raw(",\"execTotalTime\":").float(s.total_seconds);
+    json.raw("},\"samples\":{");
+    if let Some(steps) = &s.samples_per_step {
+        json.raw("\"totalQueryableSamplesPerStep\":").list(steps, |json, (t, n)| {
+            json.raw("[").time_ms(*t).raw(",").uint(*n).raw("]");
+        });
+        json.raw(",");
+    }
+    json.raw("\"totalQueryableSamples\":").uint(s.samples_total);
+    json.raw(",\"samplesRead\":").uint(s.samples_read);
+    json.raw(",\"peakSamples\":").uint(s.samples_peak).raw("}}");
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_json_and_reopened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("query.log");
+        let log = QueryLog::default();
+        let stats = QueryStats { eval_seconds: 9.6e-7, samples_total: 5, ..QueryStats::default() };
+        let line = Logged {
+            query: "up\n{a=\"<\"}",
+            start_ms: 0,
+            end_ms: 1_795_331_297_645,
+            step_ms: 1500,
+            stats: &stats,
+            error: Some("no"),
+            client_ip: "127.0.0.1",
+            method: "GET",
+            path: "/api/v1/query",
+        };
+        log.write(&line);
+        log.reopen(path.to_str().unwrap()).unwrap();
+        log.write(&line);
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        log.reopen(path.to_str().unwrap()).unwrap();
+        log.write(&line);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let v: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(v["params"]["start"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(v["params"]["end"], "2026-11-22T07:08:17.645Z");
+        assert_eq!((&v["params"]["step"], &v["error"]), (&1.into(), &"no".into()));
+        assert!(text.contains("\"evalTotalTime\":9.6e-7"), "{text}");
+        log.reopen("").unwrap();
+        assert!(!log.is_on());
+        assert!(log.reopen("/proc/nope/x").is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! From a request to its handler: prefix, redirects, methods, readiness, CORS, metrics.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use storage::CancelToken;
+
+use crate::api::{self, Call};
+use crate::compress::Encoding;
+use crate::form::{FORM_BYTES_MAX, Form};
+use crate::respond::{ApiError, ErrorKind, api_response, header_str, not_found, redirect, text, text_error};
+use crate::routes::{self, Route, RouteSpec};
+use crate::state::{Readiness, State};
+use crate::{debug, federate, lifecycle, metrics_page, page, write};
+
+/// The whole HTTP surface, under the route prefix.
+pub fn router(state: State) -> axum::Router {
+    axum::Router::new().fallback(entry).with_state(state)
+}
+
+async fn entry(axum::extract::State(state): axum::extract::State<State>, request: Request) -> Response {
+    let began = Instant::now();
+    let (response, spec) = dispatch(&state, request).await;
+    if let Some(spec) = spec {
+        let bytes = response.body().size_hint().lower();
+        state.metrics.observe(spec.pattern, response.status().as_u16(), began.elapsed(), bytes);
+    }
+    response
+}
+
+async fn dispatch(state: &State, request: Request) -> (Response, Option<&'static RouteSpec>) {
+    let method = request.method().clone();
+    let full = request.uri().path().to_string();
+    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    if let Some(clean) = cleaned(&full) {
+        return (redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{clean}{query}"), &method), None);
+    }
+    let prefix = &state.parts.options.route_prefix;
+    let path = match full.strip_prefix(prefix.as_str()) {
+        Some("") => return (redirect(StatusCode::MOVED_PERMANENTLY, &format!("{full}/"), &method), None),
+        Some(path) if path.starts_with('/') => path,
+        _ if full == "/" => return (redirect(StatusCode::FOUND, prefix, &method), None),
+        _ => return (not_found(), None),
+    };
+    let api = path.starts_with("/api/v1/");
+    if api && method == Method::OPTIONS {
+        return (options(state, &request), None);
+    }
+    let Some((spec, param)) = routes::find(path) else {
+        let trimmed = path.strip_suffix('/').filter(|p| !p.is_empty() && routes::find(p).is_some());
+        let response = match trimmed {
+            Some(p) => {
+                let status = if method == Method::GET {
+                    StatusCode::MOVED_PERMANENTLY
+                } else {
+                    StatusCode::PERMANENT_REDIRECT
+                };
+                redirect(status, &format!("{prefix}{p}{query}"), &method)
+            }
+            None => not_found(),
+        };
+        return (response, None);
+    };
+    if spec.methods & routes::method_bit(&method) == 0 {
+        let mut response = if method == Method::OPTIONS {
+            empty(StatusCode::OK)
+        } else {
+            text_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        };
+        if let Ok(allow) = HeaderValue::from_str(&routes::allow(spec.methods)) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        return (response, None);
+    }
+    if spec.needs_ready
+        && let Some(refusal) = not_ready(state)
+    {
+        return (refusal, Some(spec));
+    }
+    let param = percent_encoding::percent_decode_str(param).collect::<Vec<u8>>();
+    (run(state, spec.route, param, api, request).await, Some(spec))
+}
+
+/// Upstream's 503 while the server starts or stops.
+fn not_ready(state: &State) -> Option<Response> {
+    let stopping = match state.readiness() {
+        Readiness::Ready => return None,
+        Readiness::NotReady => "false",
+        Readiness::Stopping => "true",
+    };
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+    response.headers_mut().insert("x-prometheus-stopping", HeaderValue::from_static(stopping));
+    Some(response)
+}
+
+async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Request) -> Response {
+    match route {
+        Route::Write => return write::remote_write(state, request).await,
+        Route::Read => return write::remote_read(),
+        Route::Otlp => return write::otlp(),
+        Route::Healthy => return lifecycle::healthy(state, request.method()),
+        Route::Ready => return lifecycle::ready(state, request.method()),
+        Route::Quit => return lifecycle::quit(state, request.method()),
+        Route::Reload => return lifecycle::reload(state, request.method()).await,
+        Route::Version => return lifecycle::version(state),
+        Route::Debug => return debug::serve(state, &String::from_utf8_lossy(&param), &request),
+        Route::Home | Route::Graph => return page::home(state, route, &request),
+        Route::Page | Route::Favicon | Route::Asset => {
+            return page::serve(state, route, &String::from_utf8_lossy(&param), request.headers());
+        }
+        Route::Metrics => return metrics_page::serve(state, &request).await,
+        Route::Federate => return federate::serve(state, &request).await,
+        _ => {}
+    }
+    debug_assert!(api);
+    let encoding = Encoding::of(request.headers());
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = match call(request, param).await {
+        Ok(call) => api::respond(state, route, call, encoding).await,
+        Err(e) => api_response(Err(e), encoding),
+    };
+    let headers = response.headers_mut();
+    // These three are outside upstream's compression handler.
+    if !matches!(route, Route::WalReplay | Route::Notifications | Route::NotificationsLive) {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    cors(state, origin.as_ref(), headers);
+    response
+}
+
+/// Reads what a handler of the API needs of a request.
+async fn call(request: Request, param: Vec<u8>) -> Result<Call, ApiError> {
+    let (parts, body) = request.into_parts();
+    let has_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+    let content_type = header_str(&parts.headers, &header::CONTENT_TYPE);
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    let body = if has_body && is_form {
+        match limited(body, FORM_BYTES_MAX).await {
+            Ok(bytes) => Some(bytes),
+            Err(BodyFault::TooLong) => {
+                let text = "error parsing form values: http: POST too large";
+                return Err(ApiError { kind: ErrorKind::BadData, text: text.into(), status: Some(413) });
+            }
+            Err(BodyFault::Broken(e)) => {
+                return Err(ApiError::bad_data(format!("error parsing form values: {e}")));
+            }
+        }
+    } else {
+        None
+    };
+    let client = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    Ok(Call {
+        form: Form::new(parts.uri.query(), body.as_deref()),
+        param,
+        method: parts.method,
+        path: parts.uri.path().to_string(),
+        client: client.map(IpAddr::to_string_go).unwrap_or_default(),
+        cancel: CancelToken::default(),
+    })
+}
+
+/// Addresses as Go prints them: IPv4 within IPv6 as IPv4.
+trait GoAddress {
+    fn to_string_go(self) -> String;
+}
+
+impl GoAddress for IpAddr {
+    fn to_string_go(self) -> String {
+        self.to_canonical().to_string()
+    }
+}
+
+/// Why a body was not read.
+pub(crate) enum BodyFault {
+    /// Longer than the limit.
+    TooLong,
+    /// The connection broke.
+    Broken(String),
+}
+
+/// Reads a body of at most `max` bytes; memory grows with what arrives, never with what is announced.
+pub(crate) async fn limited(mut body: Body, max: usize) -> Result<Vec<u8>, BodyFault> {
+    let mut out = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| BodyFault::Broken(e.to_string()))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if out.len() + data.len() > max {
+            return Err(BodyFault::TooLong);
+        }
+        out.extend_from_slice(data);
+    }
+    Ok(out)
+}
+
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Answers a preflight request.
+fn options(state: &State, request: &Request) -> Response {
+    if let Some(refusal) = not_ready(state) {
+        return refusal;
+    }
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    cors(state, request.headers().get(header::ORIGIN), response.headers_mut());
+    response
+}
+
+/// Upstream's `util/httputil/cors.go`.
+fn cors(state: &State, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin.filter(|o| !o.is_empty()) else { return };
+    let fixed = [
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if origin.to_str().is_ok_and(|o| state.parts.options.cors_origin.matches(o)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+}
+
+/// A path without empty, `.` and `..` segments, where it differs from the one given: Go's mux sends the
+/// client there.
+fn cleaned(path: &str) -> Option<String> {
+    let dirty = path.split('/').skip(1).enumerate().any(|(i, s)| match s {
+        "" => path.len() > 1 && !(path.ends_with('/') && path.split('/').skip(1).count() == i + 1),
+        "." | ".." => true,
+        _ => false,
+    });
+    if !dirty && path.starts_with('/') {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            s => kept.push(s),
+        }
+    }
+    let tail = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{tail}", kept.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        for (path, want) in [
+            ("/", None),
+            ("/a/b", None),
+            ("/a/b/", None),
+            ("//api/v1/query", Some("/api/v1/query")),
+            ("/a//b/", Some("/a/b/")),
+            ("/a/../b", Some("/b")),
+            ("/./", Some("/")),
+            ("/../..", Some("/")),
+            ("/a//", Some("/a/")),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), want, "{path}");
+        }
+    }
+}

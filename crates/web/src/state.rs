@@ -1,0 +1,288 @@
+//! What the handlers work on: every part of the server as an argument, so that a test builds a server from
+//! a store in memory and two servers can live in one process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use model::clock::Clock;
+use model::{Labels, Matcher};
+use storage::{Appendable, Budget, ExemplarQueryable, Queryable, StatusSource};
+use telemetry::{Gauge, Registry};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::active_queries::ActiveQueries;
+use crate::instrument::HttpMetrics;
+use crate::notifications::Notifications;
+use crate::query_log::QueryLog;
+use crate::scrape_views::ScrapeViews;
+
+/// Answers `/-/reload`: the receiver reloads, then sends the result (the text of the error where it failed).
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// Settings that hold for the life of the server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--web.external-url`'s scheme.
+    pub external_scheme: String,
+    /// Its host, with port where given.
+    pub external_host: String,
+    /// Its path, without a slash at the end; "" for none.
+    pub external_path: String,
+    /// `--web.route-prefix` with a slash in front and none at the end; "" for none.
+    pub route_prefix: String,
+    /// First `--web.listen-address`, for the global URL of local targets.
+    pub listen_address: String,
+    /// `--web.page-title`.
+    pub page_title: String,
+    /// `--web.cors.origin`, as a regex matcher over the whole origin (its label name does not matter).
+    pub cors_origin: Matcher,
+    /// `--web.enable-lifecycle`.
+    pub enable_lifecycle: bool,
+    /// `--web.enable-admin-api`.
+    pub enable_admin_api: bool,
+    /// `--web.enable-remote-write-receiver`.
+    pub enable_remote_write_receiver: bool,
+    /// `--web.remote-write-receiver.accepted-protobuf-messages`.
+    pub accepted_write_messages: Vec<remote::MessageType>,
+    /// `--agent`: no queries.
+    pub agent: bool,
+    /// Name in the texts of `/-/healthy` and `/-/ready`: "Prometheus Server".
+    pub app_name: String,
+    /// `--query.lookback-delta`.
+    pub lookback_delta: Duration,
+    /// `--query.timeout`.
+    pub query_timeout: Duration,
+    /// `--query.max-concurrency`.
+    pub query_concurrency: usize,
+    /// Bytes one query may hold.
+    pub query_bytes_max: u64,
+    /// Bytes all queries may hold together; `None` for no limit.
+    pub queries_bytes: Option<Arc<Budget>>,
+    /// Feature `promql-per-step-stats`.
+    pub per_step_stats: bool,
+    /// Feature `created-timestamp-zero-ingestion`.
+    pub start_zero_ingestion: bool,
+    /// Feature `type-and-unit-labels`.
+    pub type_and_unit_labels: bool,
+    /// Feature `metadata-wal-records`.
+    pub append_metadata: bool,
+    /// Command line, for `/debug/pprof/cmdline`.
+    pub command_line: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            external_scheme: "http".into(),
+            external_host: "localhost:9090".into(),
+            external_path: String::new(),
+            route_prefix: String::new(),
+            listen_address: "0.0.0.0:9090".into(),
+            page_title: "Prometheus Time Series Collection and Processing Server".into(),
+            cors_origin: Matcher::new(model::MatchOp::Regex, "origin", ".*")
+                .unwrap_or_else(|_| Matcher::equal("origin", "")),
+            enable_lifecycle: false,
+            enable_admin_api: false,
+            enable_remote_write_receiver: false,
+            accepted_write_messages: vec![remote::MessageType::V1, remote::MessageType::V2],
+            agent: false,
+            app_name: "Prometheus Server".into(),
+            lookback_delta: Duration::from_secs(300),
+            query_timeout: Duration::from_secs(120),
+            query_concurrency: 20,
+            query_bytes_max: u64::MAX,
+            queries_bytes: None,
+            per_step_stats: false,
+            start_zero_ingestion: false,
+            type_and_unit_labels: false,
+            append_metadata: false,
+            command_line: Vec::new(),
+        }
+    }
+}
+
+/// What of the configuration in force the handlers need, made once a reload.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigView {
+    /// The whole configuration printed back, secrets masked: `/api/v1/status/config`.
+    pub yaml: String,
+    /// `global.external_labels`, for `/federate`.
+    pub external_labels: Labels,
+    /// Each scrape pool's configuration printed back, by job name.
+    pub scrape_pools: BTreeMap<String, String>,
+    /// Retention in words: `15d`, `15d or 500MiB`.
+    pub storage_retention: String,
+    /// `global.query_log_file`, "" for none.
+    pub query_log_file: String,
+}
+
+/// `/api/v1/status/buildinfo`.
+#[derive(Clone, Debug)]
+pub struct BuildInfo {
+    /// The Prometheus version that godwit follows, e.g. `3.15.0`: clients choose features by it.
+    pub version: String,
+    /// Commit.
+    pub revision: String,
+    /// Branch.
+    pub branch: String,
+    /// Who built it.
+    pub build_user: String,
+    /// When it was built.
+    pub build_date: String,
+    /// Compiler, where upstream names Go's version.
+    pub compiler: String,
+    /// godwit's own version; in a field of its own that Grafana and Thanos ignore.
+    pub godwit_version: String,
+}
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Readiness {
+    /// Replaying.
+    NotReady = 0,
+    /// Answers queries.
+    Ready = 1,
+    /// Shutting down.
+    Stopping = 2,
+}
+
+/// Everything a server is made of, as `web` sees it.
+pub struct Parts {
+    /// What queries read: the store, with remote reads merged in where configured.
+    pub queryable: Arc<dyn Queryable>,
+    /// What `/federate` reads: the local store alone.
+    pub local: Arc<dyn Queryable>,
+    /// Exemplars.
+    pub exemplars: Arc<dyn ExemplarQueryable>,
+    /// Where remote writes go.
+    pub appendable: Arc<dyn Appendable>,
+    /// Status of the local store.
+    pub status: Arc<dyn StatusSource>,
+    /// The query engine.
+    pub engine: Arc<promql::Engine>,
+    /// Targets and pools.
+    pub scrape: Arc<dyn ScrapeViews>,
+    /// Configuration in force.
+    pub config: Arc<ArcSwap<ConfigView>>,
+    /// All flags with their values, hidden ones too.
+    pub flags: BTreeMap<String, String>,
+    /// `/api/v1/features`: category, feature, on or off.
+    pub features: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Build information.
+    pub build: BuildInfo,
+    /// godwit's own metrics.
+    pub registry: Registry,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Takes requests of `/-/reload`.
+    pub reload: mpsc::Sender<ReloadRequest>,
+    /// Cancelled by `/-/quit`.
+    pub quit: CancellationToken,
+    /// Folder for `queries.active`; `None` keeps no such file.
+    pub active_queries_dir: Option<std::path::PathBuf>,
+    /// Settings.
+    pub options: Options,
+}
+
+/// Handed to every handler. Cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+/// The fields of a [`State`].
+pub struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) write: remote::Receiver,
+    pub(crate) notifications: Notifications,
+    pub(crate) query_log: QueryLog,
+    pub(crate) active: ActiveQueries,
+    pub(crate) query_slots: Arc<Semaphore>,
+    pub(crate) read_slots: Arc<Semaphore>,
+    pub(crate) birth: SystemTime,
+    ready_gauge: Gauge,
+    readiness: AtomicU8,
+}
+
+/// Label reads, federation and the like that run at once: as many as queries by default. They are short,
+/// and each one holds a blocking thread.
+const READ_SLOTS_MIN: usize = 20;
+
+impl State {
+    /// Builds the state, registers the HTTP metrics; not ready yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let o = &parts.options;
+        let write = remote::Receiver::new(
+            Arc::clone(&parts.appendable),
+            Arc::clone(&parts.clock),
+            &parts.registry,
+            remote::ReceiverOptions {
+                accepted: o.accepted_write_messages.clone(),
+                start_zero_ingestion: o.start_zero_ingestion,
+                type_and_unit_labels: o.type_and_unit_labels,
+                append_metadata: o.append_metadata,
+                ..remote::ReceiverOptions::default()
+            },
+        );
+        let concurrency = o.query_concurrency.max(1);
+        let inner = Inner {
+            metrics: HttpMetrics::new(&parts.registry),
+            write,
+            notifications: Notifications::new(&parts.registry),
+            query_log: QueryLog::default(),
+            active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency),
+            query_slots: Arc::new(Semaphore::new(concurrency)),
+            read_slots: Arc::new(Semaphore::new(concurrency.max(READ_SLOTS_MIN))),
+            birth: SystemTime::now(),
+            ready_gauge: parts.registry.gauge(
+                "prometheus_ready",
+                "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+            ),
+            readiness: AtomicU8::new(Readiness::NotReady as u8),
+            parts,
+        };
+        State(Arc::new(inner))
+    }
+
+    /// Sets where the server is in its life.
+    pub fn set_readiness(&self, to: Readiness) {
+        self.0.ready_gauge.set(if to == Readiness::Ready { 1.0 } else { 0.0 });
+        self.0.readiness.store(to as u8, Ordering::SeqCst);
+    }
+
+    /// Where the server is in its life.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match self.0.readiness.load(Ordering::SeqCst) {
+            1 => Readiness::Ready,
+            2 => Readiness::Stopping,
+            _ => Readiness::NotReady,
+        }
+    }
+
+    /// To be called after each reload: reopens the query log as the configuration in force says.
+    ///
+    /// # Errors
+    /// The query log cannot be opened; the old one stays in use.
+    pub fn config_reloaded(&self) -> std::io::Result<()> {
+        self.0.query_log.reopen(&self.0.parts.config.load().query_log_file)
+    }
+
+    /// What `/api/v1/notifications` shows.
+    #[must_use]
+    pub fn notifications(&self) -> &Notifications {
+        &self.0.notifications
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

@@ -1,0 +1,72 @@
+//! The endpoints that take data: remote write; and those that are known but not built.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{self, HeaderName, HeaderValue};
+use http::StatusCode;
+use remote::WriteResponse;
+
+use crate::respond::{header_str, text_error};
+use crate::router::{BodyFault, empty, limited};
+use crate::state::State;
+
+/// `/api/v1/write`.
+pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
+    if !state.parts.options.enable_remote_write_receiver {
+        return text_error(
+            StatusCode::NOT_FOUND,
+            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver",
+        );
+    }
+    let (parts, body) = request.into_parts();
+    let content_type = header_str(&parts.headers, &header::CONTENT_TYPE);
+    let encoding = header_str(&parts.headers, &header::CONTENT_ENCODING);
+    let message = match state.write.check(content_type, encoding) {
+        Ok(message) => message,
+        Err(refusal) => return answer(&refusal),
+    };
+    // Bodies in memory at once are bounded: slots × 32 MiB, and a slot is held from the first byte on.
+    let Ok(_slot) = state.read_slots.clone().acquire_owned().await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
+    };
+    let body: Body = body;
+    let body = match limited(body, state.write.body_bytes_max()).await {
+        Ok(body) => body,
+        Err(BodyFault::TooLong) => return answer(&state.write.too_large()),
+        Err(BodyFault::Broken(e)) => return text_error(StatusCode::BAD_REQUEST, e),
+    };
+    let state = state.clone();
+    // Not stopped when the client goes away: what was received is stored whole or refused whole.
+    match tokio::task::spawn_blocking(move || state.write.write(message, &body)).await {
+        Ok(response) => answer(&response),
+        Err(_) => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the write failed inside the server"),
+    }
+}
+
+fn answer(r: &WriteResponse) -> Response {
+    let status = StatusCode::from_u16(r.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_server_error() {
+        tracing::error!(error = %r.error, "Error while storing the remote write request");
+    }
+    let mut response = if r.error.is_empty() { empty(status) } else { text_error(status, &r.error) };
+    for (name, value) in r.headers() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// `/api/v1/read`.
+pub(crate) fn remote_read() -> Response {
+    text_error(StatusCode::NOT_IMPLEMENTED, "remote read is not built into this version of godwit")
+}
+
+/// `/api/v1/otlp/v1/metrics`.
+pub(crate) fn otlp() -> Response {
+    text_error(
+        StatusCode::NOT_FOUND,
+        "otlp write receiver needs to be enabled with --web.enable-otlp-receiver",
+    )
+}
