@@ -1,11 +1,15 @@
 //! `global` and `runtime`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::Labels;
 use model::name::{EscapingScheme, ValidationScheme};
 
-use crate::scrape::ScrapeProtocol;
+use crate::scrape::{Protocols, ScrapeProtocol, check_protocols};
+use crate::yaml::record::yaml_record;
+use crate::yaml::value::{OptWord, Size, Word, yaml_words};
+use crate::yaml::{Decoder, Hooks, Invalid, Node, Out};
 
 /// `global`: what jobs and rules inherit. Limits of 0 mean "no limit".
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ pub struct GlobalConfig {
     pub scrape_failure_log_file: String,
     /// With `$VAR` and `${VAR}` replaced.
     pub external_labels: Labels,
+    /// The same, with those of empty value, as they are printed back.
+    pub external_label_map: BTreeMap<String, String>,
     /// Bytes, uncompressed.
     pub body_size_limit: u64,
     /// Samples a scrape, after metric relabeling.
@@ -65,6 +71,7 @@ impl Default for GlobalConfig {
             query_log_file: String::new(),
             scrape_failure_log_file: String::new(),
             external_labels: Labels::empty(),
+            external_label_map: BTreeMap::new(),
             body_size_limit: 0,
             sample_limit: 0,
             target_limit: 0,
@@ -83,7 +90,7 @@ impl Default for GlobalConfig {
 }
 
 /// `runtime`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// Go's GC percentage: accepted, printed back, without meaning here. Default 75.
     pub gogc: i64,
@@ -108,4 +115,134 @@ pub enum LogLevel {
     Warn,
     /// `error`.
     Error,
+}
+
+yaml_words!(LogLevel, {
+    "debug" => LogLevel::Debug,
+    "info" => LogLevel::Info,
+    "warn" => LogLevel::Warn,
+    "error" => LogLevel::Error,
+}, |text| format!("unrecognized log level {text} (known: debug, info, warn, error)"));
+
+yaml_record!(GlobalConfig, "global", {
+    scrape_interval: omit,
+    scrape_timeout: omit,
+    scrape_protocols: with(Protocols),
+    evaluation_interval: omit,
+    rule_query_offset: omit,
+    query_log_file: omit,
+    scrape_failure_log_file: omit,
+    external_label_map = "external_labels": omit,
+    body_size_limit: with(Size),
+    sample_limit: omit,
+    target_limit: omit,
+    label_limit: omit,
+    label_name_length_limit: omit,
+    label_value_length_limit: omit,
+    keep_dropped_targets: omit,
+    metric_name_validation_scheme: with(GlobalScheme),
+    metric_name_escaping_scheme: with(OptWord<EscapingScheme>),
+    scrape_native_histograms: omit,
+    convert_classic_histograms_to_nhcb: omit,
+    always_scrape_classic_histograms: omit,
+    extra_scrape_metrics: omit,
+});
+
+yaml_record!(RuntimeConfig, "runtime", zero = RuntimeConfig { gogc: 0, log_level: None }, {
+    gogc: omit,
+    log_level: with(LogLevelField),
+});
+
+impl Hooks for RuntimeConfig {}
+
+/// Upper and lower case are one; "" is the default.
+struct LogLevelField;
+
+impl LogLevelField {
+    fn decode(into: &mut Option<LogLevel>, node: &Node, cx: &mut Decoder) -> bool {
+        let mut text = Some(String::new());
+        if !cx.decode(node, &mut text) {
+            return false;
+        }
+        let Some(text) = text else {
+            *into = None;
+            return true;
+        };
+        let lower = if text.is_empty() { "info".to_string() } else { text.to_ascii_lowercase() };
+        *into = LogLevel::from_word(&lower);
+        if into.is_none() {
+            cx.fail(node.pos, LogLevel::unknown(&text));
+        }
+        into.is_some()
+    }
+    fn encode(value: &Option<LogLevel>) -> Out {
+        OptWord::encode(value)
+    }
+    fn is_zero(value: &Option<LogLevel>) -> bool {
+        value.is_none()
+    }
+}
+
+/// "" is the default, `utf8`.
+struct GlobalScheme;
+
+impl GlobalScheme {
+    fn decode(into: &mut ValidationScheme, node: &Node, cx: &mut Decoder) -> bool {
+        let mut scheme = None;
+        let good = OptWord::decode(&mut scheme, node, cx);
+        *into = scheme.unwrap_or_default();
+        good
+    }
+    fn encode(value: &ValidationScheme) -> Out {
+        Out::Text(value.as_str().to_string())
+    }
+    fn is_zero(_: &ValidationScheme) -> bool {
+        false
+    }
+}
+
+impl Hooks for GlobalConfig {
+    fn begin(&mut self) {
+        *self = GlobalConfig {
+            scrape_interval: Duration::ZERO,
+            scrape_timeout: Duration::ZERO,
+            evaluation_interval: Duration::ZERO,
+            metric_name_escaping_scheme: None,
+            scrape_native_histograms: None,
+            extra_scrape_metrics: None,
+            ..GlobalConfig::default()
+        };
+    }
+    fn finish(&mut self, node: &Node, cx: &mut Decoder) -> Result<(), Invalid> {
+        for name in self.external_label_map.keys() {
+            if !self.metric_name_validation_scheme.is_valid_label_name(name) {
+                return Err(Invalid::at("external_labels", format!("{name:?} is not a valid label name")));
+            }
+        }
+        self.external_labels = Labels::from_pairs(&self.external_label_map);
+        let defaults = &cx.global_defaults;
+        if self.scrape_interval.is_zero() {
+            self.scrape_interval = defaults.scrape_interval;
+        }
+        if self.scrape_timeout > self.scrape_interval {
+            let key = if node.get("scrape_timeout").is_some() { "scrape_timeout" } else { "scrape_interval" };
+            return Err(Invalid::at(key, "global scrape timeout greater than scrape interval"));
+        }
+        if self.scrape_timeout.is_zero() {
+            self.scrape_timeout = defaults.scrape_timeout.min(self.scrape_interval);
+        }
+        if self.evaluation_interval.is_zero() {
+            self.evaluation_interval = defaults.evaluation_interval;
+        }
+        self.scrape_native_histograms = self.scrape_native_histograms.or(defaults.scrape_native_histograms);
+        self.extra_scrape_metrics = self.extra_scrape_metrics.or(defaults.extra_scrape_metrics);
+        if self.scrape_protocols.is_none() {
+            self.scrape_protocols.clone_from(&defaults.scrape_protocols);
+        }
+        match &self.scrape_protocols {
+            Some(protocols) => check_protocols(protocols)
+                .map_err(|text| Invalid::at("scrape_protocols", format!("{text} for global config"))),
+            None => Ok(()),
+        }
+    }
 }

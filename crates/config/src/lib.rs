@@ -6,22 +6,32 @@
 //! `exporter-toolkit/web`. Start at [`Config::load_file`].
 
 mod alerting;
+mod digest;
 mod error;
+mod glob;
 mod global;
 mod http;
 mod kubernetes;
+mod load;
 mod otlp;
+mod relabel;
 mod remote;
 mod root;
+mod rules;
 mod scrape;
 mod sd;
+mod settings;
 mod storage;
+mod target_file;
 mod tracing;
 mod url;
 mod web;
+mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
+pub use digest::config_digest;
 pub use error::{ConfigError, Problem};
+pub use glob::glob;
 pub use global::{GlobalConfig, LogLevel, RuntimeConfig};
 pub use http::{
     Authorization, BasicAuth, HeaderValues, HttpClientConfig, OAuth2Config, ProxyConfig, SigV4Config,
@@ -30,6 +40,7 @@ pub use http::{
 pub use kubernetes::{
     AttachMetadata, KubernetesRole, KubernetesSdConfig, KubernetesSelector, NamespaceDiscovery,
 };
+pub use load::{Env, LoadOptions};
 pub use model::name::{EscapingScheme, ValidationScheme};
 pub use otlp::{OtlpConfig, TranslationStrategy};
 pub use remote::{
@@ -37,9 +48,14 @@ pub use remote::{
     GoogleIamConfig, MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, RemoteWriteMessage,
 };
 pub use root::Config;
+pub use rules::{Check, Rule, RuleChecks, RuleFile, RuleGroup};
 pub use scrape::{ScrapeConfig, ScrapeProtocol};
 pub use sd::{DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
-pub use storage::{ExemplarsConfig, RetentionConfig, StorageConfig, TsdbConfig};
+pub use settings::{GodwitSettings, HostCollectorSettings};
+pub use storage::{ChunkEncoding, ExemplarsConfig, RetentionConfig, StorageConfig, TsdbConfig};
+pub use target_file::{parse_targets_json, parse_targets_yaml};
 pub use tracing::TracingConfig;
 pub use url::ConfigUrl;
 pub use web::{ClientAuth, WebConfig, WebHttpConfig, WebRateLimit, WebTlsConfig};
+pub use yaml::near::nearest;
+pub use yaml::value::{format_size, parse_go_duration, parse_size};

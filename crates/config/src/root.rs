@@ -1,12 +1,22 @@
 //! The whole of `prometheus.yml`.
 
+use std::path::Path;
+
 use crate::alerting::AlertingConfig;
+use crate::error::ConfigError;
 use crate::global::{GlobalConfig, RuntimeConfig};
-use crate::otlp::OtlpConfig;
+use crate::http::join;
+use crate::load::{LoadOptions, Taken, decode_text, expand, read_text};
+use crate::otlp::{OtlpConfig, TranslationStrategy};
 use crate::remote::{RemoteReadConfig, RemoteWriteConfig};
 use crate::scrape::ScrapeConfig;
-use crate::storage::StorageConfig;
+use crate::sd::is_rule_path;
+use crate::storage::{StorageConfig, TsdbConfig};
 use crate::tracing::TracingConfig;
+use crate::yaml::record::yaml_record;
+use crate::yaml::{Decode, Decoder, Encode, Hooks, Invalid, Node};
+use model::Labels;
+use model::name::ValidationScheme;
 
 /// `prometheus.yml`, with defaults filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,4 +43,282 @@ pub struct Config {
     pub remote_read: Vec<RemoteReadConfig>,
     /// `otlp`.
     pub otlp: OtlpConfig,
+}
+
+yaml_record!(Config, "the configuration", {
+    global: keep,
+    runtime: omit,
+    alerting: omit,
+    rule_files: omit,
+    scrape_config_files: omit,
+    scrape_configs: list("empty or null scrape config section"),
+    storage: omit,
+    tracing: omit,
+    remote_write: list("empty or null remote write config section"),
+    remote_read: list("empty or null remote read config section"),
+    otlp: omit,
+});
+
+impl Hooks for Config {
+    fn finish(&mut self, node: &Node, cx: &mut Decoder) -> Result<(), Invalid> {
+        self.check_paths(node, cx);
+        self.check_jobs(node, cx);
+        let scheme = self.global.metric_name_validation_scheme;
+        self.alerting.apply_scheme(scheme, node.get("alerting").unwrap_or(node), cx);
+        self.check_remotes(node, cx);
+        let strategy = self.otlp.translation_strategy;
+        let utf8 = matches!(
+            strategy,
+            TranslationStrategy::NoTranslation | TranslationStrategy::NoUtf8EscapingWithSuffixes
+        );
+        if utf8 && scheme == ValidationScheme::Legacy {
+            let text = format!(
+                "OTLP translation strategy {:?} is not allowed when UTF8 is disabled",
+                strategy.as_str()
+            );
+            return Err(Invalid::at("otlp", text));
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    fn check_paths(&self, node: &Node, cx: &mut Decoder) {
+        let lists = [
+            ("rule_files", "rule", &self.rule_files),
+            ("scrape_config_files", "scrape config", &self.scrape_config_files),
+        ];
+        for (key, what, paths) in lists {
+            let items = node.get(key).map_or(&[][..], Node::items);
+            for (i, path) in paths.iter().enumerate().filter(|(_, path)| !is_rule_path(path)) {
+                cx.fail(items.get(i).unwrap_or(node).pos, format!("invalid {what} file path {path:?}"));
+            }
+        }
+    }
+
+    fn check_jobs(&mut self, node: &Node, cx: &mut Decoder) {
+        let items = node.get("scrape_configs").map_or(&[][..], Node::items);
+        let mut taken = Taken::new();
+        for (i, job) in self.scrape_configs.iter_mut().enumerate() {
+            let node = items.get(i).unwrap_or(node);
+            job.inherit(&self.global, node, cx);
+            if taken.insert(job.job_name.clone(), String::new()).is_some() {
+                let at = node.get("job_name").unwrap_or(node);
+                cx.fail(at.pos, format!("found multiple scrape configs with job name {:?}", job.job_name));
+            }
+        }
+    }
+
+    fn check_remotes(&mut self, node: &Node, cx: &mut Decoder) {
+        let scheme = self.global.metric_name_validation_scheme;
+        let mut taken = Taken::new();
+        let items = node.get("remote_write").map_or(&[][..], Node::items);
+        for (i, remote) in self.remote_write.iter_mut().enumerate() {
+            let node = items.get(i).unwrap_or(node);
+            if !remote.name.is_empty() && taken.insert(remote.name.clone(), String::new()).is_some() {
+                let at = node.get("name").unwrap_or(node);
+                cx.fail(
+                    at.pos,
+                    format!("found multiple remote write configs with job name {:?}", remote.name),
+                );
+            }
+            remote.apply_scheme(scheme, node, cx);
+        }
+        taken.clear();
+        let items = node.get("remote_read").map_or(&[][..], Node::items);
+        for (i, remote) in self.remote_read.iter().enumerate() {
+            if !remote.name.is_empty() && taken.insert(remote.name.clone(), String::new()).is_some() {
+                let item = items.get(i).unwrap_or(node);
+                let at = item.get("name").unwrap_or(item);
+                cx.fail(
+                    at.pos,
+                    format!("found multiple remote read configs with job name {:?}", remote.name),
+                );
+            }
+        }
+    }
+
+    /// Reads, checks and completes a file; relative paths are joined to its folder. The jobs of
+    /// `scrape_config_files` are not looked at: see [`Config::scrape_configs_all`].
+    ///
+    /// # Errors
+    /// An unreadable file, or all problems found in it.
+    pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Config, ConfigError> {
+        let text = read_text(path)?;
+        let file = path.display().to_string();
+        let mut config = Config::parse_named(&text, &file, options)?;
+        config
+            .set_directory(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        Ok(config)
+    }
+
+    /// As [`Config::load_file`] for a text: relative paths stay as they are.
+    ///
+    /// # Errors
+    /// All problems found.
+    pub fn parse(text: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
+        Config::parse_named(text, "", options)
+    }
+
+    fn parse_named(text: &str, file: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
+        let mut cx = Decoder::new(options);
+        let runtime = RuntimeConfig { gogc: default_gogc(options), ..RuntimeConfig::default() };
+        let start = Config { global: options.global_defaults.clone(), runtime, ..Config::default() };
+        let agent = options.agent;
+        let loaded = decode_text(text, start, &mut cx, |config, node, cx| {
+            config.complete(runtime, options);
+            if agent {
+                config.check_agent(node, cx);
+            }
+        });
+        loaded.ok_or_else(|| ConfigError::Invalid { file: file.to_string(), problems: cx.into_problems() })
+    }
+
+    /// Values that an open but empty block took away, the blocks that always exist, and variables.
+    fn complete(&mut self, runtime: RuntimeConfig, options: &LoadOptions) {
+        if self.runtime == RuntimeConfig::zero() {
+            self.runtime = runtime;
+        }
+        let tsdb = self.storage.tsdb.get_or_insert_with(TsdbConfig::default);
+        tsdb.retention.get_or_insert_default();
+        for value in self.global.external_label_map.values_mut() {
+            *value = expand(value, &mut |name| match name {
+                "$" => "$".to_string(),
+                name => (options.env)(name).unwrap_or_default(),
+            });
+        }
+        self.global.external_labels = Labels::from_pairs(&self.global.external_label_map);
+    }
+
+    fn check_agent(&self, node: Option<&Node>, cx: &mut Decoder) {
+        let refused = [
+            ("alerting", self.alerting != AlertingConfig::default()),
+            ("rule_files", !self.rule_files.is_empty()),
+            ("remote_read", !self.remote_read.is_empty()),
+        ];
+        for (key, given) in refused {
+            if given && let Some(at) = node.and_then(|node| node.get(key)) {
+                cx.fail(at.pos, format!("field {key} is not allowed in agent mode"));
+            }
+        }
+    }
+
+    fn set_directory(&mut self, dir: &Path) {
+        join(dir, &mut self.global.query_log_file);
+        join(dir, &mut self.global.scrape_failure_log_file);
+        self.alerting.set_directory(dir);
+        self.tracing.tls_config.set_directory(dir);
+        self.rule_files.iter_mut().chain(&mut self.scrape_config_files).for_each(|file| join(dir, file));
+        self.scrape_configs.iter_mut().for_each(|job| job.set_directory(dir));
+        self.remote_write.iter_mut().for_each(|remote| remote.http.set_directory(dir));
+        self.remote_read.iter_mut().for_each(|remote| remote.http.set_directory(dir));
+    }
+
+    /// Jobs of the main file and of all files that `scrape_config_files` names, complete and checked.
+    ///
+    /// # Errors
+    /// An unreadable or wrong file, or a job name that another job has.
+    pub fn scrape_configs_all(&self, options: &LoadOptions) -> Result<Vec<ScrapeConfig>, ConfigError> {
+        let mut jobs = self.scrape_configs.clone();
+        let mut taken: Taken =
+            jobs.iter().map(|job| (job.job_name.clone(), "main config file".to_string())).collect();
+        for pattern in &self.scrape_config_files {
+            for path in crate::glob::glob(pattern) {
+                jobs.extend(self.scrape_config_file(&path, &mut taken, options)?);
+            }
+        }
+        Ok(jobs)
+    }
+
+    fn scrape_config_file(
+        &self,
+        path: &Path,
+        taken: &mut Taken,
+        options: &LoadOptions,
+    ) -> Result<Vec<ScrapeConfig>, ConfigError> {
+        let text = read_text(path)?;
+        let file = path.display().to_string();
+        let mut cx = Decoder::new(options);
+        let loaded = decode_text(&text, ScrapeConfigFile::default(), &mut cx, |read, node, cx| {
+            let items = node.and_then(|node| node.get("scrape_configs")).map_or(&[][..], Node::items);
+            for (job, node) in read.scrape_configs.iter_mut().zip(items) {
+                job.inherit(&self.global, node, cx);
+                let at = node.get("job_name").unwrap_or(node);
+                match taken.get(&job.job_name) {
+                    Some(first) => {
+                        let text = format!(
+                            "found multiple scrape configs with job name {:?}, first found in {first}",
+                            job.job_name
+                        );
+                        cx.fail(at.pos, text);
+                    }
+                    None => {
+                        taken.insert(job.job_name.clone(), format!("{file:?}"));
+                    }
+                }
+            }
+        });
+        let Some(mut read) = loaded else {
+            return Err(ConfigError::Invalid { file, problems: cx.into_problems() });
+        };
+        let dir = path.parent().unwrap_or(Path::new("."));
+        read.scrape_configs.iter_mut().for_each(|job| job.set_directory(dir));
+        Ok(read.scrape_configs)
+    }
+
+    /// The config as upstream prints it in `/api/v1/status/config`: defaults filled in, secrets hidden.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        crate::yaml::emit::to_text(&self.encode())
+    }
+
+    /// Every file the settings refer to besides rules, targets and further jobs: keys, certificates,
+    /// passwords, tokens. For `check config`, which tests that they exist.
+    #[must_use]
+    pub fn referenced_files(&self) -> Vec<&str> {
+        let mut files = Vec::new();
+        for job in &self.scrape_configs {
+            job.http.files(&mut files);
+            job.sd.client_files(&mut files);
+        }
+        for group in &self.alerting.alertmanagers {
+            group.http.files(&mut files);
+            group.sd.client_files(&mut files);
+        }
+        self.remote_write.iter().for_each(|remote| remote.http.files(&mut files));
+        self.remote_read.iter().for_each(|remote| remote.http.files(&mut files));
+        self.tracing.tls_config.files(&mut files);
+        files.retain(|file| !file.is_empty());
+        files
+    }
+}
+
+/// One job as upstream prints it in `/api/v1/scrape_pools/{pool}/config`.
+impl ScrapeConfig {
+    /// The job as YAML.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        crate::yaml::emit::to_text(&self.encode())
+    }
+}
+
+/// A file named by `scrape_config_files`.
+#[derive(Default)]
+struct ScrapeConfigFile {
+    scrape_configs: Vec<ScrapeConfig>,
+}
+
+yaml_record!(ScrapeConfigFile, "a scrape config file", {
+    scrape_configs: list("empty or null scrape config section"),
+});
+
+impl Hooks for ScrapeConfigFile {}
+
+/// Upstream's default of `runtime.gogc`: GOGC from the environment, else 75.
+fn default_gogc(options: &LoadOptions) -> i64 {
+    match (options.env)("GOGC") {
+        Some(text) if text.eq_ignore_ascii_case("off") => -1,
+        Some(text) => text.parse().unwrap_or(75),
+        None => 75,
+    }
 }

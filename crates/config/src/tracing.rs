@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::http::TlsConfig;
+use crate::http::{TlsConfig, check_headers};
+use crate::yaml::record::yaml_record;
+use crate::yaml::{Decoder, Hooks, Invalid, Node};
 
 /// `tracing`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,4 +26,39 @@ pub struct TracingConfig {
     pub compression: String,
     /// 0: the exporter's default.
     pub timeout: Duration,
+}
+
+yaml_record!(TracingConfig, "tracing", {
+    client_type: omit,
+    endpoint: omit,
+    sampling_fraction: omit,
+    insecure: omit,
+    tls_config: omit,
+    headers: omit,
+    compression: omit,
+    timeout: omit,
+});
+
+impl Hooks for TracingConfig {
+    fn begin(&mut self) {
+        *self = TracingConfig { client_type: "grpc".to_string(), ..TracingConfig::default() };
+    }
+    fn finish(&mut self, _node: &Node, _cx: &mut Decoder) -> Result<(), Invalid> {
+        if !matches!(self.client_type.as_str(), "http" | "grpc") {
+            let text = format!(
+                "expected tracing client type to be to be http or grpc, but got {}",
+                self.client_type
+            );
+            return Err(Invalid::at("client_type", text));
+        }
+        check_headers(&self.headers, "custom authorization header configuration is not yet supported")?;
+        if self.endpoint.is_empty() {
+            return Err(Invalid::at("endpoint", "tracing endpoint must be set"));
+        }
+        if !matches!(self.compression.as_str(), "" | "gzip") {
+            let text = format!("invalid compression type {} provided, valid options: gzip", self.compression);
+            return Err(Invalid::at("compression", text));
+        }
+        Ok(())
+    }
 }

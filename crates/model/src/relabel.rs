@@ -178,6 +178,25 @@ impl RelabelConfig {
         Ok(RelabelConfig { parts, regex, scheme })
     }
 
+    /// As [`RelabelConfig::new`], but takes the compiled expression of `same` where both rules have the same
+    /// text: a generated config repeats a handful of expressions thousands of times.
+    ///
+    /// # Errors
+    /// As [`RelabelConfig::new`].
+    pub fn sharing(
+        parts: RelabelParts,
+        scheme: ValidationScheme,
+        same: &RelabelConfig,
+    ) -> Result<Self, RelabelError> {
+        if parts.regex.as_deref().unwrap_or(DEFAULT_REGEX)
+            != same.parts.regex.as_deref().unwrap_or(DEFAULT_REGEX)
+        {
+            return RelabelConfig::new(parts, scheme);
+        }
+        check(&parts, scheme)?;
+        Ok(RelabelConfig { parts, regex: same.regex.clone(), scheme })
+    }
+
     /// The rule as written, to print it back.
     #[must_use]
     pub fn parts(&self) -> &RelabelParts {
@@ -199,6 +218,30 @@ impl RelabelConfig {
     /// Applies this rule. False where the label set is to be dropped.
     pub fn apply(&self, labels: &mut LabelsBuilder) -> bool {
         apply(self, labels)
+    }
+}
+
+/// The fields as the API prints a rule (`targets/relabel_steps`). The configuration is printed elsewhere,
+/// as its form differs in what is left out.
+impl serde::Serialize for RelabelConfig {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let p = &self.parts;
+        let mut map = s.serialize_map(None)?;
+        if let Some(names) = p.source_labels.as_ref().filter(|names| !names.is_empty()) {
+            map.serialize_entry("source_labels", names)?;
+        }
+        map.serialize_entry("separator", &p.separator)?;
+        map.serialize_entry("regex", p.regex.as_deref().unwrap_or(DEFAULT_REGEX))?;
+        if p.modulus != 0 {
+            map.serialize_entry("modulus", &p.modulus)?;
+        }
+        if !p.target_label.is_empty() {
+            map.serialize_entry("target_label", &p.target_label)?;
+        }
+        map.serialize_entry("replacement", &p.replacement)?;
+        map.serialize_entry("action", p.action.as_str())?;
+        map.end()
     }
 }
 

@@ -1,0 +1,104 @@
+//! godwit's own settings (`--godwit.config`): a file beside `prometheus.yml`, which stays readable for
+//! every tool of Prometheus.
+
+use std::path::Path;
+
+use crate::error::ConfigError;
+use crate::http::join;
+use crate::load::{LoadOptions, decode_text, read_text};
+use crate::yaml::record::yaml_record;
+use crate::yaml::value::Size;
+use crate::yaml::{Decoder, Hooks, Invalid, Node};
+
+/// godwit's own settings. The default is what runs without a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GodwitSettings {
+    /// Memory the process aims to stay below, in bytes. 0: 80 % of the cgroup's or machine's limit.
+    pub memory_budget: u64,
+    /// The built-in collector of the machine's metrics.
+    pub host_collector: HostCollectorSettings,
+}
+
+/// `host_collector`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostCollectorSettings {
+    /// `None`: on where godwit runs on its embedded default config, else off.
+    pub enabled: Option<bool>,
+    /// Root under which /proc and /sys are read, for containers. "": "/".
+    pub rootfs: String,
+    /// Folder of `*.prom` files to add. "": none.
+    pub textfile_directory: String,
+}
+
+yaml_record!(GodwitSettings, "godwit's settings", {
+    memory_budget: with(Size),
+    host_collector: omit,
+});
+yaml_record!(HostCollectorSettings, "host_collector", {
+    enabled: omit,
+    rootfs: omit,
+    textfile_directory: omit,
+});
+
+impl Hooks for HostCollectorSettings {}
+
+/// Below this a server cannot hold even its own series and a query.
+const MEMORY_BUDGET_MIN: u64 = 32 << 20;
+
+impl Hooks for GodwitSettings {
+    fn finish(&mut self, _node: &Node, _cx: &mut Decoder) -> Result<(), Invalid> {
+        if self.memory_budget != 0 && self.memory_budget < MEMORY_BUDGET_MIN {
+            return Err(Invalid::at("memory_budget", "memory_budget must be at least 32MB"));
+        }
+        Ok(())
+    }
+}
+
+impl GodwitSettings {
+    /// Reads and checks a file; relative paths are joined to its folder.
+    ///
+    /// # Errors
+    /// An unreadable file, or all problems found in it.
+    pub fn load_file(path: &Path) -> Result<GodwitSettings, ConfigError> {
+        let mut cx = Decoder::new(&LoadOptions::default());
+        let text = read_text(path)?;
+        let Some(mut settings) = decode_text(&text, GodwitSettings::default(), &mut cx, |_, _, _| {}) else {
+            return Err(ConfigError::Invalid {
+                file: path.display().to_string(),
+                problems: cx.into_problems(),
+            });
+        };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        join(dir, &mut settings.host_collector.rootfs);
+        join(dir, &mut settings.host_collector.textfile_directory);
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("godwit.yml");
+        std::fs::write(
+            &file,
+            "memory_budget: 2GB\nhost_collector: {enabled: false, textfile_directory: text}\n",
+        )
+        .unwrap();
+        let settings = GodwitSettings::load_file(&file).unwrap();
+        assert_eq!((settings.memory_budget, settings.host_collector.enabled), (2 << 30, Some(false)));
+        assert_eq!(Path::new(&settings.host_collector.textfile_directory), dir.path().join("text"));
+        std::fs::write(&file, "memory_buget: 2GB\n").unwrap();
+        let error = GodwitSettings::load_file(&file).unwrap_err().to_string();
+        assert!(
+            error.contains(":1:1: unknown field \"memory_buget\"")
+                && error.contains("did you mean \"memory_budget\"?"),
+            "{error}"
+        );
+        std::fs::write(&file, "memory_budget: 1MB\n").unwrap();
+        assert!(GodwitSettings::load_file(&file).is_err());
+    }
+}
