@@ -29,7 +29,7 @@ pub(crate) enum Plan {
     /// Any of these.
     Globs(Vec<Glob>),
     /// The automaton, behind checks that most texts fail.
-    Engine(Required),
+    Engine(Box<Required>),
 }
 
 /// A sorted set of texts.
@@ -158,7 +158,7 @@ fn anchored_content(root: &Node) -> Option<&[Node]> {
 /// Chooses how to match; also gives what every match begins with.
 pub(crate) fn plan(root: &Node, pattern_bytes: usize) -> (Plan, String) {
     let Some(content) = anchored_content(root) else {
-        return (Plan::Engine(Required::default()), String::new());
+        return (Plan::Engine(Box::default()), String::new());
     };
     let prefix = required_run(content, Side::Front);
     let budget = Budget {
@@ -181,7 +181,7 @@ pub(crate) fn plan(root: &Node, pattern_bytes: usize) -> (Plan, String) {
         suffix: required_run(content, Side::Back),
         inner: inner_literal(content).map(|text| Finder::new(text.as_bytes()).into_owned()),
     };
-    (Plan::Engine(required), prefix)
+    (Plan::Engine(Box::new(required)), prefix)
 }
 
 fn literal_of(word: &Vec<Piece>) -> Option<String> {

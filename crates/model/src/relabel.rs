@@ -1,6 +1,7 @@
 //! Relabeling rules, applied to targets, samples, alerts and remote-written series alike (upstream:
 //! `model/relabel/relabel.go`).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use goregex::Regex;
@@ -217,7 +218,7 @@ impl RelabelConfig {
 
     /// Applies this rule. False where the label set is to be dropped.
     pub fn apply(&self, labels: &mut LabelsBuilder) -> bool {
-        apply(self, labels)
+        process(std::slice::from_ref(self), labels)
     }
 }
 
@@ -248,7 +249,8 @@ impl serde::Serialize for RelabelConfig {
 /// Applies rules in order. False where one of them drops the label set.
 #[must_use]
 pub fn process(rules: &[RelabelConfig], labels: &mut LabelsBuilder) -> bool {
-    rules.iter().all(|rule| rule.apply(labels))
+    let mut run = Run::new(rules, labels);
+    rules.iter().all(|rule| run.apply(rule))
 }
 
 /// The label set after one rule, for the page that explains relabeling.
@@ -264,9 +266,10 @@ pub struct RelabelStep {
 #[must_use]
 pub fn trace(rules: &[RelabelConfig], labels: &mut LabelsBuilder) -> Vec<RelabelStep> {
     let mut keep = true;
+    let mut run = Run::new(rules, labels);
     let step = |rule: &RelabelConfig| {
-        keep = keep && rule.apply(labels);
-        let output = if keep { labels.build() } else { crate::Labels::empty() };
+        keep = keep && run.apply(rule);
+        let output = if keep { run.labels.build() } else { crate::Labels::empty() };
         RelabelStep { output, keep }
     };
     rules.iter().map(step).collect()
@@ -351,95 +354,117 @@ fn is_legacy_name_template(text: &str) -> bool {
     true
 }
 
-fn apply(rule: &RelabelConfig, labels: &mut LabelsBuilder) -> bool {
-    use RelabelAction as A;
-    let p = &rule.parts;
-    match p.action {
-        A::LabelMap => {
-            let renamed: Vec<(String, String)> = labels
-                .iter()
-                .filter(|(name, _)| rule.regex.is_match(name))
-                .map(|(name, value)| (rule.regex.replace_all(name, &p.replacement), value.to_string()))
-                .collect();
-            for (name, value) in renamed {
-                labels.set(&name, &value);
+/// One pass of rules over one label set.
+struct Run<'a> {
+    labels: &'a mut LabelsBuilder,
+    /// Labels written by the rules so far, in order; kept only where a `labelmap` will ask. Where it maps
+    /// two labels to one name the last one counts, and upstream takes these after all others.
+    written: Option<Vec<String>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(rules: &[RelabelConfig], labels: &'a mut LabelsBuilder) -> Self {
+        let maps = rules.iter().skip(1).any(|rule| rule.parts.action == RelabelAction::LabelMap);
+        Run { labels, written: maps.then(Vec::new) }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.labels.set(name, value);
+        let Some(written) = &mut self.written else { return };
+        if value.is_empty() {
+            written.retain(|n| n != name);
+        } else if !written.iter().any(|n| n == name) {
+            written.push(name.to_string());
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.labels.retain(|name, _| keep(name));
+        if let Some(written) = &mut self.written {
+            written.retain(|name| keep(name));
+        }
+    }
+
+    fn label_map(&mut self, rule: &RelabelConfig) {
+        let written = self.written.as_deref().unwrap_or_default();
+        let early = self.labels.iter().filter(|(name, _)| !written.iter().any(|n| n == name));
+        let late = written.iter().map(|name| (name.as_str(), self.labels.get(name)));
+        let renamed: Vec<(String, String)> = early
+            .chain(late)
+            .filter(|(name, _)| rule.regex.is_match(name))
+            .map(|(name, value)| (rule.regex.replace_all(name, &rule.parts.replacement), value.to_string()))
+            .collect();
+        for (name, value) in renamed {
+            self.set(&name, &value);
+        }
+    }
+
+    fn replace(&mut self, rule: &RelabelConfig, value: &str) {
+        let p = &rule.parts;
+        let (fixed_target, fixed_value) = (!has_reference(&p.target_label), !has_reference(&p.replacement));
+        if fixed_target && fixed_value {
+            if rule.regex.is_match(value) {
+                self.set(&p.target_label, &p.replacement);
             }
-            return true;
+            return;
         }
-        A::LabelDrop => {
-            labels.retain(|name, _| !rule.regex.is_match(name));
-            return true;
+        let Some(captures) = rule.regex.captures(value) else { return };
+        let expand = |template: &str| {
+            let mut out = String::new();
+            rule.regex.expand(template, value, &captures, &mut out);
+            out
+        };
+        let target = if fixed_target { p.target_label.clone() } else { expand(&p.target_label) };
+        if rule.scheme.is_valid_label_name(&target) {
+            // An empty value deletes the label.
+            self.set(&target, &expand(&p.replacement));
         }
-        A::LabelKeep => {
-            labels.retain(|name, _| rule.regex.is_match(name));
-            return true;
-        }
-        _ => {}
     }
-    let joined;
-    let sources = p.source_labels.as_deref().unwrap_or_default();
-    let value = match sources {
-        [one] => labels.get(one),
-        many => {
-            joined = join(labels, many, &p.separator);
-            joined.as_str()
+
+    fn apply(&mut self, rule: &RelabelConfig) -> bool {
+        use RelabelAction as A;
+        let p = &rule.parts;
+        let sources = p.source_labels.as_deref().unwrap_or_default();
+        match p.action {
+            A::LabelMap => self.label_map(rule),
+            A::LabelDrop => self.retain(|name| !rule.regex.is_match(name)),
+            A::LabelKeep => self.retain(|name| rule.regex.is_match(name)),
+            A::Drop => return !rule.regex.is_match(&joined(self.labels, sources, &p.separator)),
+            A::Keep => return rule.regex.is_match(&joined(self.labels, sources, &p.separator)),
+            A::DropEqual => {
+                return self.labels.get(&p.target_label) != joined(self.labels, sources, &p.separator);
+            }
+            A::KeepEqual => {
+                return self.labels.get(&p.target_label) == joined(self.labels, sources, &p.separator);
+            }
+            A::Replace => {
+                let value = joined(self.labels, sources, &p.separator).into_owned();
+                self.replace(rule, &value);
+            }
+            A::Lowercase => {
+                let lower = goregex::unicode::to_lower(&joined(self.labels, sources, &p.separator));
+                self.set(&p.target_label, &lower);
+            }
+            A::Uppercase => {
+                let upper = goregex::unicode::to_upper(&joined(self.labels, sources, &p.separator));
+                self.set(&p.target_label, &upper);
+            }
+            A::HashMod => {
+                let hash = hash_mod(&joined(self.labels, sources, &p.separator), p.modulus);
+                self.set(&p.target_label, &hash.to_string());
+            }
         }
-    };
-    match p.action {
-        A::Drop => return !rule.regex.is_match(value),
-        A::Keep => return rule.regex.is_match(value),
-        A::DropEqual => return labels.get(&p.target_label) != value,
-        A::KeepEqual => return labels.get(&p.target_label) == value,
-        A::Replace => replace(rule, &value.to_string(), labels),
-        A::Lowercase => {
-            let lower = goregex::unicode::to_lower(value);
-            labels.set(&p.target_label, &lower);
-        }
-        A::Uppercase => {
-            let upper = goregex::unicode::to_upper(value);
-            labels.set(&p.target_label, &upper);
-        }
-        A::HashMod => {
-            let hash = hash_mod(value, p.modulus);
-            labels.set(&p.target_label, &hash.to_string());
-        }
-        A::LabelMap | A::LabelDrop | A::LabelKeep => {}
+        true
     }
-    true
 }
 
-fn join(labels: &LabelsBuilder, names: &[String], separator: &str) -> String {
-    let mut out = String::new();
-    for (i, name) in names.iter().enumerate() {
-        if i > 0 {
-            out.push_str(separator);
-        }
-        out.push_str(labels.get(name));
+/// The values of the source labels with the separator between them; one label's value is not copied.
+fn joined<'l>(labels: &'l LabelsBuilder, names: &[String], separator: &str) -> Cow<'l, str> {
+    if let [one] = names {
+        return Cow::Borrowed(labels.get(one));
     }
-    out
-}
-
-fn replace(rule: &RelabelConfig, value: &str, labels: &mut LabelsBuilder) {
-    let p = &rule.parts;
-    let (fixed_target, fixed_value) = (!has_reference(&p.target_label), !has_reference(&p.replacement));
-    if fixed_target && fixed_value {
-        if rule.regex.is_match(value) {
-            labels.set(&p.target_label, &p.replacement);
-        }
-        return;
-    }
-    let Some(captures) = rule.regex.captures(value) else { return };
-    let expand = |template: &str| {
-        let mut out = String::new();
-        rule.regex.expand(template, value, &captures, &mut out);
-        out
-    };
-    let target = if fixed_target { p.target_label.clone() } else { expand(&p.target_label) };
-    if !rule.scheme.is_valid_label_name(&target) {
-        return;
-    }
-    // An empty value deletes the label.
-    labels.set(&target, &expand(&p.replacement));
+    let values: Vec<&str> = names.iter().map(|name| labels.get(name)).collect();
+    Cow::Owned(values.join(separator))
 }
 
 /// The last 8 bytes of MD5, big-endian, modulo `modulus` (which [`check`] keeps above zero). Stock
