@@ -11,8 +11,10 @@ mod gunzip;
 mod oauth2;
 mod proxy;
 mod secret;
+mod serve;
 mod tls;
 
 pub use body::{BodyLimits, BodyPool, PooledBody, ReadOptions};
 pub use client::{ClientOptions, HttpClient, Response, status_text};
 pub use error::{BodyError, ClientError};
+pub use serve::{ServeError, ServeOptions, Server, WebConfigSource, bind};
