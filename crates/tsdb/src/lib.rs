@@ -4,9 +4,16 @@
 //! `block` are the files of a block; `compact` plans and merges blocks; `wal` is the log, `head` the newest
 //! hours in memory, `db` all of them under one roof.
 
+pub mod block;
 pub mod chunkenc;
+pub mod chunks;
+pub mod compact;
 pub mod db;
 pub mod disk;
+mod exemplars;
+mod head;
+pub mod index;
+pub mod tombstones;
 pub mod wal;
 
 pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, WalCompression};

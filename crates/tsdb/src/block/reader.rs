@@ -1,0 +1,220 @@
+//! An open block.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::{Labels, Matcher};
+use parking_lot::RwLock;
+use storage::{QueryContext, StorageError};
+
+use super::querier::BlockQuerier;
+use super::{BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE};
+use crate::chunks::{ChunkMeta, ChunkReader};
+use crate::disk::Disk;
+use crate::index::{IndexReader, PostingSource, SeriesCursor, SymbolIter, postings_for_matchers};
+use crate::tombstones::{self, Interval, Tombstones};
+
+/// An open block. Cheap to clone; files close with the last clone and the last series read from it.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    pub(super) state: RwLock<State>,
+    pub(super) index: IndexReader,
+    pub(super) chunks: ChunkReader,
+    size_bytes: u64,
+}
+
+/// What changes: replaced as a whole, so that a query keeps what it began with.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) meta: Arc<BlockMeta>,
+    pub(super) tombstones: Arc<Tombstones>,
+}
+
+impl Block {
+    /// Opens the block in `dir`: reads description, tombstones and the index's tables, and checks their
+    /// sums. Series and chunks are checked when they are read.
+    ///
+    /// # Errors
+    /// A file that is absent, cut, of another kind or sum; the text names it.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StorageError> {
+        let meta = BlockMeta::read(&*disk, dir)?;
+        let index = IndexReader::open(&*disk, &dir.join(INDEX_FILE))?;
+        let chunks = ChunkReader::open(&*disk, &dir.join(CHUNKS_DIR))?;
+        let tombstones = Tombstones::read(&*disk, dir)?;
+        let mut size_bytes = index.size() + chunks.size() + disk.size(&dir.join(META_FILE))?;
+        if let Ok(size) = disk.size(&dir.join(tombstones::FILE_NAME)) {
+            size_bytes += size;
+        }
+        let state = RwLock::new(State { meta: Arc::new(meta), tombstones: Arc::new(tombstones) });
+        let dir = dir.to_path_buf();
+        Ok(Block { inner: Arc::new(Inner { disk, dir, state, index, chunks, size_bytes }) })
+    }
+
+    /// Its description.
+    #[must_use]
+    pub fn meta(&self) -> Arc<BlockMeta> {
+        Arc::clone(&self.inner.state.read().meta)
+    }
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+    /// Bytes on disk.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes
+    }
+    /// Its index.
+    #[must_use]
+    pub fn index(&self) -> &IndexReader {
+        &self.inner.index
+    }
+    /// Its deleted ranges.
+    #[must_use]
+    pub fn tombstones(&self) -> Arc<Tombstones> {
+        Arc::clone(&self.inner.state.read().tombstones)
+    }
+
+    /// A view on [mint_ms, maxt_ms], both included.
+    #[must_use]
+    pub fn querier(&self, mint_ms: i64, maxt_ms: i64) -> BlockQuerier {
+        BlockQuerier::new(self, mint_ms, maxt_ms)
+    }
+
+    /// All symbols in order.
+    ///
+    /// # Errors
+    /// The index cannot be read any more.
+    pub fn symbols(&self) -> Result<SymbolIter, StorageError> {
+        self.inner.index.symbols()
+    }
+
+    /// All series in label order, with places of chunks and deleted ranges.
+    ///
+    /// # Errors
+    /// The index cannot be read any more.
+    pub fn series(&self) -> Result<BlockSeriesIter<'_>, StorageError> {
+        let ids = self.inner.index.all()?.into_owned();
+        Ok(BlockSeriesIter {
+            block: self,
+            cursor: self.inner.index.cursor(),
+            ids: ids.into_iter(),
+            tombstones: self.tombstones(),
+            chunks: Vec::new(),
+        })
+    }
+
+    /// Chunks of segment files, for those who copy them.
+    #[must_use]
+    pub fn chunk_reader(&self) -> &ChunkReader {
+        &self.inner.chunks
+    }
+
+    /// Deletes samples within [mint_ms, maxt_ms] of series that match, by tombstones: on disk when this
+    /// returns. Queries that began before go on seeing them.
+    ///
+    /// # Errors
+    /// Corrupt index, no room; nothing is deleted then.
+    pub fn delete(
+        &self,
+        ctx: &QueryContext,
+        mint_ms: i64,
+        maxt_ms: i64,
+        matchers: &[Matcher],
+    ) -> Result<(), StorageError> {
+        let ids = postings_for_matchers(&self.inner.index, ctx, matchers)?.into_owned();
+        let (mut cursor, mut chunks) = (self.inner.index.cursor(), Vec::<ChunkMeta>::new());
+        let mut state = self.inner.state.write();
+        let mut stones = (*state.tombstones).clone();
+        let before = stones.len();
+        for id in ids {
+            cursor.series(id, &mut chunks)?;
+            let touched: Vec<&ChunkMeta> = chunks.iter().filter(|c| c.overlaps(mint_ms, maxt_ms)).collect();
+            if let (Some(first), Some(last)) = (touched.first(), touched.last()) {
+                // No further than the data: the file is read by others too.
+                let range =
+                    Interval { mint_ms: mint_ms.max(first.mint_ms), maxt_ms: maxt_ms.min(last.maxt_ms) };
+                stones.add(u64::from(id), range);
+            }
+        }
+        if stones.len() == before && stones == *state.tombstones {
+            return Ok(());
+        }
+        stones.write(&*self.inner.disk, &self.inner.dir)?;
+        let mut meta = (*state.meta).clone();
+        meta.stats.num_tombstones = stones.len() as u64;
+        meta.write(&*self.inner.disk, &self.inner.dir)?;
+        *state = State { meta: Arc::new(meta), tombstones: Arc::new(stones) };
+        Ok(())
+    }
+
+    /// Changes the description, on disk and here (compaction failed, block deletable).
+    ///
+    /// # Errors
+    /// No room, device failed.
+    pub fn update_meta(&self, change: impl FnOnce(&mut BlockMeta)) -> Result<(), StorageError> {
+        let mut state = self.inner.state.write();
+        let mut meta = (*state.meta).clone();
+        change(&mut meta);
+        meta.write(&*self.inner.disk, &self.inner.dir)?;
+        state.meta = Arc::new(meta);
+        Ok(())
+    }
+}
+
+/// A series as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredSeries {
+    /// Its id within the block.
+    pub id: u32,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its chunks in order.
+    pub chunks: Vec<ChunkMeta>,
+    /// Its deleted ranges.
+    pub deleted: Vec<Interval>,
+}
+
+/// All series of a block.
+#[derive(Debug)]
+pub struct BlockSeriesIter<'a> {
+    block: &'a Block,
+    cursor: SeriesCursor<'a>,
+    ids: std::vec::IntoIter<u32>,
+    tombstones: Arc<Tombstones>,
+    chunks: Vec<ChunkMeta>,
+}
+
+impl BlockSeriesIter<'_> {
+    /// The block.
+    #[must_use]
+    pub fn block(&self) -> &Block {
+        self.block
+    }
+}
+
+impl Iterator for BlockSeriesIter<'_> {
+    type Item = Result<StoredSeries, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let id = self.ids.next()?;
+        let deleted = self.tombstones.of(u64::from(id)).to_vec();
+        let labels = match self.cursor.series(id, &mut self.chunks) {
+            Ok(labels) => labels,
+            Err(e) => return Some(Err(e)),
+        };
+        Some(Ok(StoredSeries { id, labels, chunks: self.chunks.clone(), deleted }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ids.size_hint()
+    }
+}

@@ -1,0 +1,211 @@
+//! Reads chunks of a block by reference, several with one read where they lie together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use storage::{ChunkEncoding, StorageError};
+
+use super::{CRC_BYTES, ChunkData, ChunkMeta, ChunkRef, HEADER_BYTES, LENGTH_BYTES_MAX, MAGIC, VERSION};
+use crate::disk::{Disk, ReadFile};
+use crate::index::codec::Decoder;
+
+/// What one read fetches at most, but for a single larger chunk: 1 MiB holds the 24 hours of 40 series.
+const READ_BYTES_MAX: u64 = 1 << 20;
+/// Chunks this near to each other are fetched together: a page and a half costs less than a system call.
+const GAP_BYTES_MAX: u64 = 6 << 10;
+/// Bytes fetched for a chunk whose end is not known. Chunks are cut near 1 KiB; histograms may be longer.
+const TAIL_BYTES: u64 = 1536;
+/// Longest chunk that is read: what fits in a segment file.
+const CHUNK_BYTES_MAX: u64 = super::SEGMENT_BYTES;
+
+/// The open segment files of one block.
+#[derive(Debug)]
+pub struct ChunkReader {
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    file: Arc<dyn ReadFile>,
+    len: u64,
+}
+
+fn corrupt(file: &dyn ReadFile, offset: u64, what: impl Into<String>) -> StorageError {
+    crate::index::codec::corrupt(file.path(), offset, what)
+}
+
+impl ChunkReader {
+    /// Opens all segment files of `dir` and checks their headers.
+    ///
+    /// # Errors
+    /// A file that is too short, of another kind or version; a gap in the sequence.
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, StorageError> {
+        let mut segments = Vec::new();
+        for entry in disk.list(dir)? {
+            // Other names are left alone: tools put notes and temporary files beside ours.
+            let Ok(number) = entry.name.parse::<u32>() else { continue };
+            let file = disk.open_read(&dir.join(&entry.name))?;
+            if number as usize != segments.len() + 1 {
+                let text = format!("segment {:06} is missing", segments.len() + 1);
+                return Err(corrupt(&*file, 0, text));
+            }
+            let len = file.len()?;
+            let mut header = [0; HEADER_BYTES as usize];
+            if len < HEADER_BYTES {
+                return Err(corrupt(&*file, len, "segment is shorter than its header"));
+            }
+            file.read_exact_at(&mut header, 0)?;
+            let [m0, m1, m2, m3, version, ..] = header;
+            if u32::from_be_bytes([m0, m1, m2, m3]) != MAGIC {
+                return Err(corrupt(&*file, 0, "not a chunk segment (wrong magic number)"));
+            }
+            if version != VERSION {
+                return Err(corrupt(&*file, 4, format!("unknown chunk segment version {version}")));
+            }
+            segments.push(Segment { file, len });
+        }
+        Ok(ChunkReader { segments })
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.segments.iter().map(|s| s.len).sum()
+    }
+
+    /// File and offset of a chunk, for error texts.
+    #[must_use]
+    pub fn place(&self, at: ChunkRef) -> String {
+        match self.segments.get(at.segment() as usize) {
+            Some(s) => format!("{} at offset {}", s.file.path().display(), at.offset()),
+            None => format!("chunk reference {:#x}", at.0),
+        }
+    }
+
+    fn segment(&self, at: ChunkRef) -> Result<&Segment, StorageError> {
+        self.segments.get(at.segment() as usize).ok_or_else(|| StorageError::Corrupt {
+            place: format!("chunk reference {:#x}", at.0),
+            what: format!("segment {} of {} does not exist", at.segment() + 1, self.segments.len()),
+        })
+    }
+
+    /// Reads chunks of one series (in order of their references) and hands each to `each` with its index.
+    /// `behind` is the reference after the last one, where known, which saves a guess. `buf` is scratch.
+    ///
+    /// # Errors
+    /// A chunk outside its file, of unknown encoding, or with a wrong checksum; what `each` returns.
+    pub fn read<E>(
+        &self,
+        metas: &[ChunkMeta],
+        behind: Option<ChunkRef>,
+        buf: &mut Vec<u8>,
+        mut each: E,
+    ) -> Result<(), StorageError>
+    where
+        E: FnMut(usize, ChunkData<'_>) -> Result<(), StorageError>,
+    {
+        let mut i = 0;
+        while let Some(first) = metas.get(i) {
+            let segment = self.segment(first.chunk)?;
+            let start = u64::from(first.chunk.offset());
+            // How many of the following chunks lie close behind.
+            let mut next = i + 1;
+            let mut last = start;
+            while let Some(meta) = metas.get(next) {
+                let offset = u64::from(meta.chunk.offset());
+                let near = meta.chunk.segment() == first.chunk.segment() && offset > last;
+                if !near || offset - start > READ_BYTES_MAX || offset - last > GAP_BYTES_MAX {
+                    break;
+                }
+                last = offset;
+                next += 1;
+            }
+            let follower = metas.get(next).map(|m| m.chunk).or(behind);
+            let end = match follower {
+                Some(f) if f.segment() == first.chunk.segment() => u64::from(f.offset()),
+                _ => u64::MAX,
+            };
+            let end = end.clamp(last + 1, last + TAIL_BYTES).min(segment.len);
+            if start < HEADER_BYTES || end <= start {
+                return Err(corrupt(&*segment.file, start, "chunk reference outside the file"));
+            }
+            buf.resize((end - start) as usize, 0);
+            segment.file.read_exact_at(buf, start)?;
+            for (index, meta) in metas.iter().enumerate().take(next).skip(i) {
+                let offset = u64::from(meta.chunk.offset());
+                let bytes = buf.get((offset - start) as usize..).unwrap_or_default();
+                match parse(segment, offset, bytes)? {
+                    Parsed::Chunk(chunk) => each(index, chunk)?,
+                    Parsed::Needs(total) => {
+                        let mut whole = vec![0; total];
+                        segment.file.read_exact_at(&mut whole, offset)?;
+                        match parse(segment, offset, &whole)? {
+                            Parsed::Chunk(chunk) => each(index, chunk)?,
+                            Parsed::Needs(_) => {
+                                return Err(corrupt(
+                                    &*segment.file,
+                                    offset,
+                                    "chunk changed while being read",
+                                ));
+                            }
+                        }
+                    }
+                }
+            }
+            i = next;
+        }
+        Ok(())
+    }
+
+    /// Reads one chunk.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read`].
+    pub fn read_one(&self, at: ChunkRef) -> Result<(ChunkEncoding, Vec<u8>), StorageError> {
+        let mut found = None;
+        let meta = ChunkMeta { mint_ms: 0, maxt_ms: 0, chunk: at };
+        self.read(&[meta], None, &mut Vec::new(), |_, chunk| {
+            found = Some((chunk.encoding, chunk.data.to_vec()));
+            Ok(())
+        })?;
+        found.ok_or(StorageError::NotReady)
+    }
+}
+
+enum Parsed<'a> {
+    Chunk(ChunkData<'a>),
+    /// The chunk goes beyond the buffer; it has so many bytes with its frame.
+    Needs(usize),
+}
+
+fn parse<'a>(segment: &Segment, offset: u64, bytes: &'a [u8]) -> Result<Parsed<'a>, StorageError> {
+    let mut d = Decoder::new(bytes);
+    let Some(len) = d.uvarint() else {
+        // The length itself may be cut by the end of the buffer, but not by the end of the file.
+        let whole = segment.len - offset.min(segment.len);
+        if (bytes.len() as u64) < whole && bytes.len() < LENGTH_BYTES_MAX {
+            return Ok(Parsed::Needs(whole.min(LENGTH_BYTES_MAX as u64 + TAIL_BYTES) as usize));
+        }
+        return Err(corrupt(&*segment.file, offset, "invalid chunk length"));
+    };
+    let head = bytes.len() - d.len();
+    let total = head as u64 + 1 + len.min(CHUNK_BYTES_MAX) + CRC_BYTES as u64;
+    if len > CHUNK_BYTES_MAX || offset + total > segment.len {
+        let text = format!("chunk of {len} bytes goes beyond the segment's {} bytes", segment.len);
+        return Err(corrupt(&*segment.file, offset, text));
+    }
+    let (Some(body), Some(crc)) = (d.bytes(len as usize + 1), d.be32()) else {
+        return Ok(Parsed::Needs(total as usize));
+    };
+    if crc32c::crc32c(body) != crc {
+        let text = format!("chunk checksum mismatch: expected {crc:08x}, got {:08x}", crc32c::crc32c(body));
+        return Err(corrupt(&*segment.file, offset, text));
+    }
+    let Some((encoding, data)) = body.split_first() else {
+        return Err(corrupt(&*segment.file, offset, "empty chunk"));
+    };
+    let Some(encoding) = ChunkEncoding::from_u8(*encoding) else {
+        return Err(corrupt(&*segment.file, offset, format!("unknown chunk encoding {encoding}")));
+    };
+    Ok(Parsed::Chunk(ChunkData { encoding, data }))
+}

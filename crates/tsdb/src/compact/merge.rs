@@ -1,0 +1,218 @@
+//! Several blocks into one, series by series: memory holds the symbols, one series of each block, and what
+//! the index writer needs.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::path::Path;
+use std::sync::Arc;
+
+use storage::{CancelToken, RawChunk, StorageError};
+use ulid::Ulid;
+
+use super::recode::{clip_chunk, merge_chunks};
+use crate::block::{
+    Block, BlockDesc, BlockMeta, BlockSeriesIter, BlockWriter, Compaction, HINT_OUT_OF_ORDER,
+    HINT_SELECTED_SERIES, HINT_STALE_SERIES, StoredSeries,
+};
+use crate::chunks::SEGMENT_BYTES;
+use crate::disk::Disk;
+use crate::index::SymbolIter;
+
+/// Description of the block that these become. `metas` must not be empty.
+#[must_use]
+pub fn merged_meta(ulid: Ulid, metas: &[BlockMeta]) -> BlockMeta {
+    let mint_ms = metas.iter().map(|m| m.mint_ms).min().unwrap_or_default();
+    let maxt_ms = metas.iter().map(|m| m.maxt_ms).max().unwrap_or_default();
+    let mut sources: Vec<Ulid> = metas.iter().flat_map(|m| m.compaction.sources.iter().copied()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let parent = |m: &BlockMeta| BlockDesc { ulid: m.ulid, mint_ms: m.mint_ms, maxt_ms: m.maxt_ms };
+    let mut compaction = Compaction {
+        level: 1 + metas.iter().map(|m| m.compaction.level).max().unwrap_or_default(),
+        sources,
+        parents: metas.iter().map(parent).collect(),
+        ..Compaction::default()
+    };
+    // A part of the head stays one; out-of-order is what all of it must be.
+    for hint in [HINT_STALE_SERIES, HINT_SELECTED_SERIES] {
+        if metas.iter().any(|m| m.compaction.has_hint(hint)) {
+            compaction.set_hint(hint);
+        }
+    }
+    if !metas.is_empty() && metas.iter().all(|m| m.compaction.has_hint(HINT_OUT_OF_ORDER)) {
+        compaction.set_hint(HINT_OUT_OF_ORDER);
+    }
+    BlockMeta { compaction, ..BlockMeta::level_one(ulid, mint_ms, maxt_ms) }
+}
+
+/// What a compaction made.
+#[derive(Clone, Debug)]
+pub struct Compacted {
+    /// The new block; `None` where no sample was left: the sources are marked deletable then.
+    pub meta: Option<BlockMeta>,
+    /// Whether blocks overlapped in time.
+    pub overlapping: bool,
+}
+
+/// Merges blocks into a new one in `data_dir`, without deleted samples; the sources stay for the caller to
+/// remove. A source that cannot be read is not marked: the caller does that with [`Block::update_meta`].
+///
+/// # Errors
+/// Corrupt data, no room, cancelled; nothing is left of the new block then.
+pub fn compact(
+    disk: Arc<dyn Disk>,
+    data_dir: &Path,
+    ulid: Ulid,
+    blocks: &[Block],
+    cancel: &CancelToken,
+) -> Result<Compacted, StorageError> {
+    let mut blocks: Vec<&Block> = blocks.iter().collect();
+    blocks.sort_by_key(|b| b.meta().mint_ms);
+    let metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
+    let meta = merged_meta(ulid, &metas);
+    let mut end = i64::MIN;
+    let mut overlapping = false;
+    for m in &metas {
+        overlapping |= m.mint_ms < end;
+        end = end.max(m.maxt_ms);
+    }
+    // The range is half open.
+    let (mint_ms, maxt_ms) = (meta.mint_ms, meta.maxt_ms.saturating_sub(1));
+    let mut writer = BlockWriter::create(disk, data_dir, meta, SEGMENT_BYTES)?;
+    let check = || if cancel.is_cancelled() { Err(StorageError::Cancelled) } else { Ok(()) };
+
+    let mut symbols = MergedSymbols::new(&blocks)?;
+    while let Some(symbol) = symbols.next()? {
+        writer.add_symbol(&symbol)?;
+    }
+    check()?;
+
+    let mut sources = Vec::with_capacity(blocks.len());
+    for block in &blocks {
+        sources.push(Source { iter: block.series()?, head: None });
+    }
+    for source in &mut sources {
+        source.advance()?;
+    }
+    let mut buf = Vec::new();
+    let mut count = 0_u64;
+    loop {
+        count += 1;
+        if count.is_multiple_of(256) {
+            check()?;
+        }
+        let heads = sources.iter().filter_map(|s| s.head.as_ref().map(|h| &h.labels));
+        let Some(labels) = heads.min().cloned() else { break };
+        let mut chunks = Vec::new();
+        let mut parts = 0;
+        for source in &mut sources {
+            if let Some(series) = source.head.take_if(|h| h.labels == labels) {
+                read_chunks(source.iter.block(), &series, (mint_ms, maxt_ms), &mut buf, &mut chunks)?;
+                source.advance()?;
+                parts += 1;
+            }
+        }
+        // Also within one block: chunks of an out-of-order head may touch.
+        if parts > 1 || overlapping {
+            chunks = merge_chunks(chunks)
+                .map_err(|e| StorageError::Other(format!("compact series {labels}: {e}")))?;
+        }
+        writer.add_series(&labels, &chunks)?;
+    }
+    let meta = writer.finish()?;
+    if meta.is_none() {
+        for block in &blocks {
+            block.update_meta(|m| m.compaction.deletable = true)?;
+        }
+    }
+    Ok(Compacted { meta, overlapping })
+}
+
+fn read_chunks(
+    block: &Block,
+    series: &StoredSeries,
+    (mint_ms, maxt_ms): (i64, i64),
+    buf: &mut Vec<u8>,
+    out: &mut Vec<RawChunk>,
+) -> Result<(), StorageError> {
+    block.chunk_reader().read(&series.chunks, None, buf, |i, chunk| {
+        let meta = &series.chunks[i];
+        let raw = RawChunk {
+            mint_ms: meta.mint_ms,
+            maxt_ms: meta.maxt_ms,
+            encoding: chunk.encoding,
+            data: Arc::from(chunk.data),
+        };
+        clip_chunk(raw, mint_ms, maxt_ms, &series.deleted, out).map_err(|e| StorageError::Corrupt {
+            place: block.chunk_reader().place(meta.chunk),
+            what: format!("series {}: {e}", series.labels),
+        })
+    })
+}
+
+struct Source<'a> {
+    iter: BlockSeriesIter<'a>,
+    head: Option<StoredSeries>,
+}
+
+impl Source<'_> {
+    fn advance(&mut self) -> Result<(), StorageError> {
+        self.head = self.iter.next().transpose()?;
+        Ok(())
+    }
+}
+
+/// Symbols of several blocks in order, once each.
+struct MergedSymbols {
+    sources: Vec<SymbolIter>,
+    heads: BinaryHeap<Head>,
+    last: Option<String>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Head {
+    symbol: String,
+    source: usize,
+}
+
+impl Ord for Head {
+    fn cmp(&self, o: &Self) -> Ordering {
+        // The heap gives the greatest: turned round.
+        (&o.symbol, o.source).cmp(&(&self.symbol, self.source))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, o: &Self) -> Option<Ordering> {
+        Some(self.cmp(o))
+    }
+}
+
+impl MergedSymbols {
+    fn new(blocks: &[&Block]) -> Result<Self, StorageError> {
+        let sources = blocks.iter().map(|b| b.symbols()).collect::<Result<Vec<_>, _>>()?;
+        let mut merged = MergedSymbols { sources, heads: BinaryHeap::new(), last: None };
+        for source in 0..merged.sources.len() {
+            merged.pull(source)?;
+        }
+        Ok(merged)
+    }
+
+    fn pull(&mut self, source: usize) -> Result<(), StorageError> {
+        if let Some(symbol) = self.sources[source].next() {
+            self.heads.push(Head { symbol: symbol?, source });
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<String>, StorageError> {
+        while let Some(Head { symbol, source }) = self.heads.pop() {
+            self.pull(source)?;
+            if self.last.as_ref() != Some(&symbol) {
+                self.last = Some(symbol.clone());
+                return Ok(Some(symbol));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,16 @@
+//! Which blocks become one, and how (upstream: `tsdb/compact.go`). `plan` and `retention` are pure functions
+//! over descriptions; `merge` streams series by series; `recode` rewrites chunks that overlap, are cut by a
+//! boundary or have deleted samples.
+
+mod merge;
+mod plan;
+mod recode;
+mod retention;
+
+#[cfg(test)]
+mod tests;
+
+pub use merge::{Compacted, compact, merged_meta};
+pub use plan::{block_ranges, plan};
+pub use recode::{ChunkBuilder, clip_chunk};
+pub use retention::{beyond_size, beyond_time};
