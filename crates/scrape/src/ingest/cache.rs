@@ -1,14 +1,79 @@
-//! A target's previous page and what became of each of its lines.
+//! A target's memory between scrapes, and the three ways through a body: compared with the last page, event
+//! by event, and empty.
 
 use exposition::Format;
-use storage::Appender;
+use model::LabelsBuilder;
+use storage::{Appender, Rejected, SeriesRef};
 
+use super::page::{EntryId, Page};
+use super::session::Session;
 use super::{IngestError, IngestOptions, IngestReport, TargetMetadata};
 
-/// The memory of one target between scrapes.
-#[derive(Debug, Default)]
+/// Metadata is kept for so many scrapes after its family disappeared, as upstream keeps it.
+const METADATA_SCRAPES: u32 = 10;
+/// Failed scrapes may grow the cache to twice its size at the last success and this many lines more.
+const GROWTH_SLACK: usize = 1000;
+
+/// The memory of one target between scrapes. Make a new one where the job's relabeling, label or histogram
+/// settings change: what a line became is remembered, not checked again.
+#[derive(Debug)]
 pub struct TargetCache {
-    metadata: TargetMetadata,
+    pub(super) page: Page,
+    pub(super) metadata: TargetMetadata,
+    /// By family number: scrape in which it was last read, and last changed.
+    pub(super) families: Vec<FamilyTimes>,
+    /// Number of this scrape; starts so that "the one before last" is a number too.
+    pub(super) iteration: u32,
+    /// Entries tracked for staleness in the scrape before, in this one, and in both: where the first and
+    /// the last are equal, nothing vanished, and no entry needs to be looked at.
+    pub(super) tracked_before: usize,
+    pub(super) tracked_now: usize,
+    pub(super) carried: usize,
+    size_at_success: usize,
+    pub(super) columns: Columns,
+    pub(super) builder: LabelsBuilder,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FamilyTimes {
+    pub(super) seen: u32,
+    pub(super) changed: u32,
+}
+
+/// Samples that wait for the store, one column each, reused from scrape to scrape.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    pub(super) series: Vec<SeriesRef>,
+    pub(super) values: Vec<f64>,
+    /// Entry of each sample; the highest bit says that it was tracked in the scrape before.
+    pub(super) entries: Vec<EntryId>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+impl Columns {
+    pub(super) fn clear(&mut self) {
+        self.series.clear();
+        self.values.clear();
+        self.entries.clear();
+        self.rejected.clear();
+    }
+}
+
+impl Default for TargetCache {
+    fn default() -> Self {
+        TargetCache {
+            page: Page::default(),
+            metadata: TargetMetadata::default(),
+            families: Vec::new(),
+            iteration: 2,
+            tracked_before: 0,
+            tracked_now: 0,
+            carried: 0,
+            size_at_success: 0,
+            columns: Columns::default(),
+            builder: LabelsBuilder::new(),
+        }
+    }
 }
 
 impl TargetCache {
@@ -32,12 +97,35 @@ impl TargetCache {
         opts: &IngestOptions,
         app: &mut dyn Appender,
     ) -> Result<IngestReport, IngestError> {
-        let _ = (body, format, scrape_time_ms, opts, app);
-        Ok(IngestReport::default())
+        if body.is_empty() {
+            return self.write_stale(scrape_time_ms, opts, app);
+        }
+        self.page.begin();
+        let mut session = Session::new(self, app, opts, scrape_time_ms);
+        session.report.body_bytes = body.len() as u64;
+        // Created timestamps need a look ahead, conversion a look back, unit labels more than a line.
+        let plain = !(opts.convert_classic_histograms_to_nhcb || opts.type_and_unit_labels);
+        let done = match format {
+            Format::Text if plain => session.read_text(body),
+            Format::OpenMetrics if plain && !opts.wants_start() => session.read_openmetrics(body),
+            _ => session.read_events(body, format),
+        };
+        let done = done.and_then(|()| session.finish());
+        let mut report = session.report;
+        match done {
+            Ok(()) => {
+                report.cache_flush_forced = self.end(true);
+                Ok(report)
+            }
+            Err(failure) => {
+                self.columns.clear();
+                Err(IngestError { report, failure })
+            }
+        }
     }
 
-    /// After a failed scrape, or at the end of a target: staleness markers for all series of the scrape
-    /// before. Returns how many were written.
+    /// After a failed scrape, or at the end of a target: staleness markers for the series of the scrape
+    /// before. As upstream, series that a failed body did bring are spared this once.
     ///
     /// # Errors
     /// A store that refuses markers for reasons other than their time.
@@ -47,8 +135,11 @@ impl TargetCache {
         opts: &IngestOptions,
         app: &mut dyn Appender,
     ) -> Result<IngestReport, IngestError> {
-        let _ = (t_ms, opts, app);
-        Ok(IngestReport::default())
+        let mut session = Session::new(self, app, opts, t_ms);
+        let done = session.mark_stale();
+        let mut report = session.report;
+        report.cache_flush_forced = self.end(false);
+        done.map(|()| report).map_err(|failure| IngestError { report, failure })
     }
 
     /// Metadata of the target's families; the handle stays valid and current while the cache lives.
@@ -57,9 +148,56 @@ impl TargetCache {
         &self.metadata
     }
 
-    /// Series remembered from the last scrape.
+    /// Lines remembered: series, dropped series, blocks of metadata.
     #[must_use]
-    pub fn series(&self) -> usize {
-        0
+    pub fn lines(&self) -> usize {
+        self.page.len()
+    }
+
+    /// Bytes held, without metadata.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let c = &self.columns;
+        self.page.bytes()
+            + c.series.capacity() * size_of::<SeriesRef>()
+            + c.values.capacity() * size_of::<f64>()
+            + c.entries.capacity() * size_of::<EntryId>()
+    }
+
+    /// Ends the scrape. `flush` forgets what was not seen in it; so does growth through failed scrapes, which
+    /// the result counts.
+    fn end(&mut self, flush: bool) -> u64 {
+        let size = self.page.len() + self.families.len();
+        let forced = !flush && size > self.size_at_success * 2 + GROWTH_SLACK;
+        if flush {
+            self.size_at_success = size;
+            self.page.finish(self.iteration);
+        }
+        if forced {
+            self.page.evict(self.iteration, true);
+        }
+        if flush || forced {
+            self.forget_families();
+        }
+        self.tracked_before = std::mem::take(&mut self.tracked_now);
+        self.carried = 0;
+        self.iteration = self.iteration.wrapping_add(1);
+        u64::from(forced)
+    }
+
+    fn forget_families(&mut self) {
+        let now = self.iteration;
+        let old = |t: &FamilyTimes| t.seen != 0 && now.wrapping_sub(t.seen) > METADATA_SCRAPES;
+        if !self.families.iter().any(old) {
+            return;
+        }
+        let ids: Vec<u32> =
+            self.families.iter().enumerate().filter(|(_, t)| old(t)).map(|(i, _)| i as u32).collect();
+        self.metadata.remove(&ids);
+        for id in ids {
+            if let Some(times) = self.families.get_mut(id as usize) {
+                *times = FamilyTimes::default();
+            }
+        }
     }
 }

@@ -8,8 +8,13 @@
 
 mod cache;
 mod error;
+mod labels;
 mod metadata;
 mod options;
+mod page;
+mod read;
+mod relabel_again;
+mod session;
 
 pub use cache::TargetCache;
 pub use error::{IngestError, IngestFailure};

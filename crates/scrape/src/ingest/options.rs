@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use exposition::EscapingScheme;
 use model::Labels;
+use model::histogram::{SCHEMA_MAX, SCHEMA_MIN};
 use model::name::ValidationScheme;
 use model::relabel::RelabelConfig;
 
@@ -61,6 +62,24 @@ pub struct IngestOptions {
     pub max_time_ms: i64,
 }
 
+impl IngestOptions {
+    /// Whether created timestamps have to be read.
+    pub(super) fn wants_start(&self) -> bool {
+        self.parse_start_timestamps || self.start_zero_ingestion
+    }
+
+    /// Highest schema that the smallest bucket growth factor allows (upstream: `pickSchema`).
+    pub(super) fn max_schema(&self) -> i32 {
+        let factor = if self.native_histogram_min_bucket_factor <= 1.0 {
+            1.00271
+        } else {
+            self.native_histogram_min_bucket_factor
+        };
+        let floor = (-factor.log2().log2()).floor();
+        floor.clamp(f64::from(SCHEMA_MIN), f64::from(SCHEMA_MAX)) as i32
+    }
+}
+
 impl Default for IngestOptions {
     /// Upstream's defaults, without labels and limits.
     fn default() -> Self {
@@ -82,7 +101,7 @@ impl Default for IngestOptions {
             type_and_unit_labels: false,
             append_metadata: false,
             validation: ValidationScheme::Utf8,
-            escaping: EscapingScheme::AllowUtf8,
+            escaping: EscapingScheme::None,
             max_time_ms: i64::MAX,
         }
     }
@@ -109,6 +128,8 @@ pub struct IngestReport {
     pub exemplars_out_of_order: u64,
     /// For `prometheus_target_scrapes_cache_flush_forced_total`.
     pub cache_flush_forced: u64,
+    /// New series that the store's own limit refused; the rest of the body is in.
+    pub series_refused: u64,
     /// Staleness markers written for series that the body no longer has.
     pub stale_markers: u64,
     /// Of `scraped`, how many took the fast path; for benches and doctor.
