@@ -136,7 +136,7 @@ impl ClassicHistogram {
                 custom_values: bounds,
                 ..Histogram::default()
             };
-            h.compact(2);
+            h.drop_empty(2);
             return Ok(HistogramValue::Int(Arc::new(h)));
         }
         let mut before = 0.0;
@@ -151,7 +151,7 @@ impl ClassicHistogram {
             custom_values: bounds,
             ..FloatHistogram::default()
         };
-        h.compact(0);
+        h.drop_empty(0);
         Ok(HistogramValue::Float(Arc::new(h)))
     }
 }

@@ -74,7 +74,26 @@ pub enum LabelSource<'a> {
     /// A metric of a protobuf body.
     Proto(crate::proto::ProtoLabels<'a>),
     /// Built already.
-    Ready(&'a Labels),
+    Ready(&'a ReadyLabels),
+}
+
+/// Labels built ahead of their use, with what was noticed on the way.
+#[derive(Clone, Debug, Default)]
+pub struct ReadyLabels {
+    /// The set.
+    pub labels: Labels,
+    /// As from [`LabelSource::build`].
+    pub notes: BuildNotes,
+}
+
+/// What a set in a builder no longer shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuildNotes {
+    /// A name that occurs twice. Upstream's store refuses such a set after relabeling; so the caller is to
+    /// refuse it if the name is still there then.
+    pub duplicate: Option<String>,
+    /// Names that were exposed with an empty value: with `honor_labels` they keep the target's label out.
+    pub emptied: Vec<String>,
 }
 
 /// Ranges of names and values in a line of text.
@@ -94,36 +113,31 @@ pub struct TextLabels<'a> {
     pub(crate) type_and_unit: bool,
 }
 
-/// A label set that cannot be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LabelTrouble {
-    /// A name occurs twice. Upstream's store refuses such a set, after relabeling; so the caller refuses it
-    /// if the name is still there then.
-    Duplicate(String),
-    /// Longer than a label string may be, or not UTF-8.
-    Invalid(String),
-}
+/// A label set that cannot be stored: a string that is too long or no UTF-8; says which.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidLabels(pub String);
 
 /// Name of the label that carries the type with `type-and-unit-labels`.
-pub const TYPE_LABEL: &str = "__type__";
+pub(crate) const TYPE_LABEL: &str = "__type__";
 /// Name of the label that carries the unit with `type-and-unit-labels`.
-pub const UNIT_LABEL: &str = "__unit__";
+pub(crate) const UNIT_LABEL: &str = "__unit__";
 
 impl LabelSource<'_> {
-    /// Writes the labels, name included, into an empty builder.
+    /// Replaces what is in a builder by the labels, name included.
     ///
     /// # Errors
-    /// [`LabelTrouble::Duplicate`] leaves a usable builder behind; the caller decides.
-    pub fn build(&self, out: &mut LabelsBuilder) -> Result<(), LabelTrouble> {
+    /// Strings that no label can hold.
+    pub fn build(&self, out: &mut LabelsBuilder) -> Result<BuildNotes, InvalidLabels> {
         out.clear();
         match self {
             LabelSource::Text(text) => text.build(out),
             LabelSource::Proto(proto) => proto.build(out),
-            LabelSource::Ready(labels) => {
-                for (name, value) in *labels {
+            LabelSource::Ready(ready) => {
+                for (name, value) in &ready.labels {
                     out.set(name, value);
                 }
-                Ok(())
+                Ok(ready.notes.clone())
             }
         }
     }
@@ -132,44 +146,40 @@ impl LabelSource<'_> {
 /// Collects labels into a builder and notices doubled names.
 pub(crate) struct Collector<'o> {
     out: &'o mut LabelsBuilder,
-    emptied: Vec<String>,
-    duplicate: Option<String>,
+    notes: BuildNotes,
 }
 
 impl<'o> Collector<'o> {
     pub(crate) fn new(out: &'o mut LabelsBuilder) -> Self {
-        Collector { out, emptied: Vec::new(), duplicate: None }
+        Collector { out, notes: BuildNotes::default() }
     }
 
-    pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<(), LabelTrouble> {
+    pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<(), InvalidLabels> {
         if name.len() > STRING_BYTES_MAX || value.len() > STRING_BYTES_MAX {
             let shown: String = name.chars().take(50).collect();
-            return Err(LabelTrouble::Invalid(format!(
-                "label {shown:?} is longer than {STRING_BYTES_MAX} bytes"
-            )));
+            return Err(InvalidLabels(format!("label {shown:?} is longer than {STRING_BYTES_MAX} bytes")));
         }
         // An empty value removes the label wherever it stands, as upstream's builder does.
         if value.is_empty() {
             self.out.del(name);
-            self.emptied.push(name.to_string());
+            self.notes.emptied.push(name.to_string());
             return Ok(());
         }
-        if self.emptied.iter().any(|n| n == name) {
+        if self.notes.emptied.iter().any(|n| n == name) {
             return Ok(());
         }
         if !self.out.get(name).is_empty() {
-            self.duplicate.get_or_insert_with(|| name.to_string());
+            self.notes.duplicate.get_or_insert_with(|| name.to_string());
             return Ok(());
         }
         self.out.set(name, value);
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<(), LabelTrouble> {
-        match self.duplicate {
-            Some(name) if !self.out.get(&name).is_empty() => Err(LabelTrouble::Duplicate(name)),
-            _ => Ok(()),
-        }
+    pub(crate) fn finish(mut self) -> BuildNotes {
+        let out = self.out;
+        self.notes.duplicate = self.notes.duplicate.filter(|name| !out.get(name).is_empty());
+        self.notes
     }
 }
 
@@ -185,14 +195,14 @@ pub(crate) fn overridden(name: &str, type_and_unit: bool, kind: MetricType, unit
 }
 
 impl TextLabels<'_> {
-    fn text(&self, from: usize, to: usize) -> Result<Cow<'_, str>, LabelTrouble> {
+    fn text(&self, from: usize, to: usize) -> Result<Cow<'_, str>, InvalidLabels> {
         let bytes = self.body.get(from..to).unwrap_or_default();
         let text = std::str::from_utf8(bytes)
-            .map_err(|_| LabelTrouble::Invalid(format!("{:?}", String::from_utf8_lossy(clip(bytes)))))?;
+            .map_err(|_| InvalidLabels(format!("{:?}", String::from_utf8_lossy(clip(bytes)))))?;
         Ok(unescape_label(text))
     }
 
-    fn build(&self, out: &mut LabelsBuilder) -> Result<(), LabelTrouble> {
+    fn build(&self, out: &mut LabelsBuilder) -> Result<BuildNotes, InvalidLabels> {
         let mut to = Collector::new(out);
         to.add(METRIC_NAME, &self.text(self.name.0, self.name.1)?)?;
         if self.type_and_unit {
@@ -211,7 +221,7 @@ impl TextLabels<'_> {
             let value = normalize(self.kind, &name, self.text(*c, *d)?);
             to.add(&name, &value)?;
         }
-        to.finish()
+        Ok(to.finish())
     }
 }
 

@@ -18,10 +18,13 @@ mod proto;
 mod scan;
 mod sparse;
 mod text;
+mod write;
 
 pub use classic::{ClassicHistogram, ConversionError};
 pub use error::ParseError;
-pub use event::{Event, LabelSource, LabelTrouble, SampleValue, SeriesEvent, TextLabels};
+pub use event::{
+    BuildNotes, Event, InvalidLabels, LabelSource, ReadyLabels, SampleValue, SeriesEvent, TextLabels,
+};
 pub use family::{Family, Metric, MetricData};
 pub use format::{Format, FormatError, Negotiated, ScrapeProtocol, accept_header};
 pub use model::name::EscapingScheme;
@@ -31,3 +34,4 @@ pub use parser::{Parser, ParserOptions};
 pub use proto::{ProtoLabels, ProtobufParser};
 pub use sparse::Sparse;
 pub use text::TextParser;
+pub use write::{OutputFormat, finish, negotiate, write_families, write_family};

@@ -7,7 +7,7 @@ use model::labels::METRIC_NAME;
 use model::{Exemplar, HistogramValue, Labels, LabelsBuilder, MetricType};
 
 use crate::classic::ClassicHistogram;
-use crate::event::{Event, LabelSource, SampleValue, SeriesEvent};
+use crate::event::{BuildNotes, Event, LabelSource, ReadyLabels, SampleValue, SeriesEvent};
 use crate::number::parse_float;
 use crate::{Format, OpenMetricsParser, ParseError, ParserOptions, TextParser};
 
@@ -49,7 +49,7 @@ enum Owned {
         histogram: Option<HistogramValue>,
         start_ms: i64,
         exemplars: Vec<Exemplar>,
-        labels: Labels,
+        labels: ReadyLabels,
     },
     Type(String, MetricType),
     Help(String, String),
@@ -104,7 +104,7 @@ impl<'b> NhcbParser<'b> {
             };
             let mut event = event;
             if let Owned::Series { labels, .. } = &event {
-                if fresh && self.collecting && self.differs(labels) && self.convert() {
+                if fresh && self.collecting && self.differs(&labels.labels) && self.convert() {
                     self.pending = Some(event);
                     return Ok(self.out.event());
                 }
@@ -132,20 +132,11 @@ impl<'b> NhcbParser<'b> {
         };
         Ok(match event {
             Event::Series(s) => {
-                // A doubled label is refused by the caller for series that are handed through; the set is
-                // built again there from its source, which is gone here: keep the name visible twice is not
-                // possible, so the error is raised at once.
-                if let Err(trouble) = s.source.build(&mut self.builder) {
-                    let message = match trouble {
-                        crate::LabelTrouble::Duplicate(name) => {
-                            format!("label name {name:?} is not unique: invalid sample")
-                        }
-                        crate::LabelTrouble::Invalid(what) => {
-                            format!("invalid metric name or label names: {what}")
-                        }
-                    };
-                    return Err(ParseError { message, line: 0, column: 0 });
-                }
+                let notes = s.source.build(&mut self.builder).map_err(|e| ParseError {
+                    message: format!("invalid metric name or label names: {e}"),
+                    line: 0,
+                    column: 0,
+                })?;
                 Owned::Series {
                     key: s.key.to_vec(),
                     timestamp_ms: s.timestamp_ms,
@@ -156,7 +147,7 @@ impl<'b> NhcbParser<'b> {
                     histogram: None,
                     start_ms: s.start_ms,
                     exemplars: s.exemplars.to_vec(),
-                    labels: self.builder.build(),
+                    labels: ReadyLabels { labels: self.builder.build(), notes },
                 }
             }
             Event::Type { family, kind } => Owned::Type(family.into_owned(), kind),
@@ -203,11 +194,11 @@ impl<'b> NhcbParser<'b> {
         else {
             return false;
         };
-        let Some(role) = self.role(labels) else { return false };
+        let Some(role) = self.role(&labels.labels) else { return false };
         if !self.collecting {
             self.collecting = true;
             self.start_ms = *start_ms;
-            let mut base = labels.to_builder();
+            let mut base = labels.labels.to_builder();
             base.set(METRIC_NAME, &self.family).del("le");
             self.base = base.build();
         }
@@ -232,8 +223,8 @@ impl<'b> NhcbParser<'b> {
         self.classic.clear();
         let exemplars = std::mem::take(&mut self.collected_exemplars);
         let Ok(value) = converted else { return false };
-        // No line of text begins with a zero byte.
-        let mut key = vec![0];
+        // No line of text and no protobuf key begins with a byte of five.
+        let mut key = vec![5];
         key.extend_from_slice(self.base.as_bytes());
         self.out = Owned::Series {
             key,
@@ -242,7 +233,7 @@ impl<'b> NhcbParser<'b> {
             histogram: Some(value),
             start_ms: self.start_ms,
             exemplars,
-            labels: self.base.clone(),
+            labels: ReadyLabels { labels: self.base.clone(), notes: BuildNotes::default() },
         };
         true
     }

@@ -8,43 +8,61 @@ const POW10: [f64; 23] = [
 /// Every integer up to here is a double.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// Reads a plain decimal (`-?digits[.digits]`) at the start of `bytes`, without exponent, of at most 19
-/// digits and 2^53. Gives the value and the bytes used; the byte after it is for the caller to judge. `None`
-/// means "not that simple", not "wrong". About 1 ns per four digits.
+/// Reads a decimal (`-?digits[.digits][e[+-]digits]`) at the start of `bytes`, where it has at most 19 digits
+/// and its digits and power of ten are exact as doubles: nearly all values of real targets. Gives the value
+/// and the bytes used; the byte after it is for the caller to judge. `None` means "not that simple", not
+/// "wrong". About 1 ns per four digits.
 #[inline]
 #[must_use]
 pub fn plain_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
-    let negative = bytes.first() == Some(&b'-');
-    let start = usize::from(negative);
+    let digit = |at: usize| bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10);
+    let start = usize::from(bytes.first() == Some(&b'-'));
     let mut at = start;
     let mut mantissa: u64 = 0;
-    while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+    while let Some(d) = digit(at) {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d));
         at += 1;
     }
-    let integer_digits = at - start;
-    let mut fraction_digits = 0;
+    let mut digits = at - start;
+    if digits == 0 {
+        return None;
+    }
+    let mut power: i32 = 0;
     if bytes.get(at) == Some(&b'.') {
         at += 1;
         let from = at;
-        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        while let Some(d) = digit(at) {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d));
             at += 1;
         }
-        fraction_digits = at - from;
-        if fraction_digits == 0 {
+        digits += at - from;
+        power = -((at - from) as i32);
+        if at == from {
             return None;
         }
     }
     // 19 digits cannot wrap a u64; the bound on the mantissa makes the conversion exact.
-    if integer_digits == 0 || integer_digits + fraction_digits > 19 || mantissa > EXACT_MAX {
+    if digits > 19 || mantissa > EXACT_MAX {
         return None;
     }
-    let mut value = mantissa as f64;
-    if fraction_digits > 0 {
-        value /= POW10.get(fraction_digits)?;
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let sign = bytes.get(at + 1).copied();
+        at += 1 + usize::from(matches!(sign, Some(b'+' | b'-')));
+        let first = i32::from(digit(at)?);
+        let exponent = match digit(at + 1) {
+            Some(second) => first * 10 + i32::from(second),
+            None => first,
+        };
+        at += 1 + usize::from(digit(at + 1).is_some());
+        if digit(at).is_some() {
+            return None;
+        }
+        power += if sign == Some(b'-') { -exponent } else { exponent };
     }
-    Some((if negative { -value } else { value }, at))
+    let scale = *POW10.get(power.unsigned_abs() as usize)?;
+    let value = mantissa as f64;
+    let value = if power < 0 { value / scale } else { value * scale };
+    Some((if start == 1 { -value } else { value }, at))
 }
 
 /// Reads a whole token as a float. Accepts what Go accepts save hexadecimal floats and underscores, which

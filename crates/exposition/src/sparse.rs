@@ -7,7 +7,7 @@ use model::Span;
 type Side<C> = Vec<(i64, C)>;
 
 /// Counts that can be zero and can be added.
-pub trait Count: Copy + PartialEq + Default {
+trait Count: Copy + PartialEq + Default {
     /// Sum; integers wrap as upstream's do.
     #[must_use]
     fn plus(self, other: Self) -> Self;
@@ -116,16 +116,16 @@ fn deltas(absolute: &[i64]) -> Vec<i64> {
 /// [`model::Histogram`] and [`model::FloatHistogram`] from targets.
 pub trait Sparse {
     /// Removes empty buckets, keeping runs of up to `gap_max` between filled ones.
-    fn compact(&mut self, gap_max: i64);
+    fn drop_empty(&mut self, gap_max: i64);
     /// Goes to a lower exponential schema. False where the layout contradicts itself; nothing is changed
     /// then.
-    fn reduce(&mut self, schema: i32) -> bool;
+    fn reduce_to(&mut self, schema: i32) -> bool;
     /// Buckets of both sides.
     fn bucket_count(&self) -> usize;
 }
 
 impl Sparse for model::Histogram {
-    fn compact(&mut self, gap_max: i64) {
+    fn drop_empty(&mut self, gap_max: i64) {
         for (spans, buckets) in [
             (&mut self.positive_spans, &mut self.positive_buckets),
             (&mut self.negative_spans, &mut self.negative_buckets),
@@ -136,7 +136,7 @@ impl Sparse for model::Histogram {
         }
     }
 
-    fn reduce(&mut self, schema: i32) -> bool {
+    fn reduce_to(&mut self, schema: i32) -> bool {
         let Ok(steps @ 1..=12) = u32::try_from(self.schema - schema) else { return false };
         let (mut positive, mut negative) =
             (absolute(&self.positive_buckets), absolute(&self.negative_buckets));
@@ -156,12 +156,12 @@ impl Sparse for model::Histogram {
 }
 
 impl Sparse for model::FloatHistogram {
-    fn compact(&mut self, gap_max: i64) {
+    fn drop_empty(&mut self, gap_max: i64) {
         compact_side(&mut self.positive_spans, &mut self.positive_buckets, gap_max);
         compact_side(&mut self.negative_spans, &mut self.negative_buckets, gap_max);
     }
 
-    fn reduce(&mut self, schema: i32) -> bool {
+    fn reduce_to(&mut self, schema: i32) -> bool {
         let Ok(steps @ 1..=12) = u32::try_from(self.schema - schema) else { return false };
         let (mut positive, mut negative) = (self.positive_buckets.clone(), self.negative_buckets.clone());
         let (mut ps, mut ns) = (self.positive_spans.clone(), self.negative_spans.clone());
@@ -196,10 +196,10 @@ mod tests {
             ..Histogram::default()
         };
         // Absolute: 0 2 0 at 0..3, 5 4 at 6..8.
-        h.compact(0);
+        h.drop_empty(0);
         assert_eq!(h.positive_spans, [span(1, 1), span(4, 2)]);
         assert_eq!(h.positive_buckets, [2, 3, -1]);
-        h.compact(4);
+        h.drop_empty(4);
         assert_eq!(h.positive_spans, [span(1, 7)]);
         assert_eq!(h.positive_buckets, [2, -2, 0, 0, 0, 5, -1]);
     }
@@ -213,12 +213,12 @@ mod tests {
             positive_buckets: vec![1, 1, 1, 1, 1, 1],
             ..Histogram::default()
         };
-        assert!(h.reduce(0));
+        assert!(h.reduce_to(0));
         // -1 and 0 -> 0: 3; 1 and 2 -> 1: 7; 3 and 4 -> 2: 11.
         assert_eq!((h.schema, h.positive_spans.clone()), (0, vec![span(0, 3)]));
         assert_eq!(h.positive_buckets, [3, 4, 4]);
         h.positive_spans = vec![span(0, 9)];
-        assert!(!h.reduce(-1));
+        assert!(!h.reduce_to(-1));
         assert_eq!(h.schema, 0);
     }
 }

@@ -13,7 +13,8 @@ use model::{
 
 use crate::classic::ClassicHistogram;
 use crate::event::{
-    Collector, Event, LabelSource, LabelTrouble, SampleValue, SeriesEvent, TYPE_LABEL, UNIT_LABEL, overridden,
+    BuildNotes, Collector, Event, InvalidLabels, LabelSource, SampleValue, SeriesEvent, TYPE_LABEL,
+    UNIT_LABEL, overridden,
 };
 use crate::number::openmetrics_float;
 use crate::scan::{lossy, quote};
@@ -354,7 +355,7 @@ impl<'b> ProtobufParser<'b> {
                 negative_buckets: h.negative_counts.clone(),
                 ..FloatHistogram::default()
             };
-            out.compact(0);
+            out.drop_empty(0);
             return Ok(HistogramValue::Float(Arc::new(out)));
         }
         let mut out = Histogram {
@@ -370,7 +371,7 @@ impl<'b> ProtobufParser<'b> {
             negative_buckets: h.negative_deltas.clone(),
             ..Histogram::default()
         };
-        out.compact(0);
+        out.drop_empty(0);
         Ok(HistogramValue::Int(Arc::new(out)))
     }
 
@@ -482,8 +483,8 @@ impl<'a> ProtoLabels<'a> {
         ProtoLabels { key }
     }
 
-    pub(crate) fn build(&self, out: &mut LabelsBuilder) -> Result<(), LabelTrouble> {
-        let broken = || LabelTrouble::Invalid("unreadable series key".to_string());
+    pub(crate) fn build(&self, out: &mut LabelsBuilder) -> Result<BuildNotes, InvalidLabels> {
+        let broken = || InvalidLabels("unreadable series key".to_string());
         let (tag, rest) = self.key.split_first().ok_or_else(broken)?;
         let (bound, rest) = rest.split_first_chunk::<8>().ok_or_else(broken)?;
         let bound = f64::from_bits(u64::from_le_bytes(*bound));
@@ -515,10 +516,7 @@ impl<'a> ProtoLabels<'a> {
         }
         while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
             if name.is_empty() && !value.is_empty() {
-                return Err(LabelTrouble::Invalid(format!(
-                    "label of value {:?} has no name",
-                    clip_str(value)
-                )));
+                return Err(InvalidLabels(format!("label of value {:?} has no name", clip_str(value))));
             }
             if !overridden(name, typed, kind, unit) {
                 to.add(name, value)?;
@@ -529,7 +527,7 @@ impl<'a> ProtoLabels<'a> {
             4 => to.add("quantile", &openmetrics_float(bound))?,
             _ => {}
         }
-        to.finish()
+        Ok(to.finish())
     }
 }
 
