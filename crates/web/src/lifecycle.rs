@@ -49,8 +49,8 @@ pub(crate) fn quit(state: &State, method: &Method) -> Response {
     text(StatusCode::OK, "Requesting termination... Goodbye!")
 }
 
-pub(crate) async fn reload(state: &State, method: &Method) -> Response {
-    if let Some(refusal) = refused(state, method) {
+pub(crate) async fn reload(state: &State, method: Method) -> Response {
+    if let Some(refusal) = refused(state, &method) {
         return refusal;
     }
     let (answer, wait) = oneshot::channel();

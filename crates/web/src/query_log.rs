@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use promql::QueryStats;
 
 use crate::json::Json;
-use crate::time::rfc3339;
 
 /// What one line says.
 pub(crate) struct Logged<'a> {

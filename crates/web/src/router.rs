@@ -107,15 +107,24 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
         Route::Healthy => return lifecycle::healthy(state, request.method()),
         Route::Ready => return lifecycle::ready(state, request.method()),
         Route::Quit => return lifecycle::quit(state, request.method()),
-        Route::Reload => return lifecycle::reload(state, request.method()).await,
+        Route::Reload => return lifecycle::reload(state, request.into_parts().0.method).await,
         Route::Version => return lifecycle::version(state),
         Route::Debug => return debug::serve(state, &String::from_utf8_lossy(&param), &request),
         Route::Home | Route::Graph => return page::home(state, route, &request),
         Route::Page | Route::Favicon | Route::Asset => {
             return page::serve(state, route, &String::from_utf8_lossy(&param), request.headers());
         }
-        Route::Metrics => return metrics_page::serve(state, &request).await,
-        Route::Federate => return federate::serve(state, &request).await,
+        Route::Metrics => {
+            let registry = state.parts.registry.clone();
+            return metrics_page::serve(state, request.into_parts().0, move || registry.gather()).await;
+        }
+        Route::MetricsPage => {
+            let path = format!("/metrics/{}", String::from_utf8_lossy(&param));
+            let Some(page) = state.parts.pages.iter().find(|p| p.path == path) else { return not_found() };
+            let families = std::sync::Arc::clone(&page.families);
+            return metrics_page::serve(state, request.into_parts().0, move || families()).await;
+        }
+        Route::Federate => return federate::serve(state, request.into_parts().0).await,
         _ => {}
     }
     debug_assert!(api);

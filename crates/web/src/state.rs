@@ -151,6 +151,15 @@ pub enum Readiness {
     Stopping = 2,
 }
 
+/// A page of metrics beside `/metrics`, e.g. the host collector's.
+#[derive(Clone)]
+pub struct MetricsPage {
+    /// Path below the route prefix; begins with `/metrics/`.
+    pub path: String,
+    /// Gathers the families; blocks.
+    pub families: Arc<dyn Fn() -> Vec<exposition::Family> + Send + Sync>,
+}
+
 /// Everything a server is made of, as `web` sees it.
 pub struct Parts {
     /// What queries read: the store, with remote reads merged in where configured.
@@ -185,6 +194,8 @@ pub struct Parts {
     pub quit: CancellationToken,
     /// Folder for `queries.active`; `None` keeps no such file.
     pub active_queries_dir: Option<std::path::PathBuf>,
+    /// Further pages of metrics.
+    pub pages: Vec<MetricsPage>,
     /// Settings.
     pub options: Options,
 }

@@ -293,7 +293,7 @@ pub(super) fn format(state: &State, call: &Call) -> ApiResult {
     let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
         .map_err(|e| ApiError::parameter("query", e))?;
     let mut answer = Answer::new();
-    answer.json.string(&expr.pretty());
+    answer.json.string(&expr.prettify());
     Ok(answer.done())
 }
 

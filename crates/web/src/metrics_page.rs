@@ -1,0 +1,41 @@
+//! `/metrics` and the pages below it: metrics that godwit exposes.
+
+use std::collections::HashSet;
+
+use axum::body::Body;
+use axum::response::Response;
+use exposition::Family;
+use http::StatusCode;
+use http::request::Parts;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use storage::CancelToken;
+
+use crate::api::on_thread;
+use crate::form::Form;
+use crate::negotiate::{Chosen, metrics_encoding};
+use crate::respond::{set_body, text_error};
+use crate::state::State;
+
+pub(crate) async fn serve(state: &State, request: Parts) -> Response {
+    let chosen = Chosen::of(&request.headers);
+    let encoding = metrics_encoding(&request.headers);
+    let form = Form::new(request.uri.query(), None);
+    let owned = state.clone();
+    let work = move || {
+        let mut families = gather();
+        let wanted: HashSet<&str> = form.all("name[]").collect();
+        if !wanted.is_empty() {
+            families.retain(|f| wanted.contains(f.name.as_str()));
+        }
+        let mut response = Response::new(Body::empty());
+        if let Ok(value) = HeaderValue::try_from(chosen.content_type()) {
+            response.headers_mut().insert(CONTENT_TYPE, value);
+        }
+        set_body(&mut response, crate::expose::write(&families, chosen), encoding);
+        response
+    };
+    match on_thread(&state.read_slots, &CancelToken::default(), work).await {
+        Some(response) => response,
+        None => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be gathered"),
+    }
+}
