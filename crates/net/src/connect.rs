@@ -263,7 +263,8 @@ fn tls_error(name: &str, e: &std::io::Error) -> ConnectError {
     };
     let verify = |what: String| format!("tls: failed to verify certificate: x509: {what}");
     ConnectError(match tls {
-        Error::InvalidCertificate(Cert::UnknownIssuer) => {
+        // A wrong signature: another authority of the same name.
+        Error::InvalidCertificate(Cert::UnknownIssuer | Cert::BadSignature) => {
             verify("certificate signed by unknown authority".to_string())
         }
         Error::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
