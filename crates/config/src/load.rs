@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{ConfigError, Problem};
-use crate::global::GlobalConfig;
+use crate::global::{GlobalConfig, LogLevel};
+use crate::storage::RetentionConfig;
 use crate::yaml::node::FILE_BYTES_MAX;
 use crate::yaml::{Decode, Decoder, Node};
 
@@ -24,6 +25,10 @@ pub struct LoadOptions {
     pub global_defaults: GlobalConfig,
     /// Variables for `external_labels` and GOGC.
     pub env: Env,
+    /// Retention where `storage.tsdb.retention` is not given: that of the flags.
+    pub retention: RetentionConfig,
+    /// Level where `runtime.log_level` is not given: that of the flags.
+    pub log_level: LogLevel,
     /// Accept discovery mechanisms that are recognised but not built (for tools that only print).
     pub unbuilt_discovery: bool,
 }
@@ -35,6 +40,8 @@ impl Default for LoadOptions {
             agent: false,
             global_defaults: GlobalConfig::default(),
             env: Arc::new(|name| std::env::var(name).ok()),
+            retention: RetentionConfig::default(),
+            log_level: LogLevel::Info,
             unbuilt_discovery: false,
         }
     }

@@ -162,7 +162,7 @@ impl Config {
 
     fn parse_named(text: &str, file: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
         let mut cx = Decoder::new(options);
-        let runtime = RuntimeConfig { gogc: default_gogc(options), ..RuntimeConfig::default() };
+        let runtime = RuntimeConfig { gogc: default_gogc(options), log_level: Some(options.log_level) };
         let start = Config { global: options.global_defaults.clone(), runtime, ..Config::default() };
         let agent = options.agent;
         let loaded = decode_text(text, start, &mut cx, |config, node, cx| {
@@ -180,7 +180,7 @@ impl Config {
             self.runtime = runtime;
         }
         let tsdb = self.storage.tsdb.get_or_insert_with(TsdbConfig::default);
-        tsdb.retention.get_or_insert_default();
+        tsdb.retention.get_or_insert(options.retention);
         for value in self.global.external_label_map.values_mut() {
             *value = expand(value, &mut |name| match name {
                 "$" => "$".to_string(),

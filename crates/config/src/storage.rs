@@ -86,7 +86,6 @@ impl Hooks for TsdbConfig {
                 ),
             ));
         }
-        self.retention.get_or_insert_default();
         Ok(())
     }
 }

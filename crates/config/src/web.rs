@@ -274,7 +274,10 @@ impl Hooks for WebHttpConfig {
                 "X-Content-Type-Options" => &["nosniff"],
                 "X-Frame-Options" => &["deny", "sameorigin"],
                 _ => {
-                    return Err(Invalid::at("headers", format!("HTTP header {name:?} can not be configured")));
+                    return Err(Invalid::at(
+                        "headers",
+                        format!("HTTP header {name:?} can not be configured"),
+                    ));
                 }
             };
             if !allowed.is_empty() && !allowed.contains(&value.as_str()) {

@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_millis(total_ms))
 }
 
-/// Prints as upstream's `Duration.String()`: `1d12h`, `15s`, `0s`. Years, weeks and days appear only where
+/// Prints as upstream's `Duration.String()`: `1d12h`, `15s`, `0s`. Years and weeks appear only where
 /// they divide what is left without remainder. Below a millisecond is cut.
 #[must_use]
 pub fn format(d: Duration) -> String {
@@ -68,7 +68,7 @@ pub fn format(d: Duration) -> String {
     }
     let mut out = String::new();
     for (i, (unit, size)) in UNITS.iter().enumerate() {
-        let exact_only = i < 3 && !ms.is_multiple_of(*size);
+        let exact_only = i < 2 && !ms.is_multiple_of(*size);
         if ms >= *size && !exact_only {
             out.push_str(&format!("{}{unit}", ms / size));
             ms %= size;
@@ -91,9 +91,9 @@ mod tests {
             ("5m", 300_000, "5m"),
             ("1h", 3_600_000, "1h"),
             ("4d", 345_600_000, "4d"),
-            ("4d1h", 349_200_000, "97h"),
+            ("4d1h", 349_200_000, "4d1h"),
             ("14d", 1_209_600_000, "2w"),
-            ("3w2d1h", 1_990_800_000, "553h"),
+            ("3w2d1h", 1_990_800_000, "23d1h"),
             ("10y", 315_360_000_000, "10y"),
             ("1h30m5s7ms", 5_405_007, "1h30m5s7ms"),
         ] {
