@@ -1,0 +1,172 @@
+//! Patterns of paths as Go's `filepath.Glob` reads them: `*`, `?`, `[a-z]`, `\x` in any element.
+
+use std::path::Path;
+
+/// Entries looked at in one folder, so that a pattern on a huge folder stays bounded: 2^20 names are
+/// about 100 MiB.
+const ENTRIES_MAX: usize = 1 << 20;
+
+/// The pattern is broken (an open `[`, a `\` at the end).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("syntax error in pattern")]
+pub(crate) struct BadPattern;
+
+/// Existing paths that match, sorted. Folders that cannot be read have none.
+pub(crate) fn glob(pattern: &str) -> Result<Vec<String>, BadPattern> {
+    // Also finds a broken pattern where nothing is there to be compared.
+    matches(pattern, "")?;
+    if !has_meta(pattern) {
+        let exists = std::fs::symlink_metadata(pattern).is_ok();
+        return Ok(if exists { vec![pattern.to_string()] } else { Vec::new() });
+    }
+    let (dir, last) = match pattern.rfind('/') {
+        None => ("", pattern),
+        Some(0) => ("/", pattern.get(1..).unwrap_or("")),
+        Some(at) => (pattern.get(..at).unwrap_or(""), pattern.get(at + 1..).unwrap_or("")),
+    };
+    // Each level is one element shorter, so this ends.
+    let dirs = if has_meta(dir) { glob(dir)? } else { vec![dir.to_string()] };
+    let mut found = Vec::new();
+    for dir in dirs {
+        let Ok(entries) = std::fs::read_dir(if dir.is_empty() { Path::new(".") } else { Path::new(&dir) }) else {
+            continue;
+        };
+        let names = entries.take(ENTRIES_MAX).filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| matches(last, name) == Ok(true)).collect();
+        names.sort_unstable();
+        found.extend(names.into_iter().map(|name| match dir.as_str() {
+            "" => name,
+            "/" => format!("/{name}"),
+            dir => format!("{dir}/{name}"),
+        }));
+    }
+    Ok(found)
+}
+
+fn has_meta(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '\\'])
+}
+
+/// Whether a name matches. Time is bounded by the product of both lengths: of several `*` only the last
+/// is tried again.
+fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
+    let steps = parse(pattern)?;
+    let name: Vec<char> = name.chars().collect();
+    let (mut s, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while s < steps.len() || n < name.len() {
+        match (steps.get(s), name.get(n)) {
+            (Some(Step::Star), _) => {
+                retry = Some((s, n));
+                s += 1;
+                continue;
+            }
+            (Some(step), Some(c)) if step.accepts(*c) => {
+                s += 1;
+                n += 1;
+                continue;
+            }
+            _ => {}
+        }
+        match retry {
+            Some((star, at)) if name.get(at).is_some_and(|c| *c != '/') => {
+                retry = Some((star, at + 1));
+                (s, n) = (star + 1, at + 1);
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+enum Step {
+    Star,
+    Any,
+    One(char),
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+impl Step {
+    fn accepts(&self, c: char) -> bool {
+        match self {
+            Step::Star => false,
+            Step::Any => c != '/',
+            Step::One(one) => *one == c,
+            Step::Class { negated, ranges } => ranges.iter().any(|(lo, hi)| (*lo..=*hi).contains(&c)) != *negated,
+        }
+    }
+}
+
+fn parse(pattern: &str) -> Result<Vec<Step>, BadPattern> {
+    let mut chars = pattern.chars().peekable();
+    let mut steps = Vec::new();
+    while let Some(c) = chars.next() {
+        steps.push(match c {
+            '*' => Step::Star,
+            '?' => Step::Any,
+            '\\' => Step::One(chars.next().ok_or(BadPattern)?),
+            '[' => {
+                let negated = chars.next_if_eq(&'^').is_some();
+                let mut ranges = Vec::new();
+                let one = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
+                    None | Some('-' | ']') => Err(BadPattern),
+                    Some('\\') => chars.next().ok_or(BadPattern),
+                    Some(c) => Ok(c),
+                };
+                while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
+                    let lo = one(&mut chars)?;
+                    let hi = if chars.next_if_eq(&'-').is_some() { one(&mut chars)? } else { lo };
+                    ranges.push((lo, hi));
+                }
+                Step::Class { negated, ranges }
+            }
+            c => Step::One(c),
+        });
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_as_go() {
+        for (pattern, name, want) in [
+            ("*.json", "a.json", Ok(true)),
+            ("*.json", ".json", Ok(true)),
+            ("*.json", "a.jsonx", Ok(false)),
+            ("a*b*c", "aXbYbZc", Ok(true)),
+            ("a?c", "abc", Ok(true)),
+            ("a?c", "a/c", Ok(false)),
+            ("*", "a/b", Ok(false)),
+            ("[a-c]x", "bx", Ok(true)),
+            ("[^a-c]x", "bx", Ok(false)),
+            ("[^a-c]x", "éx", Ok(true)),
+            ("\\*", "*", Ok(true)),
+            ("[", "a", Err(BadPattern)),
+            ("[a", "a", Err(BadPattern)),
+            ("[]a]", "]", Err(BadPattern)),
+            ("[a-]", "a", Err(BadPattern)),
+            ("a\\", "a", Err(BadPattern)),
+            ("", "", Ok(true)),
+            ("*****b", &"a".repeat(2000), Ok(false)),
+        ] {
+            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn finds_files_sorted() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", "c.yml"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let base = dir.path().to_str().unwrap();
+        assert_eq!(glob(&format!("{base}/*.json")).unwrap(), [format!("{base}/a.json"), format!("{base}/b.json")]);
+        assert_eq!(glob(&format!("{base}/c.yml")).unwrap(), [format!("{base}/c.yml")]);
+        assert!(glob(&format!("{base}/d.yml")).unwrap().is_empty());
+        assert!(glob("/nonexistent/*.yml").unwrap().is_empty());
+        assert!(glob(&format!("{base}/[.yml")).is_err());
+    }
+}

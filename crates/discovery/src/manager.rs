@@ -1,0 +1,326 @@
+//! The manager: runs a mechanism for each distinct configuration, keeps what they found, and sends the
+//! complete map of jobs on when it changed (upstream: `discovery/manager.go`).
+//!
+//! Found groups are kept once for each provider, not for each job that uses it, and an update that changes
+//! nothing is not sent on: most refreshes find what the one before found.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use config::SdConfigs;
+use model::TargetGroup;
+use net::{BodyLimits, BodyPool};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::dns::DnsServers;
+use crate::metrics::Metrics;
+use crate::provider::{Mechanism, ProviderConfig};
+
+/// Target groups of each job: all of them, always. A job without targets has an empty list.
+pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
+
+/// First pause before sending, so that what starts together is sent together.
+const SEND_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Pauses grow by half with each sending, up to [`Options::send_pause_max`].
+const SEND_PAUSE_GROWTH: f64 = 1.5;
+
+/// Settings of a manager.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Label `name` of its figures: `scrape` or `notify`.
+    pub name: String,
+    /// Longest pause between two updates while something changes all the time. 5 s upstream.
+    pub send_pause_max: Duration,
+    /// `User-Agent` of HTTP discovery.
+    pub user_agent: String,
+    /// Buffers for answers of HTTP discovery.
+    pub bodies: BodyPool,
+    /// Whom to ask for names.
+    pub dns: DnsServers,
+}
+
+impl Options {
+    /// Upstream's settings.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Options {
+            name: name.into(),
+            send_pause_max: Duration::from_secs(5),
+            user_agent: String::new(),
+            bodies: BodyPool::new(BodyLimits::default()),
+            dns: DnsServers::System,
+        }
+    }
+}
+
+/// Runs discovery. Clones share one.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    metrics: Metrics,
+    state: Mutex<Vec<Provider>>,
+    /// One configuration is applied at a time.
+    applying: tokio::sync::Mutex<()>,
+    changed: Changed,
+    sets: mpsc::Sender<TargetSets>,
+    stop: CancellationToken,
+}
+
+/// Something to send. A flag besides the wake-up, so that sending can take the flag back.
+#[derive(Debug, Default)]
+struct Changed {
+    flag: AtomicBool,
+    wake: Notify,
+}
+
+impl Changed {
+    fn set(&self) {
+        self.flag.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> bool {
+        self.flag.swap(false, Ordering::AcqRel)
+    }
+}
+
+#[derive(Debug)]
+struct Provider {
+    config: ProviderConfig,
+    /// Jobs that use it.
+    sets: BTreeSet<String>,
+    /// By source.
+    groups: BTreeMap<String, TargetGroup>,
+    /// Identifies it for its updates.
+    stop: CancellationToken,
+    id: u64,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Manager {
+    /// A manager, and the channel on which it sends. [`Manager::run`] does the sending; `stop` ends
+    /// everything.
+    #[must_use]
+    pub fn new(options: Options, metrics: Metrics, stop: CancellationToken) -> (Self, mpsc::Receiver<TargetSets>) {
+        // Room for one map: a receiver that is busy gets the newest state when it is done, not a queue.
+        let (sets, receiver) = mpsc::channel(1);
+        let inner = Inner {
+            options,
+            metrics,
+            state: Mutex::new(Vec::new()),
+            applying: tokio::sync::Mutex::new(()),
+            changed: Changed::default(),
+            sets,
+            stop,
+        };
+        inner.metrics.failed_configs.with(&[&inner.options.name]).set(0.0);
+        for counter in [&inner.metrics.received_updates, &inner.metrics.delayed_updates, &inner.metrics.sent_updates] {
+            let _ = counter.with(&[&inner.options.name]);
+        }
+        (Manager { inner: Arc::new(inner) }, receiver)
+    }
+
+    /// Runs what `jobs` asks for: mechanisms whose configuration did not change go on, with what they
+    /// found; others are stopped or started. A mechanism that cannot be made is logged and counted, the
+    /// rest runs. Returns when the stopped ones have ended.
+    pub async fn apply_config(&self, jobs: &HashMap<String, SdConfigs>) {
+        let _one_at_a_time = self.inner.applying.lock().await;
+        let (wanted, failed) = self.wanted(jobs);
+        self.inner.metrics.failed_configs.with(&[&self.inner.options.name]).set(failed as f64);
+        let stopped = self.replace(wanted);
+        self.inner.changed.set();
+        for task in stopped.into_iter().flat_map(|p| p.tasks) {
+            // A mechanism that panicked has ended as well.
+            let _ = task.await;
+        }
+    }
+
+    /// The configurations to run with their jobs, those that must be started with their mechanism; and the
+    /// number of those that cannot be.
+    fn wanted(&self, jobs: &HashMap<String, SdConfigs>) -> (Vec<Wanted>, usize) {
+        let running: Vec<ProviderConfig> = self.inner.state.lock().iter().map(|p| p.config.clone()).collect();
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut failed = 0;
+        // In order of names, so that figures of a shared mechanism always name the same job.
+        let ordered: BTreeMap<_, _> = jobs.iter().collect();
+        for (job, configs) in ordered {
+            let mut add = |wanted: &mut Vec<Wanted>, config: ProviderConfig| {
+                if let Some(known) = wanted.iter_mut().find(|w| w.config == config) {
+                    known.sets.insert(job.clone());
+                    return;
+                }
+                let mut mechanism = None;
+                if !running.contains(&config) {
+                    match config.build(job, &self.inner.options, &self.inner.metrics) {
+                        Ok(made) => mechanism = Some(made),
+                        Err(error) => {
+                            tracing::error!(err = %error, r#type = config.mechanism(), config = %job, "Cannot create service discovery");
+                            failed += 1;
+                            return;
+                        }
+                    }
+                }
+                wanted.push(Wanted { config, sets: [job.clone()].into(), mechanism });
+            };
+            for config in ProviderConfig::list(configs) {
+                add(&mut wanted, config);
+            }
+            if !wanted.iter().any(|w| w.sets.contains(job)) {
+                // The job exists, without targets: its old ones must go.
+                add(&mut wanted, ProviderConfig::Static(Vec::new()));
+            }
+        }
+        (wanted, failed)
+    }
+
+    /// Puts the wanted providers in place; returns those that were stopped.
+    fn replace(&self, wanted: Vec<Wanted>) -> Vec<Provider> {
+        let mut state = self.inner.state.lock();
+        let mut old = std::mem::take(&mut *state);
+        let mut next_id = old.iter().map(|p| p.id + 1).max().unwrap_or(0);
+        for want in wanted {
+            if let Some(at) = old.iter().position(|p| p.config == want.config) {
+                let mut provider = old.swap_remove(at);
+                for set in provider.sets.difference(&want.sets) {
+                    self.inner.metrics.forget_refresh(provider.config.mechanism(), set);
+                }
+                provider.sets = want.sets;
+                state.push(provider);
+            } else if let Some(mechanism) = want.mechanism {
+                state.push(self.start(next_id, want.config, want.sets, mechanism));
+                next_id += 1;
+            }
+        }
+        let jobs: BTreeSet<&String> = state.iter().flat_map(|p| &p.sets).collect();
+        let name = &self.inner.options.name;
+        for provider in &old {
+            provider.stop.cancel();
+            for set in &provider.sets {
+                self.inner.metrics.forget_refresh(provider.config.mechanism(), set);
+            }
+        }
+        for gone in old.iter().flat_map(|p| &p.sets).filter(|set| !jobs.contains(set)) {
+            self.inner.metrics.discovered_targets.remove(&[name, gone]);
+            self.inner.metrics.last_update.remove(&[name, gone]);
+        }
+        old
+    }
+
+    fn start(&self, id: u64, config: ProviderConfig, sets: BTreeSet<String>, mechanism: Box<dyn Mechanism>) -> Provider {
+        tracing::debug!(discovery = mechanism.name(), config = ?sets, "Starting provider");
+        let stop = self.inner.stop.child_token();
+        let (sender, receiver) = mpsc::channel(1);
+        let tasks = vec![
+            tokio::spawn(mechanism.run(sender, stop.clone())),
+            tokio::spawn(self.clone().take_updates(id, receiver, stop.clone())),
+        ];
+        Provider { config, sets, groups: BTreeMap::new(), stop, id, tasks }
+    }
+
+    async fn take_updates(self, id: u64, mut updates: mpsc::Receiver<Vec<TargetGroup>>, stop: CancellationToken) {
+        let received = self.inner.metrics.received_updates.with(&[&self.inner.options.name]);
+        loop {
+            let groups = tokio::select! {
+                groups = updates.recv() => groups,
+                () = stop.cancelled() => return,
+            };
+            let Some(groups) = groups else { return };
+            received.inc();
+            let mut state = self.inner.state.lock();
+            let Some(provider) = state.iter_mut().find(|p| p.id == id) else { return };
+            if merge(&mut provider.groups, groups) {
+                self.inner.changed.set();
+            }
+        }
+    }
+
+    /// Sends the map of jobs whenever it changed, until stopped. Pauses grow from 0.1 s to
+    /// [`Options::send_pause_max`] while changes go on, and start small again after a quiet time as long
+    /// as the longest.
+    pub async fn run(&self) {
+        let options = &self.inner.options;
+        let name = [options.name.as_str()];
+        let sent = self.inner.metrics.sent_updates.with(&name);
+        let delayed = self.inner.metrics.delayed_updates.with(&name);
+        let mut pause = SEND_PAUSE_FIRST;
+        let mut last_sent: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                () = self.inner.changed.wake.notified() => {}
+                () = self.inner.stop.cancelled() => return,
+            }
+            if last_sent.is_none_or(|at| at.elapsed() > options.send_pause_max) {
+                pause = SEND_PAUSE_FIRST;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(options.send_pause_max)) => {}
+                () = self.inner.stop.cancelled() => return,
+            }
+            pause = pause.mul_f64(SEND_PAUSE_GROWTH).min(options.send_pause_max);
+            if !self.inner.changed.take() {
+                continue;
+            }
+            match self.inner.sets.try_reserve() {
+                Ok(permit) => {
+                    permit.send(self.all_groups());
+                    sent.inc();
+                    last_sent = Some(Instant::now());
+                }
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    delayed.inc();
+                    self.inner.changed.set();
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return,
+            }
+        }
+    }
+
+    fn all_groups(&self) -> TargetSets {
+        let mut all = TargetSets::new();
+        for provider in self.inner.state.lock().iter() {
+            for set in &provider.sets {
+                all.entry(set.clone()).or_default().extend(provider.groups.values().cloned());
+            }
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        for (set, groups) in &all {
+            let labels = [self.inner.options.name.as_str(), set.as_str()];
+            let count: usize = groups.iter().map(|g| g.targets.len()).sum();
+            self.inner.metrics.discovered_targets.with(&labels).set(count as f64);
+            self.inner.metrics.last_update.with(&labels).set(now);
+        }
+        all
+    }
+}
+
+/// A configuration to run.
+struct Wanted {
+    config: ProviderConfig,
+    sets: BTreeSet<String>,
+    /// `None` where it runs already.
+    mechanism: Option<Box<dyn Mechanism>>,
+}
+
+/// Puts groups in place by source; one without targets removes. True where anything changed.
+fn merge(groups: &mut BTreeMap<String, TargetGroup>, updates: Vec<TargetGroup>) -> bool {
+    let mut changed = false;
+    for group in updates {
+        if group.targets.is_empty() {
+            changed |= groups.remove(&group.source).is_some();
+        } else if groups.get(&group.source) != Some(&group) {
+            groups.insert(group.source.clone(), group);
+            changed = true;
+        }
+    }
+    changed
+}
