@@ -1,13 +1,24 @@
 //! The database: head and blocks under one roof, opened on a folder that a Prometheus could open as well.
+//!
+//! `options` says how, `upkeep` cuts, compacts and lets go, `querier` reads over all parts.
 
+mod metrics;
 mod options;
+mod querier;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use model::Matcher;
+use parking_lot::{Condvar, Mutex, RwLock};
 use storage::{
-    Appendable, Appender, BlockStatus, ExemplarQueryable, ExemplarSeries, Querier, QueryContext, Queryable,
-    StatusSource, StorageError, TsdbStatus,
+    AppendError, Appendable, Appender, BlockStatus, CancelToken, CommitStats, ExemplarQueryable,
+    ExemplarSeries, Querier, QueryContext, Queryable, StatusSource, StorageError, TsdbStatus,
 };
 
 pub use options::{
@@ -15,35 +26,172 @@ pub use options::{
     WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
 };
 
+use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
+use crate::disk::LockGuard;
+use crate::head::{Head, HeadAppender, HeadQuerier};
+use metrics::DbMetrics;
+
+/// The log is made durable this often: what a power cut may take.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Upkeep runs this often, as upstream's block reload.
+const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// An open database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db(Arc<Inner>);
 
+/// What queries read.
+struct View {
+    blocks: Vec<Block>,
+    /// The head answers from here on; blocks have what is before.
+    head_from: i64,
+}
+
 struct Inner {
     options: DbOptions,
+    head: Arc<Head>,
+    view: RwLock<View>,
+    upkeep: Mutex<()>,
+    pending_truncation: Mutex<Option<i64>>,
+    retention: Mutex<Retention>,
+    metrics: DbMetrics,
+    cancel: CancelToken,
+    closed: AtomicBool,
+    /// Apart from the rest, so that a sleeping thread does not keep the database alive.
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+/// Tells background threads to end.
+#[derive(Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    woken: Condvar,
+}
+
+impl Stop {
+    fn ask(&self) {
+        *self.asked.lock() = true;
+        self.woken.notify_all();
+    }
+
+    /// Sleeps; true where it was asked to stop.
+    fn wait(&self, interval: Duration) -> bool {
+        let until = Instant::now() + interval;
+        let mut asked = self.asked.lock();
+        while !*asked {
+            if self.woken.wait_until(&mut asked, until).timed_out() {
+                break;
+            }
+        }
+        *asked
+    }
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Db({})", self.0.options.path.display())
+    }
 }
 
 impl Db {
     /// Opens (or makes) the database in `options.path`: takes the lock, loads blocks, replays the log.
-    /// Takes as long as the replay; [`DbOptions::progress`] tells how far it is.
+    /// Takes as long as the replay; [`DbOptions::progress`] tells how far it is. A block that cannot be
+    /// opened and parts of the log that are damaged are left out and named in the log output.
     ///
     /// # Errors
     /// Folder locked by another process, not readable or not writable.
     pub fn open(options: DbOptions) -> Result<Db, StorageError> {
-        Ok(Db(Arc::new(Inner { options })))
+        let disk = Arc::clone(&options.disk);
+        disk.create_dir_all(&options.path)?;
+        let lock = match options.lockfile {
+            false => None,
+            true => Some(disk.lock(&options.path.join("lock")).map_err(|e| match e.source.kind() {
+                std::io::ErrorKind::WouldBlock => StorageError::Other(format!(
+                    "data folder {} is in use by another process, which holds its lock file; stop that one first",
+                    options.path.display()
+                )),
+                _ => e.into(),
+            })?),
+        };
+        for name in block::clean_leftovers(&*disk, &options.path)? {
+            tracing::info!(name, "removed what a crash left of a block");
+        }
+        let metrics = DbMetrics::new(&options.registry);
+        let (blocks, failed) = load_all(&options)?;
+        for (name, error) in failed {
+            tracing::error!(block = name, %error, "block cannot be opened and is left out");
+            metrics.reloads_failed.inc();
+        }
+        let min_valid = in_order_end(&blocks).unwrap_or(i64::MIN);
+        let head = Head::open(&options, min_valid)?;
+        let inner = Arc::new(Inner {
+            retention: Mutex::new(options.retention),
+            head,
+            view: RwLock::new(View { blocks, head_from: min_valid }),
+            upkeep: Mutex::default(),
+            pending_truncation: Mutex::default(),
+            metrics,
+            cancel: CancelToken::default(),
+            closed: AtomicBool::new(false),
+            stop: Arc::default(),
+            threads: Mutex::default(),
+            lock: Mutex::new(lock),
+            options,
+        });
+        inner.load_blocks().unwrap_or_else(|e| tracing::warn!(error = %e, "not all blocks are loaded"));
+        inner.register();
+        let db = Db(inner);
+        db.set_retention(db.0.options.retention);
+        Ok(db)
     }
 
-    /// Starts the threads that call [`Db::sync`] each second and [`Db::maintain`] each minute (and after a
-    /// head has outgrown its range). They end with [`Db::close`] or the last clone.
-    pub fn spawn_background(&self) {}
+    /// Starts the threads that call [`Db::sync`] each second and [`Db::maintain`] each minute. They end
+    /// with [`Db::close`] or the last clone.
+    pub fn spawn_background(&self) {
+        let mut threads = self.0.threads.lock();
+        if !threads.is_empty() {
+            return;
+        }
+        let sync = |inner: &Inner| {
+            if let Err(e) = inner.head.sync() {
+                tracing::error!(error = %e, "log is not durable; trying again in a second");
+            }
+            if let Err(e) = inner.finish_truncation() {
+                tracing::error!(error = %e, "head could not be truncated");
+            }
+        };
+        let maintain = |inner: &Inner| match inner.maintain() {
+            Ok(()) | Err(StorageError::Cancelled | StorageError::NotReady) => {}
+            Err(e) => tracing::error!(error = %e, "upkeep of the database failed; trying again in a minute"),
+        };
+        for (name, interval, work) in [
+            ("tsdb-sync", SYNC_INTERVAL, sync as fn(&Inner)),
+            ("tsdb-maintain", MAINTAIN_INTERVAL, maintain as fn(&Inner)),
+        ] {
+            let weak = Arc::downgrade(&self.0);
+            let stop = Arc::clone(&self.0.stop);
+            let run = move || {
+                while !stop.wait(interval) {
+                    let Some(inner) = weak.upgrade() else { return };
+                    work(&inner);
+                }
+            };
+            match std::thread::Builder::new().name(name.to_string()).spawn(run) {
+                Ok(thread) => threads.push(thread),
+                Err(e) => tracing::error!(error = %e, name, "cannot start a thread"),
+            }
+        }
+    }
 
-    /// One round of upkeep: cut the head into blocks, compact, apply retention, look for blocks that came
-    /// or went on disk, cut the log.
+    /// One round of upkeep: look for blocks that came or went on disk, apply retention, cut the head into
+    /// blocks, compact, cut the log.
     ///
     /// # Errors
     /// The first thing that failed; the others were tried all the same.
     pub fn maintain(&self) -> Result<(), StorageError> {
-        Err(StorageError::NotReady)
+        self.0.maintain()
     }
 
     /// Makes what is committed survive a power cut.
@@ -51,22 +199,35 @@ impl Db {
     /// # Errors
     /// The device failed.
     pub fn sync(&self) -> Result<(), StorageError> {
-        Err(StorageError::NotReady)
+        Ok(self.0.head.sync()?)
     }
 
     /// Changes retention while running.
     pub fn set_retention(&self, retention: Retention) {
-        let _ = retention;
+        *self.0.retention.lock() = retention;
+        let m = &self.0.metrics;
+        m.limit_bytes.set(retention.size_bytes as f64);
+        m.limit_seconds.set(retention.duration_ms as f64 / 1000.0);
+        m.limit_percentage.set(retention.percentage);
     }
 
     /// Resizes exemplar storage while running.
     pub fn set_exemplars_max(&self, max: usize) {
-        let _ = max;
+        self.0.head.exemplars.resize(max);
     }
 
-    /// Changes the out-of-order window while running.
+    /// Changes the out-of-order window while running. Out-of-order samples are not taken yet whatever the
+    /// window is: the head refuses them as it does without one.
     pub fn set_out_of_order_window(&self, window_ms: i64) {
-        let _ = window_ms;
+        if window_ms > 0 {
+            tracing::warn!(window_ms, "out-of-order ingestion is not built yet; such samples are refused");
+        }
+    }
+
+    /// Memory that the head's series and index hold, in bytes, as far as they are counted.
+    #[must_use]
+    pub fn head_memory(&self) -> (usize, usize) {
+        self.0.head.memory()
     }
 
     /// Ends background threads, writes everything out, gives the folder back. Later calls fail with
@@ -75,46 +236,202 @@ impl Db {
     /// # Errors
     /// What could not be written.
     pub fn close(&self) -> Result<(), StorageError> {
-        let _ = &self.0.options;
-        Ok(())
+        let inner = &self.0;
+        if inner.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        inner.cancel.cancel();
+        inner.stop.ask();
+        for thread in std::mem::take(&mut *inner.threads.lock()) {
+            // A thread of ours that died has said so itself.
+            let _ = thread.join();
+        }
+        let _upkeep = inner.upkeep.lock();
+        let done = inner.head.close();
+        inner.view.write().blocks.clear();
+        *inner.lock.lock() = None;
+        done
+    }
+}
+
+/// Opens every block of the folder.
+fn load_all(options: &DbOptions) -> Result<(Vec<Block>, Vec<(String, StorageError)>), StorageError> {
+    let (mut blocks, mut failed) = (Vec::new(), Vec::new());
+    for (ulid, dir) in block::list_blocks(&*options.disk, &options.path)? {
+        match Block::open(Arc::clone(&options.disk), &dir) {
+            Ok(block) => blocks.push(block),
+            Err(e) => failed.push((ulid.to_string(), e)),
+        }
+    }
+    blocks.sort_by_key(|b| b.meta().mint_ms);
+    Ok((blocks, failed))
+}
+
+/// End of the newest block that was cut from a whole head.
+fn in_order_end(blocks: &[Block]) -> Option<i64> {
+    let parts = [HINT_OUT_OF_ORDER, HINT_STALE_SERIES, HINT_SELECTED_SERIES];
+    let metas = blocks.iter().map(|b| b.meta());
+    metas.filter(|m| !parts.iter().any(|hint| m.compaction.has_hint(hint))).map(|m| m.maxt_ms).max()
+}
+
+impl Inner {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn lowest_time(&self) -> i64 {
+        let oldest = self.view.read().blocks.iter().map(|b| b.meta().mint_ms).min();
+        oldest.unwrap_or(i64::MAX).min(self.head.min_time())
+    }
+
+    fn register(self: &Arc<Self>) {
+        let gauge = |name: &str, help: &str, read: fn(&Inner) -> f64| {
+            let weak = Arc::downgrade(self);
+            self.options
+                .registry
+                .gauge_fn(name, help, move || weak.upgrade().map_or(0.0, |inner| read(&inner)));
+        };
+        gauge(
+            "prometheus_tsdb_lowest_timestamp",
+            "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
+            |inner| inner.lowest_time() as f64,
+        );
+        gauge(
+            "prometheus_tsdb_lowest_timestamp_seconds",
+            "Lowest timestamp value stored in the database.",
+            |inner| inner.lowest_time() as f64 / 1000.0,
+        );
+    }
+}
+
+/// Background threads end with the last clone: they hold none while they sleep.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.stop.ask();
     }
 }
 
 impl Appendable for Db {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        unreachable!()
+        if self.0.is_closed() {
+            return Box::new(ClosedAppender);
+        }
+        Box::new(HeadAppender::new(Arc::clone(&self.0.head)))
     }
 }
 
 impl Queryable for Db {
-    fn querier(&self, _mint_ms: i64, _maxt_ms: i64) -> Result<Box<dyn Querier>, StorageError> {
-        Err(StorageError::NotReady)
+    fn querier(&self, mint_ms: i64, maxt_ms: i64) -> Result<Box<dyn Querier>, StorageError> {
+        let inner = &self.0;
+        if inner.is_closed() {
+            return Err(StorageError::NotReady);
+        }
+        let view = inner.view.read();
+        let mut parts: Vec<Box<dyn Querier>> = Vec::new();
+        for block in view.blocks.iter().filter(|b| b.meta().overlaps(mint_ms, maxt_ms)) {
+            parts.push(Box::new(block.querier(mint_ms, maxt_ms)));
+        }
+        let head_from = mint_ms.max(view.head_from);
+        if head_from <= maxt_ms {
+            // Under the view's lock, so that the reader is known before the range could leave the head.
+            parts.push(Box::new(HeadQuerier::new(&inner.head, head_from, maxt_ms)));
+        }
+        Ok(Box::new(querier::DbQuerier::new(parts)))
     }
 }
 
 impl ExemplarQueryable for Db {
     fn select_exemplars(
         &self,
-        _ctx: &QueryContext,
-        _start_ms: i64,
-        _end_ms: i64,
-        _matchers: &[Vec<Matcher>],
+        ctx: &QueryContext,
+        start_ms: i64,
+        end_ms: i64,
+        matchers: &[Vec<Matcher>],
     ) -> Result<Vec<ExemplarSeries>, StorageError> {
-        Err(StorageError::NotReady)
+        ctx.check()?;
+        Ok(self.0.head.exemplars.select(start_ms, end_ms, matchers))
     }
 }
 
 impl StatusSource for Db {
-    fn tsdb_status(&self, _ctx: &QueryContext, _limit: usize) -> Result<TsdbStatus, StorageError> {
-        Err(StorageError::NotReady)
+    fn tsdb_status(&self, ctx: &QueryContext, limit: usize) -> Result<TsdbStatus, StorageError> {
+        ctx.check()?;
+        Ok(self.0.head.status(limit))
     }
     fn blocks(&self) -> Result<Vec<BlockStatus>, StorageError> {
-        Err(StorageError::NotReady)
+        let view = self.0.view.read();
+        let status = |b: &Block| BlockStatus { meta_json: b.meta().to_json(), size_bytes: b.size_bytes() };
+        Ok(view.blocks.iter().map(status).collect())
     }
     fn replay_progress(&self) -> (u64, u64, u64) {
         self.0.options.progress.get()
     }
     fn start_time_ms(&self) -> Result<i64, StorageError> {
+        Ok(self.0.lowest_time())
+    }
+}
+
+/// What a closed database hands out.
+struct ClosedAppender;
+
+fn closed<T>() -> Result<T, AppendError> {
+    Err(AppendError::Unavailable("the database is closed".to_string()))
+}
+
+impl Appender for ClosedAppender {
+    fn append(
+        &mut self,
+        _: storage::SeriesRef,
+        _: &model::Labels,
+        _: i64,
+        _: i64,
+        _: f64,
+    ) -> Result<storage::SeriesRef, AppendError> {
+        closed()
+    }
+    fn append_batch(
+        &mut self,
+        _: i64,
+        series: &[storage::SeriesRef],
+        _: &[f64],
+        rejected: &mut Vec<storage::Rejected>,
+    ) {
+        let error = AppendError::Unavailable("the database is closed".to_string());
+        rejected.extend((0..series.len()).map(|index| storage::Rejected { index, error: error.clone() }));
+    }
+    fn append_histogram(
+        &mut self,
+        _: storage::SeriesRef,
+        _: &model::Labels,
+        _: i64,
+        _: i64,
+        _: &model::HistogramValue,
+    ) -> Result<storage::SeriesRef, AppendError> {
+        closed()
+    }
+    fn append_start_zero(
+        &mut self,
+        _: storage::SeriesRef,
+        _: &model::Labels,
+        _: i64,
+        _: i64,
+        _: Option<&model::HistogramValue>,
+    ) -> Result<storage::SeriesRef, AppendError> {
+        closed()
+    }
+    fn append_exemplar(&mut self, _: storage::SeriesRef, _: &model::Exemplar) -> Result<(), AppendError> {
+        closed()
+    }
+    fn update_metadata(
+        &mut self,
+        _: storage::SeriesRef,
+        _: &model::MetricMetadata,
+    ) -> Result<(), AppendError> {
+        closed()
+    }
+    fn commit(self: Box<Self>) -> Result<CommitStats, StorageError> {
         Err(StorageError::NotReady)
     }
+    fn rollback(self: Box<Self>) {}
 }

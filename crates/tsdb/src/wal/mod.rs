@@ -4,7 +4,7 @@
 //! `checkpoint` is the condensed form of segments that are no longer needed in full, and `mend` makes a
 //! damaged segment whole again.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod checkpoint;
 mod histogram;
 pub mod mend;

@@ -144,6 +144,12 @@ impl WalWriter {
         &self.dir
     }
 
+    /// How records are compressed.
+    #[must_use]
+    pub fn compression(&self) -> WalCompression {
+        self.compressor.kind
+    }
+
     /// Number of the segment that is written to.
     #[must_use]
     pub fn segment(&self) -> u64 {

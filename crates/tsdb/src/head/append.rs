@@ -1,0 +1,547 @@
+//! Transactions on the head. What a transaction holds is checked when it comes, logged with one write when
+//! it is committed, and only then put into the series.
+//!
+//! A scrape's path is `append_batch` and `commit`: no allocation, no hashing, one lock for a run of
+//! neighbouring series, two passes over slots that the first pass brought into the cache.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashSet;
+use model::{CounterResetHint, Exemplar, FloatHistogram, Histogram, HistogramValue, Labels, MetricMetadata};
+use storage::{AppendError, Appender, CommitStats, Rejected, SeriesRef, StorageError};
+
+use super::Head;
+use super::series::Applied;
+use crate::wal::record::{
+    self, ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, histogram_type,
+};
+
+/// Buffers kept for the next transaction: scrapes of one server are of like size.
+const BUFFERS_KEPT: usize = 64;
+/// A buffer above this is given back: 1 M samples of 32 bytes.
+const BUFFER_SAMPLES_KEPT: usize = 1 << 20;
+
+/// What a transaction collects.
+#[derive(Default)]
+pub(super) struct Buffers {
+    floats: Vec<SampleRecord>,
+    histograms: Vec<HistogramRecord>,
+    /// Number of floats that came before each histogram.
+    floats_before: Vec<usize>,
+    exemplars: Vec<ExemplarRecord>,
+    exemplar_labels: Vec<(Labels, bool)>,
+    metadata: Vec<MetadataRecord>,
+    log: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Buffers {
+    fn clear(&mut self) {
+        self.floats.clear();
+        self.histograms.clear();
+        self.floats_before.clear();
+        self.exemplars.clear();
+        self.exemplar_labels.clear();
+        self.metadata.clear();
+        self.log.clear();
+        self.ends.clear();
+    }
+
+    fn record(&mut self, encode: impl FnOnce(&mut Vec<u8>, &[SampleRecord], &[HistogramRecord])) {
+        let Buffers { log, floats, histograms, ends, .. } = self;
+        encode(log, floats, histograms);
+        if ends.last() != Some(&log.len()) && !log.is_empty() {
+            ends.push(log.len());
+        }
+    }
+
+    /// Parts to be logged and applied one behind the other: ranges of floats and of histograms. One part,
+    /// unless a series has both kinds, whose order must hold.
+    fn parts(&self) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+        let whole = vec![(0..self.floats.len(), 0..self.histograms.len())];
+        if self.histograms.is_empty() || self.floats.is_empty() {
+            return whole;
+        }
+        let both: HashSet<u64> = self.histograms.iter().map(|h| h.series).collect();
+        if !self.floats.iter().any(|f| both.contains(&f.series)) {
+            return whole;
+        }
+        let mut parts = Vec::new();
+        let (mut float, mut histogram) = (0, 0);
+        // Floats of a part come before its histograms; a new part begins where floats follow histograms.
+        while histogram < self.histograms.len() {
+            let floats_to = self.floats_before.get(histogram).copied().unwrap_or(self.floats.len());
+            let same = |n: &&usize| **n == floats_to;
+            let run = self.floats_before.get(histogram..).unwrap_or_default().iter().take_while(same).count();
+            parts.push((float..floats_to, histogram..histogram + run.max(1)));
+            (float, histogram) = (floats_to, histogram + run.max(1));
+        }
+        parts.push((float..self.floats.len(), histogram..histogram));
+        parts
+    }
+}
+
+/// A transaction.
+pub(crate) struct HeadAppender {
+    head: Arc<Head>,
+    /// Oldest time taken; known from the first sample on, which sets the bounds of an empty head.
+    min_valid: Option<i64>,
+    buffers: Buffers,
+    ended: bool,
+}
+
+impl HeadAppender {
+    pub(crate) fn new(head: Arc<Head>) -> Self {
+        head.metrics.appenders.fetch_add(1, Ordering::Relaxed);
+        let min_valid = head.is_initialized().then(|| head.appendable_min_valid());
+        let buffers = head.buffers.lock().pop().unwrap_or_default();
+        HeadAppender { head, min_valid, buffers, ended: false }
+    }
+
+    fn min_valid(&mut self, t: i64) -> i64 {
+        let head = &self.head;
+        *self.min_valid.get_or_insert_with(|| {
+            head.init_time(t);
+            head.appendable_min_valid()
+        })
+    }
+
+    fn refused(&self, error: &AppendError, kind: usize) {
+        let m = &self.head.metrics;
+        match error {
+            AppendError::OutOfBounds => m.out_of_bound.get(kind),
+            AppendError::OutOfOrder => m.out_of_order.get(kind),
+            _ => None,
+        }
+        .inspect(|c| c.inc());
+    }
+
+    /// Runs a check under the series' lock, on the series that is known or made by labels.
+    fn checked(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        check: impl Fn(&super::series::Slot) -> Result<(), AppendError>,
+    ) -> Result<u64, AppendError> {
+        let mark = |slot: &mut super::series::Slot| {
+            check(slot)?;
+            slot.pending = true;
+            Ok(())
+        };
+        if !series.is_none()
+            && let Some(done) = self.head.table.with_mut(series.0, mark)
+        {
+            return done.map(|()| series.0);
+        }
+        if labels.is_empty() && !series.is_none() {
+            return Err(AppendError::UnknownSeries);
+        }
+        // A series may be collected between the look-up and the mark; then it is made anew.
+        for _ in 0..3 {
+            let found = self.head.get_or_create(labels)?;
+            if let Some(done) = self.head.table.with_mut(found, mark) {
+                return done.map(|()| found);
+            }
+        }
+        Err(AppendError::UnknownSeries)
+    }
+
+    fn add_histogram(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        value: HistogramValue,
+    ) -> Result<u64, AppendError> {
+        let min_valid = self.min_valid(t_ms);
+        let series = self.checked(series, labels, |s| s.check_histogram(t_ms, &value, min_valid))?;
+        self.buffers.floats_before.push(self.buffers.floats.len());
+        self.buffers.histograms.push(HistogramRecord { series, start_ms: 0, t_ms, value });
+        Ok(series)
+    }
+
+    /// Writes the transaction to the log.
+    fn log(&mut self) -> Result<(), StorageError> {
+        let parts = self.buffers.parts();
+        let b = &mut self.buffers;
+        if !b.metadata.is_empty() {
+            let metadata = std::mem::take(&mut b.metadata);
+            b.record(|out, _, _| record::encode_metadata(out, &metadata));
+            b.metadata = metadata;
+        }
+        for (floats, histograms) in &parts {
+            b.record(|out, all, _| record::encode_samples(out, all.get(floats.clone()).unwrap_or_default()));
+            for kind in [
+                record::RecordType::Histograms,
+                record::RecordType::CustomHistograms,
+                record::RecordType::FloatHistograms,
+                record::RecordType::CustomFloatHistograms,
+            ] {
+                b.record(|out, _, all| {
+                    let of_kind = || {
+                        let part = all.get(histograms.clone()).unwrap_or_default();
+                        part.iter().filter(|h| histogram_type(h) == kind)
+                    };
+                    if of_kind().next().is_some() {
+                        record::encode_histograms(out, kind, of_kind());
+                    }
+                });
+            }
+        }
+        if !b.exemplars.is_empty() {
+            let exemplars = std::mem::take(&mut b.exemplars);
+            b.record(|out, _, _| record::encode_exemplars(out, &exemplars));
+            b.exemplars = exemplars;
+        }
+
+        let head = &self.head;
+        let mut wal = head.wal.lock();
+        let new_series = std::mem::take(&mut *head.unlogged.lock());
+        let mut first = Vec::new();
+        if !new_series.is_empty() {
+            record::encode_series(&mut first, &new_series);
+        } else if b.ends.is_empty() {
+            return Ok(());
+        }
+        let mut from = 0;
+        let rest = b.ends.iter().map(|end| {
+            let part = b.log.get(from..*end).unwrap_or_default();
+            from = *end;
+            part
+        });
+        let records = Some(first.as_slice()).filter(|r| !r.is_empty()).into_iter().chain(rest);
+        match wal.log(records) {
+            Ok(()) => {
+                head.metrics.wal_segment.store(wal.segment(), Ordering::Relaxed);
+                head.metrics.wal_page_flushes.inc();
+                Ok(())
+            }
+            Err(e) => {
+                // The next commit tries these again, before whatever it brings.
+                head.unlogged.lock().splice(0..0, new_series);
+                head.metrics.wal_writes_failed.inc();
+                Err(e.into())
+            }
+        }
+    }
+
+    /// Puts the samples into their series.
+    fn apply(&mut self) -> CommitStats {
+        let head = Arc::clone(&self.head);
+        let mut tally = Tally::default();
+        let _applying = head.applying.read();
+        // A block may have been begun since: what it covers is closed.
+        let min_valid = self.min_valid.unwrap_or(i64::MIN).max(head.min_valid.load(Ordering::Acquire));
+        for (floats, histograms) in self.buffers.parts() {
+            apply_floats(&head, self.buffers.floats.get(floats).unwrap_or_default(), min_valid, &mut tally);
+            for h in self.buffers.histograms.get(histograms).unwrap_or_default() {
+                head.table.with_mut(h.series, |slot| {
+                    slot.pending = false;
+                    if slot.check_histogram(h.t_ms, &h.value, min_valid).is_err() {
+                        tally.refused[1] += 1;
+                        return;
+                    }
+                    let was_stale = slot.stale;
+                    let done = slot.append_histogram(h.series, h.t_ms, &h.value, &head.rules, &head.files);
+                    tally.note(done, h.t_ms, 1, was_stale, slot.stale);
+                });
+            }
+        }
+        let m = &head.metrics;
+        let exemplars = std::mem::take(&mut self.buffers.exemplars);
+        for (e, (labels, has_timestamp)) in exemplars.into_iter().zip(self.buffers.exemplar_labels.drain(..))
+        {
+            let exemplar = Exemplar { labels: e.labels, value: e.value, timestamp_ms: e.t_ms, has_timestamp };
+            // Doubled or overtaken since it was checked: as with samples, the first one stays.
+            let _ = head.exemplars.add(&labels, exemplar);
+        }
+        if !self.buffers.metadata.is_empty() {
+            let mut known = head.metadata.lock();
+            for m in self.buffers.metadata.drain(..) {
+                known.insert(m.series, m.metadata);
+            }
+        }
+        if tally.max > i64::MIN {
+            head.widen(tally.min, tally.max);
+        }
+        m.floats.add(tally.stored[0] as f64);
+        m.histograms.add(tally.stored[1] as f64);
+        for (counter, n) in m.out_of_order.iter().zip(tally.refused) {
+            counter.add(n as f64);
+        }
+        m.chunks_created.add(tally.chunks as f64);
+        m.chunks.fetch_add(tally.chunks as i64, Ordering::Relaxed);
+        m.stale.fetch_add(tally.stale, Ordering::Relaxed);
+        CommitStats {
+            samples: tally.stored[0] + tally.stored[1],
+            refused: tally.refused[0] + tally.refused[1],
+        }
+    }
+
+    /// Lets go of the series that this transaction marked.
+    fn unmark(&mut self) {
+        let series = self.buffers.floats.iter().map(|f| f.series);
+        for s in series.chain(self.buffers.histograms.iter().map(|h| h.series)) {
+            self.head.table.with_mut(s, |slot| slot.pending = false);
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.head.metrics.appenders.fetch_sub(1, Ordering::Relaxed);
+        let mut buffers = std::mem::take(&mut self.buffers);
+        buffers.clear();
+        if buffers.floats.capacity() <= BUFFER_SAMPLES_KEPT {
+            let mut kept = self.head.buffers.lock();
+            if kept.len() < BUFFERS_KEPT {
+                kept.push(buffers);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Tally {
+    stored: [u64; 2],
+    refused: [u64; 2],
+    chunks: u64,
+    stale: i64,
+    min: i64,
+    max: i64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally { stored: [0; 2], refused: [0; 2], chunks: 0, stale: 0, min: i64::MAX, max: i64::MIN }
+    }
+}
+
+impl Tally {
+    #[inline]
+    fn note(&mut self, done: Applied, t: i64, kind: usize, was_stale: bool, is_stale: bool) {
+        self.chunks += u64::from(done.chunks);
+        if done.in_order {
+            if let Some(n) = self.stored.get_mut(kind) {
+                *n += 1;
+            }
+            self.stale += i64::from(is_stale) - i64::from(was_stale);
+            self.min = self.min.min(t);
+            self.max = self.max.max(t);
+        }
+    }
+}
+
+fn apply_floats(head: &Head, floats: &[SampleRecord], min_valid: i64, tally: &mut Tally) {
+    let mut rest = floats;
+    while let Some(first) = rest.first() {
+        let Some(page) = head.table.page(first.series) else {
+            rest = &rest[1..];
+            continue;
+        };
+        let mut inner = page.lock();
+        while let Some((f, tail)) = rest.split_first().filter(|(f, _)| page.holds(f.series)) {
+            rest = tail;
+            let Some(slot) = inner.get_mut(f.series) else { continue };
+            slot.pending = false;
+            if slot.check_float(f.t_ms, f.value, min_valid).is_err() {
+                // A staleness marker of a histogram's series may repeat its time, as any duplicate may.
+                tally.refused[0] += 1;
+                continue;
+            }
+            let was_stale = slot.stale;
+            let done = slot.append_float(f.series, f.t_ms, f.value, &head.rules, &head.files);
+            let kind = usize::from(slot.is_histogram());
+            tally.note(done, f.t_ms, kind, was_stale, slot.stale);
+        }
+    }
+}
+
+/// Whether a histogram has as many buckets as its spans say.
+fn fits_spans(value: &HistogramValue) -> Result<(), String> {
+    let fits = |side: &str, spans: &[model::Span], buckets: usize| {
+        let needed: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
+        if needed == buckets as u64 {
+            return Ok(());
+        }
+        Err(format!("{side} side: spans need {needed} buckets, have {buckets} buckets"))
+    };
+    match value {
+        HistogramValue::Int(h) => fits("negative", &h.negative_spans, h.negative_buckets.len())
+            .and_then(|()| fits("positive", &h.positive_spans, h.positive_buckets.len())),
+        HistogramValue::Float(h) => fits("negative", &h.negative_spans, h.negative_buckets.len())
+            .and_then(|()| fits("positive", &h.positive_spans, h.positive_buckets.len())),
+    }
+}
+
+impl Appender for HeadAppender {
+    fn append(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        _start_ms: i64,
+        t_ms: i64,
+        value: f64,
+    ) -> Result<SeriesRef, AppendError> {
+        let min_valid = self.min_valid(t_ms);
+        let checked = if t_ms < min_valid {
+            Err(AppendError::OutOfBounds)
+        } else {
+            self.checked(series, labels, |s| s.check_float(t_ms, value, min_valid))
+        };
+        match checked {
+            Ok(series) => {
+                self.buffers.floats.push(SampleRecord { series, start_ms: 0, t_ms, value });
+                Ok(SeriesRef(series))
+            }
+            Err(e) => {
+                self.refused(&e, 0);
+                Err(e)
+            }
+        }
+    }
+
+    fn append_batch(
+        &mut self,
+        t_ms: i64,
+        series: &[SeriesRef],
+        values: &[f64],
+        rejected: &mut Vec<Rejected>,
+    ) {
+        let min_valid = self.min_valid(t_ms);
+        let head = Arc::clone(&self.head);
+        self.buffers.floats.reserve(series.len());
+        let n = series.len().min(values.len());
+        let mut i = 0;
+        let mut refuse = |index: usize, error: AppendError, this: &Self| {
+            this.refused(&error, 0);
+            rejected.push(Rejected { index, error });
+        };
+        while let Some(first) = series.get(i).filter(|_| i < n) {
+            let Some(page) = head.table.page(first.0).filter(|_| !first.is_none()) else {
+                refuse(i, AppendError::UnknownSeries, self);
+                i += 1;
+                continue;
+            };
+            let mut inner = page.lock();
+            while let (Some(s), Some(v)) = (series.get(i), values.get(i)) {
+                if !page.holds(s.0) {
+                    break;
+                }
+                match inner.get_mut(s.0) {
+                    None => refuse(i, AppendError::UnknownSeries, self),
+                    Some(slot) => match slot.check_float(t_ms, *v, min_valid) {
+                        Ok(()) => {
+                            slot.pending = true;
+                            let sample = SampleRecord { series: s.0, start_ms: 0, t_ms, value: *v };
+                            self.buffers.floats.push(sample);
+                        }
+                        Err(e) => refuse(i, e, self),
+                    },
+                }
+                i += 1;
+            }
+        }
+    }
+
+    fn append_histogram(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        _start_ms: i64,
+        t_ms: i64,
+        value: &HistogramValue,
+    ) -> Result<SeriesRef, AppendError> {
+        let valid = fits_spans(value);
+        let min_valid = self.min_valid(t_ms);
+        let done = if t_ms < min_valid {
+            Err(AppendError::OutOfBounds)
+        } else {
+            valid
+                .map_err(AppendError::InvalidHistogram)
+                .and_then(|()| self.add_histogram(series, labels, t_ms, value.clone()))
+        };
+        done.map(SeriesRef).inspect_err(|e| self.refused(e, 1))
+    }
+
+    fn append_start_zero(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        t_ms: i64,
+        start_ms: i64,
+        histogram: Option<&HistogramValue>,
+    ) -> Result<SeriesRef, AppendError> {
+        if start_ms >= t_ms {
+            return Err(AppendError::StartNotBefore);
+        }
+        let Some(histogram) = histogram else {
+            let min_valid = self.min_valid(start_ms);
+            let series = self.checked(series, labels, |s| s.check_float(start_ms, 0.0, min_valid))?;
+            self.buffers.floats.push(SampleRecord { series, start_ms: 0, t_ms: start_ms, value: 0.0 });
+            return Ok(SeriesRef(series));
+        };
+        // Layout as the sample's, so that no chunk is cut between the two.
+        let zero = match histogram {
+            HistogramValue::Int(h) => HistogramValue::Int(Arc::new(Histogram {
+                reset_hint: CounterResetHint::Reset,
+                schema: h.schema,
+                zero_threshold: h.zero_threshold,
+                custom_values: Arc::clone(&h.custom_values),
+                ..Histogram::default()
+            })),
+            HistogramValue::Float(h) => HistogramValue::Float(Arc::new(FloatHistogram {
+                reset_hint: CounterResetHint::Reset,
+                schema: h.schema,
+                zero_threshold: h.zero_threshold,
+                custom_values: Arc::clone(&h.custom_values),
+                ..FloatHistogram::default()
+            })),
+        };
+        self.add_histogram(series, labels, start_ms, zero).map(SeriesRef)
+    }
+
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        let labels = self.head.labels_of(series.0).ok_or(AppendError::UnknownSeries)?;
+        self.head.exemplars.check(&labels, exemplar)?;
+        self.buffers.exemplars.push(ExemplarRecord {
+            series: series.0,
+            t_ms: exemplar.timestamp_ms,
+            value: exemplar.value,
+            labels: exemplar.labels.clone(),
+        });
+        self.buffers.exemplar_labels.push((labels, exemplar.has_timestamp));
+        Ok(())
+    }
+
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &MetricMetadata) -> Result<(), AppendError> {
+        self.head.table.with(series.0, |_, _| ()).ok_or(AppendError::UnknownSeries)?;
+        if self.head.metadata.lock().get(&series.0) != Some(metadata) {
+            self.buffers.metadata.push(MetadataRecord { series: series.0, metadata: metadata.clone() });
+        }
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<CommitStats, StorageError> {
+        if self.head.stopped.load(Ordering::Acquire) {
+            return Err(StorageError::NotReady);
+        }
+        self.log()?;
+        let stats = self.apply();
+        self.end();
+        Ok(stats)
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+impl Drop for HeadAppender {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.unmark();
+            self.end();
+        }
+    }
+}

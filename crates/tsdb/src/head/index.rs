@@ -1,0 +1,462 @@
+//! The head's index: labels as numbers of interned (name, value) pairs, a list of series for each pair, and
+//! the way from a label set to its series.
+//!
+//! A pair's number stands for its strings, for its list, and for the label in a series: four bytes a label.
+//! Hash tables hold no keys: 24 bits of hash beside the series number, and strings compared only where
+//! those agree.
+
+use hashbrown::HashTable;
+use model::{Labels, MatchOp, Matcher};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::postings::Postings;
+
+/// Series numbers stay below this, as in upstream's chunk references.
+pub(crate) const SERIES_MAX: u64 = 1 << 40;
+/// Sub-tables, so that growing one holds the index for a 64th of the time.
+const SHARDS: usize = 64;
+
+#[derive(Debug)]
+struct Name {
+    name: Box<str>,
+    values: HashTable<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    name: u32,
+    value: Box<str>,
+    postings: Postings,
+}
+
+/// The index. The owner locks around it.
+#[derive(Debug, Default)]
+pub(crate) struct HeadIndex {
+    names: Vec<Name>,
+    name_ids: HashTable<u32>,
+    pairs: Vec<Pair>,
+    free: Vec<u32>,
+    by_hash: Vec<HashTable<u64>>,
+    all: Postings,
+    removed: u64,
+    last: u64,
+}
+
+fn short_hash(hash: u64) -> u64 {
+    hash >> 40
+}
+
+/// Spreads 24 bits over 64, since the table uses both ends of a hash.
+fn table_hash(short: u64) -> u64 {
+    short.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn entry_hash(entry: &u64) -> u64 {
+    table_hash(entry >> 40)
+}
+
+fn shard(hash: u64) -> usize {
+    hash as usize % SHARDS
+}
+
+impl HeadIndex {
+    pub(crate) fn new() -> Self {
+        HeadIndex { by_hash: (0..SHARDS).map(|_| HashTable::new()).collect(), ..HeadIndex::default() }
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.all.len())
+    }
+
+    /// Says that numbers up to this one were used once.
+    pub(crate) fn reserve_series(&mut self, series: u64) {
+        if series < SERIES_MAX {
+            self.last = self.last.max(series);
+        }
+    }
+
+    fn pair_id(&self, name: &str, value: &str) -> Option<u32> {
+        let name = self.names.get(self.name_id(name)? as usize)?;
+        let same = |id: &u32| self.pairs.get(*id as usize).is_some_and(|p| &*p.value == value);
+        name.values.find(xxh3_64(value.as_bytes()), same).copied()
+    }
+
+    fn name_id(&self, name: &str) -> Option<u32> {
+        let same = |id: &u32| self.names.get(*id as usize).is_some_and(|n| &*n.name == name);
+        self.name_ids.find(xxh3_64(name.as_bytes()), same).copied()
+    }
+
+    fn intern(&mut self, name: &str, value: &str) -> u32 {
+        let name_id = match self.name_id(name) {
+            Some(id) => id,
+            None => {
+                let id = self.names.len() as u32;
+                self.names.push(Name { name: name.into(), values: HashTable::new() });
+                let names = &self.names;
+                let hash = |id: &u32| names.get(*id as usize).map_or(0, |n| xxh3_64(n.name.as_bytes()));
+                self.name_ids.insert_unique(xxh3_64(name.as_bytes()), id, hash);
+                id
+            }
+        };
+        let Some(entry) = self.names.get_mut(name_id as usize) else { return 0 };
+        let value_hash = xxh3_64(value.as_bytes());
+        let pairs = &self.pairs;
+        let same = |id: &u32| pairs.get(*id as usize).is_some_and(|p| &*p.value == value);
+        if let Some(id) = entry.values.find(value_hash, same) {
+            return *id;
+        }
+        let pair = Pair { name: name_id, value: value.into(), postings: Postings::default() };
+        let id = match self.free.pop() {
+            Some(id) => {
+                if let Some(slot) = self.pairs.get_mut(id as usize) {
+                    *slot = pair;
+                }
+                id
+            }
+            None => {
+                self.pairs.push(pair);
+                self.pairs.len() as u32 - 1
+            }
+        };
+        let pairs = &self.pairs;
+        let hash = |id: &u32| pairs.get(*id as usize).map_or(0, |p| xxh3_64(p.value.as_bytes()));
+        entry.values.insert_unique(value_hash, id, hash);
+        id
+    }
+
+    /// The series of a label set. `pairs_of` gives a series' pair numbers.
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        labels: &Labels,
+        pairs_of: &dyn Fn(u64, &mut Vec<u32>) -> bool,
+    ) -> Option<u64> {
+        let table = self.by_hash.get(shard(hash))?;
+        let short = short_hash(hash);
+        let mut pairs = Vec::new();
+        let same = |entry: &u64| {
+            entry >> 40 == short && {
+                pairs.clear();
+                pairs_of(entry % SERIES_MAX, &mut pairs) && self.equal(&pairs, labels)
+            }
+        };
+        table.find(table_hash(short), same).map(|entry| entry % SERIES_MAX)
+    }
+
+    fn equal(&self, pairs: &[u32], labels: &Labels) -> bool {
+        let mut other = labels.iter();
+        pairs.iter().all(|id| self.pair(*id) == other.next()) && other.next().is_none()
+    }
+
+    fn pair(&self, id: u32) -> Option<(&str, &str)> {
+        let pair = self.pairs.get(id as usize)?;
+        Some((&self.names.get(pair.name as usize)?.name, &pair.value))
+    }
+
+    /// Adds a series that [`HeadIndex::find`] does not know, under the next number or the given one, and
+    /// returns it with its pair numbers; `None` where numbers are used up.
+    pub(crate) fn add(&mut self, hash: u64, labels: &Labels, number: Option<u64>) -> Option<(u64, Vec<u32>)> {
+        let series = number.unwrap_or(self.last + 1);
+        if series >= SERIES_MAX {
+            return None;
+        }
+        self.last = self.last.max(series);
+        let mut pairs = Vec::with_capacity(16);
+        for (name, value) in labels {
+            let id = self.intern(name, value);
+            if let Some(pair) = self.pairs.get_mut(id as usize) {
+                pair.postings.push(series);
+            }
+            pairs.push(id);
+        }
+        self.all.push(series);
+        let entry = short_hash(hash) << 40 | series;
+        if let Some(table) = self.by_hash.get_mut(shard(hash)) {
+            table.insert_unique(entry_hash(&entry), entry, entry_hash);
+        }
+        Some((series, pairs))
+    }
+
+    /// The label set behind pair numbers.
+    pub(crate) fn labels(&self, pairs: &[u32]) -> Labels {
+        Labels::from_sorted(pairs.iter().filter_map(|id| self.pair(*id)))
+    }
+
+    /// Takes series out: `gone` holds (label hash, number, pairs).
+    pub(crate) fn remove(&mut self, gone: &[(u64, u64, Vec<u32>)]) {
+        let numbers: hashbrown::HashSet<u64> = gone.iter().map(|(_, n, _)| *n).collect();
+        let mut pairs: Vec<u32> = gone.iter().flat_map(|(_, _, pairs)| pairs.iter().copied()).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        for (hash, number, _) in gone {
+            let entry = short_hash(*hash) << 40 | number;
+            if let Some(table) = self.by_hash.get_mut(shard(*hash))
+                && let Ok(found) = table.find_entry(entry_hash(&entry), |e| *e == entry)
+            {
+                found.remove();
+            }
+        }
+        for id in pairs {
+            let Some(pair) = self.pairs.get_mut(id as usize) else { continue };
+            pair.postings = pair.postings.iter().filter(|s| !numbers.contains(s)).collect();
+            if pair.postings.len() > 0 {
+                continue;
+            }
+            let pair = std::mem::take(pair);
+            if let Some(name) = self.names.get_mut(pair.name as usize)
+                && let Ok(found) = name.values.find_entry(xxh3_64(pair.value.as_bytes()), |v| *v == id)
+            {
+                found.remove();
+            }
+            self.free.push(id);
+        }
+        self.all = self.all.iter().filter(|s| !numbers.contains(s)).collect();
+        self.removed += gone.len() as u64;
+    }
+
+    /// Numbers of the series that match all matchers, ascending.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u64> {
+        // What narrows comes first; what only excludes is taken off at the end.
+        let mut found: Option<Vec<u64>> = None;
+        let mut excluded = Vec::new();
+        let mut narrowing: Vec<(usize, &Matcher)> = Vec::new();
+        for m in matchers {
+            if m.matches("") {
+                excluded.push(m);
+            } else {
+                narrowing.push((if m.op() == MatchOp::Equal { 0 } else { 1 }, m));
+            }
+        }
+        narrowing.sort_by_key(|(cost, _)| *cost);
+        for (_, m) in narrowing {
+            let with = self.with_value(m.name(), |v| m.matches(v), m);
+            let both = match found {
+                None => with,
+                Some(before) => intersect(&before, &with),
+            };
+            if both.is_empty() {
+                return both;
+            }
+            found = Some(both);
+        }
+        let mut found = found.unwrap_or_else(|| self.all.iter().collect());
+        for m in excluded {
+            let without = self.values_not_matching(m);
+            if !without.is_empty() {
+                found = subtract(&found, &without);
+            }
+        }
+        found
+    }
+
+    /// Series whose label has a value that passes.
+    fn with_value(&self, name: &str, passes: impl Fn(&str) -> bool, m: &Matcher) -> Vec<u64> {
+        let exact: Option<Vec<&str>> = match (m.op(), m.regex()) {
+            (MatchOp::Equal, _) => Some(vec![m.value()]),
+            (MatchOp::Regex, Some(re)) => {
+                re.set_matches().map(|set| set.iter().map(String::as_str).collect())
+            }
+            _ => None,
+        };
+        if let Some(values) = exact {
+            let ids = values.into_iter().filter_map(|v| self.pair_id(name, v));
+            return self.union(ids.collect());
+        }
+        let Some(entry) = self.name_id(name).and_then(|id| self.names.get(id as usize)) else {
+            return Vec::new();
+        };
+        let value = |id: &u32| self.pairs.get(*id as usize).map_or("", |p| &p.value);
+        self.union(entry.values.iter().filter(|id| passes(value(id))).copied().collect())
+    }
+
+    /// Series whose label is there with a value that does not pass.
+    fn values_not_matching(&self, m: &Matcher) -> Vec<u64> {
+        // `a!="x"` and `a!~"x|y"` exclude what the positive form names.
+        let excluded: Option<Vec<&str>> = match (m.op(), m.regex()) {
+            (MatchOp::NotEqual, _) => Some(vec![m.value()]),
+            (MatchOp::NotRegex, Some(re)) => {
+                re.set_matches().map(|set| set.iter().map(String::as_str).collect())
+            }
+            (MatchOp::Regex, Some(re)) if re.matches_all() => return Vec::new(),
+            _ => None,
+        };
+        if let Some(values) = excluded {
+            return self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect());
+        }
+        let Some(entry) = self.name_id(m.name()).and_then(|id| self.names.get(id as usize)) else {
+            return Vec::new();
+        };
+        let value = |id: &u32| self.pairs.get(*id as usize).map_or("", |p| &p.value);
+        self.union(entry.values.iter().filter(|id| !m.matches(value(id))).copied().collect())
+    }
+
+    fn union(&self, ids: Vec<u32>) -> Vec<u64> {
+        let lists = ids.iter().filter_map(|id| self.pairs.get(*id as usize));
+        let mut all: Vec<u64> = lists.flat_map(|p| p.postings.iter()).collect();
+        if ids.len() > 1 {
+            // Runs of sorted numbers, which the standard sort merges.
+            all.sort();
+            all.dedup();
+        }
+        all
+    }
+
+    /// Sorted label names; only those of the given series where some are given.
+    pub(crate) fn label_names(&self) -> Vec<String> {
+        let used = self.names.iter().filter(|n| !n.values.is_empty());
+        let mut all: Vec<String> = used.map(|n| n.name.to_string()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Sorted values of a label.
+    pub(crate) fn label_values(&self, name: &str) -> Vec<String> {
+        let Some(entry) = self.name_id(name).and_then(|id| self.names.get(id as usize)) else {
+            return Vec::new();
+        };
+        let value = |id: &u32| self.pairs.get(*id as usize).map(|p| p.value.to_string());
+        let mut all: Vec<String> = entry.values.iter().filter_map(value).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Value and name number of each pair, for collecting names and values of some series.
+    pub(crate) fn pair_strings(&self, id: u32) -> Option<(&str, &str)> {
+        self.pair(id)
+    }
+
+    /// Calls `f(name, value, series count, bytes)` for each pair in use.
+    pub(crate) fn each_pair(&self, mut f: impl FnMut(&str, &str, u64)) {
+        for (id, pair) in self.pairs.iter().enumerate().filter(|(_, p)| p.postings.len() > 0) {
+            if let Some((name, value)) = self.pair(id as u32) {
+                f(name, value, u64::from(pair.postings.len()));
+            }
+        }
+    }
+
+    /// Place of each pair in the order of (name, value), by its number.
+    pub(crate) fn pair_ranks(&self) -> Vec<u32> {
+        let mut names: Vec<u32> = (0..self.names.len() as u32).collect();
+        names.sort_unstable_by_key(|id| self.names.get(*id as usize).map(|n| &n.name));
+        let mut name_ranks = vec![0_u32; names.len()];
+        for (rank, id) in names.into_iter().enumerate() {
+            if let Some(r) = name_ranks.get_mut(id as usize) {
+                *r = rank as u32;
+            }
+        }
+        let key = |id: &u32| {
+            let pair = self.pairs.get(*id as usize);
+            pair.map(|p| (name_ranks.get(p.name as usize).copied().unwrap_or_default(), &p.value))
+        };
+        let mut ids: Vec<u32> = (0..self.pairs.len() as u32).collect();
+        ids.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        let mut ranks = vec![0; ids.len()];
+        for (rank, id) in ids.into_iter().enumerate() {
+            if let Some(r) = ranks.get_mut(id as usize) {
+                *r = rank as u32;
+            }
+        }
+        ranks
+    }
+
+    /// Bytes of the index, roughly.
+    pub(crate) fn memory(&self) -> usize {
+        let pairs: usize =
+            self.pairs.iter().map(|p| size_of::<Pair>() + p.value.len() + p.postings.memory()).sum();
+        let tables: usize = self.by_hash.iter().map(|t| t.capacity() * 9).sum();
+        pairs + tables + self.all.memory()
+    }
+}
+
+fn intersect(a: &[u64], b: &[u64]) -> Vec<u64> {
+    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let mut out = Vec::with_capacity(small.len());
+    if small.len() * 32 < large.len() {
+        out.extend(small.iter().filter(|n| large.binary_search(n).is_ok()));
+        return out;
+    }
+    let mut rest = large.iter().peekable();
+    for n in small {
+        while rest.next_if(|m| *m < n).is_some() {}
+        if rest.peek() == Some(&n) {
+            out.push(*n);
+        }
+    }
+    out
+}
+
+fn subtract(a: &[u64], b: &[u64]) -> Vec<u64> {
+    let mut rest = b.iter().peekable();
+    let keep = |n: &&u64| {
+        while rest.next_if(|m| m < n).is_some() {}
+        rest.peek() != Some(n)
+    };
+    a.iter().filter(keep).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    struct World {
+        index: HeadIndex,
+        pairs: RefCell<BTreeMap<u64, Vec<u32>>>,
+    }
+
+    impl World {
+        fn add(&mut self, pairs: &[(&str, &str)]) -> u64 {
+            let labels = Labels::from_pairs(pairs.iter().copied());
+            if let Some(found) = self.find(&labels) {
+                return found;
+            }
+            let (series, ids) = self.index.add(labels.hash(), &labels, None).unwrap();
+            assert_eq!(self.index.labels(&ids), labels);
+            self.pairs.borrow_mut().insert(series, ids);
+            series
+        }
+        fn find(&self, labels: &Labels) -> Option<u64> {
+            let pairs_of = |series: u64, out: &mut Vec<u32>| {
+                self.pairs.borrow().get(&series).is_some_and(|p| {
+                    out.extend_from_slice(p);
+                    true
+                })
+            };
+            self.index.find(labels.hash(), labels, &pairs_of)
+        }
+        fn select(&self, matchers: &[(MatchOp, &str, &str)]) -> Vec<u64> {
+            let make = |(op, n, v): &(MatchOp, &str, &str)| Matcher::new(*op, *n, *v).unwrap();
+            self.index.select(&matchers.iter().map(make).collect::<Vec<_>>())
+        }
+    }
+
+    #[test]
+    fn finds_selects_and_forgets() {
+        let mut w = World { index: HeadIndex::new(), pairs: RefCell::default() };
+        let a = w.add(&[("__name__", "up"), ("job", "a")]);
+        let b = w.add(&[("__name__", "up"), ("job", "b"), ("zone", "1")]);
+        let c = w.add(&[("__name__", "down"), ("job", "a")]);
+        assert_eq!((w.add(&[("__name__", "up"), ("job", "a")]), w.index.len()), (a, 3));
+        use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+        assert_eq!(w.select(&[(Equal, "__name__", "up")]), [a, b]);
+        assert_eq!(w.select(&[(Equal, "__name__", "up"), (NotEqual, "job", "a")]), [b]);
+        assert_eq!(w.select(&[(Regex, "job", "a|b"), (NotRegex, "__name__", "up")]), [c]);
+        assert_eq!(w.select(&[(Equal, "zone", "")]), [a, c]);
+        assert_eq!(w.select(&[(NotEqual, "zone", "")]), [b]);
+        assert_eq!(w.select(&[(Regex, "zone", ".*")]), [a, b, c]);
+        assert_eq!(w.select(&[(Regex, "zone", ".+")]), [b]);
+        assert_eq!(w.select(&[(Regex, "nope", "x?")]), [a, b, c]);
+        assert_eq!(w.select(&[]), [a, b, c]);
+        assert!(w.select(&[(Equal, "job", "zzz")]).is_empty());
+        let gone = Labels::from_pairs([("__name__", "up"), ("job", "b"), ("zone", "1")]);
+        let pairs = w.pairs.borrow_mut().remove(&b).unwrap();
+        w.index.remove(&[(gone.hash(), b, pairs)]);
+        assert_eq!((w.find(&gone), w.index.len()), (None, 2));
+        assert_eq!(w.index.label_names(), ["__name__", "job"]);
+        assert_eq!(w.index.label_values("job"), ["a"]);
+        let d = w.add(&[("zone", "2")]);
+        assert!(d > c && w.select(&[(Equal, "zone", "2")]) == [d]);
+    }
+}

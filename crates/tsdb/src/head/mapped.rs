@@ -1,0 +1,436 @@
+//! Complete chunks of the head on disk: the files of `chunks_head`, so that memory holds open chunks only.
+//! Format of upstream's `tsdb/docs/format/head_chunks.md`.
+//!
+//! These files only spare memory and replay: all their samples are in the log as well, so nothing here is
+//! synced, and a damaged file costs the time to replay what it held.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use storage::{ChunkEncoding, StorageError};
+
+use crate::disk::{Disk, DiskResult, ReadFile, WriteFile, WriteMode};
+use crate::wal::bytes::{Bytes, put_u64, put_uvarint};
+
+const MAGIC: u32 = 0x0130_bc91;
+const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
+/// Series, first and last time, encoding.
+const CHUNK_HEADER_BYTES: usize = 8 + 8 + 8 + 1;
+const SUM_BYTES: usize = 4;
+/// Upstream's bound of a file.
+const FILE_BYTES_MAX: u64 = 128 << 20;
+/// Collected before a write; upstream's default.
+const BUFFER_BYTES: usize = 4 << 20;
+/// One read usually gets a whole chunk: 25 + 2 + 1,024 + 4 bytes at most for floats.
+const READ_BYTES: usize = 512;
+/// A histogram chunk of the most buckets stays far below; a length above is a damaged one.
+const CHUNK_BYTES_MAX: u64 = 64 << 20;
+/// Set on chunks of out-of-order samples.
+const OUT_OF_ORDER: u8 = 0x80;
+
+/// A complete chunk on disk. 24 bytes: a series has about six.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MappedChunk {
+    /// Time of the first sample.
+    pub(crate) min_time: i64,
+    /// Last time less first; a chunk spans at most one block range.
+    span: u32,
+    file: u32,
+    offset: u32,
+    /// Samples.
+    pub(crate) samples: u16,
+    /// As on disk.
+    encoding: u8,
+}
+
+impl MappedChunk {
+    /// Time of the last sample.
+    pub(crate) fn max_time(&self) -> i64 {
+        self.min_time.saturating_add(i64::from(self.span))
+    }
+    /// Number of its file.
+    pub(crate) fn file(&self) -> u32 {
+        self.file
+    }
+    /// True for native histograms of either kind.
+    pub(crate) fn encoding(&self) -> Option<ChunkEncoding> {
+        ChunkEncoding::from_u8(self.encoding)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: u32,
+    writer: Option<Box<dyn WriteFile>>,
+    /// Bytes behind `flushed` of the current file.
+    buf: Vec<u8>,
+    flushed: u64,
+    readers: BTreeMap<u32, Arc<dyn ReadFile>>,
+    failed: bool,
+}
+
+/// The files of one head.
+#[derive(Debug)]
+pub(crate) struct HeadChunks {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What loading found.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// Chunks by series number in the log, in order of time.
+    pub(crate) chunks: HashMap<u64, Vec<MappedChunk>>,
+    /// Files with damage, in words.
+    pub(crate) damaged: Vec<String>,
+}
+
+fn file_path(dir: &Path, file: u32) -> PathBuf {
+    dir.join(format!("{file:06}"))
+}
+
+fn files(disk: &dyn Disk, dir: &Path) -> DiskResult<Vec<u32>> {
+    let entries = disk.list(dir)?;
+    let digits = |n: &str| n.bytes().all(|b| b.is_ascii_digit());
+    let mut all: Vec<u32> =
+        entries.iter().filter(|e| digits(&e.name)).filter_map(|e| e.name.parse().ok()).collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+impl HeadChunks {
+    /// Opens the folder, which is made where absent, and reads what is there. Chunks that end before
+    /// `min_time` are left out. A file is cut at its first damaged chunk.
+    ///
+    /// # Errors
+    /// No permission, no room.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, min_time: i64) -> DiskResult<(Self, Loaded)> {
+        disk.create_dir_all(dir)?;
+        let mut loaded = Loaded::default();
+        let mut state = State::default();
+        for file in files(&*disk, dir)? {
+            let path = file_path(dir, file);
+            match load(&*disk, &path, file, min_time, &mut loaded)? {
+                Some(reader) => {
+                    state.readers.insert(file, reader);
+                }
+                None => disk.remove_file(&path)?,
+            }
+            state.file = file;
+        }
+        Ok((HeadChunks { disk, dir: dir.to_path_buf(), state: Mutex::new(state) }, loaded))
+    }
+
+    /// Takes a chunk. It may stay in memory for a while and always does where the disk refuses.
+    pub(crate) fn write(
+        &self,
+        series: u64,
+        min_time: i64,
+        max_time: i64,
+        samples: u16,
+        encoding: ChunkEncoding,
+        data: &[u8],
+    ) -> MappedChunk {
+        let mut state = self.state.lock();
+        let size = (CHUNK_HEADER_BYTES + 5 + data.len() + SUM_BYTES) as u64;
+        let at = state.flushed + state.buf.len() as u64;
+        if at == 0 || at + size > FILE_BYTES_MAX {
+            self.next_file(&mut state);
+        }
+        let offset = state.flushed + state.buf.len() as u64;
+        let buf = &mut state.buf;
+        let from = buf.len();
+        put_u64(buf, series);
+        put_u64(buf, min_time as u64);
+        put_u64(buf, max_time as u64);
+        buf.push(encoding as u8);
+        put_uvarint(buf, data.len() as u64);
+        buf.extend_from_slice(data);
+        let sum = crc32c::crc32c(buf.get(from..).unwrap_or_default());
+        buf.extend_from_slice(&sum.to_be_bytes());
+        if buf.len() > BUFFER_BYTES {
+            self.flush_locked(&mut state);
+        }
+        MappedChunk {
+            min_time,
+            span: u32::try_from(max_time.saturating_sub(min_time)).unwrap_or(u32::MAX),
+            file: state.file,
+            offset: offset as u32,
+            samples,
+            encoding: encoding as u8,
+        }
+    }
+
+    fn next_file(&self, state: &mut State) {
+        self.flush_locked(state);
+        if !state.buf.is_empty() {
+            // The disk refuses: the file grows past its bound in memory rather than losing chunks.
+            return;
+        }
+        let file = state.file + 1;
+        let path = file_path(&self.dir, file);
+        match self.disk.open_write(&path, WriteMode::Truncate) {
+            Ok(writer) => {
+                if let Ok(reader) = self.disk.open_read(&path) {
+                    state.readers.insert(file, reader);
+                }
+                *state = State {
+                    file,
+                    writer: Some(writer),
+                    buf: HEADER.to_vec(),
+                    flushed: 0,
+                    readers: std::mem::take(&mut state.readers),
+                    failed: false,
+                };
+            }
+            Err(e) => {
+                if !std::mem::replace(&mut state.failed, true) {
+                    tracing::warn!(error = %e, "cannot begin a head chunks file; chunks stay in memory");
+                }
+                if state.writer.is_none() {
+                    // Without any file the buffer still needs a number and a header to be addressed by.
+                    state.file = file;
+                    state.buf = HEADER.to_vec();
+                }
+            }
+        }
+    }
+
+    fn flush_locked(&self, state: &mut State) {
+        if state.buf.is_empty() {
+            return;
+        }
+        if state.writer.is_none() {
+            let path = file_path(&self.dir, state.file);
+            let Ok(writer) = self.disk.open_write(&path, WriteMode::Truncate) else { return };
+            state.writer = Some(writer);
+            if let Ok(reader) = self.disk.open_read(&path) {
+                state.readers.insert(state.file, reader);
+            }
+        }
+        let State { writer: Some(writer), buf, flushed, failed, .. } = state else { return };
+        if writer.len() != *flushed && writer.set_len(*flushed).is_err() {
+            return;
+        }
+        match writer.append(buf) {
+            Ok(()) => {
+                *flushed += buf.len() as u64;
+                buf.clear();
+                *failed = false;
+            }
+            Err(e) => {
+                if !std::mem::replace(failed, true) {
+                    tracing::warn!(error = %e, "cannot write head chunks; they stay in memory");
+                }
+                // Tried again with the next flush if it does not work now.
+                let _ = writer.set_len(*flushed);
+            }
+        }
+    }
+
+    /// Hands the buffer to the system.
+    pub(crate) fn flush(&self) {
+        let mut state = self.state.lock();
+        self.flush_locked(&mut state);
+        if state.buf.is_empty() && state.buf.capacity() > BUFFER_BYTES / 8 {
+            state.buf = Vec::new();
+        }
+    }
+
+    /// Reads a chunk's bytes into `out`.
+    ///
+    /// # Errors
+    /// The device failed; the chunk's checksum does not hold.
+    pub(crate) fn read(&self, chunk: &MappedChunk, out: &mut Vec<u8>) -> Result<(), StorageError> {
+        out.clear();
+        let offset = u64::from(chunk.offset);
+        let reader = {
+            let state = self.state.lock();
+            if chunk.file == state.file && offset >= state.flushed && !state.buf.is_empty() {
+                let from = (offset - state.flushed) as usize;
+                return take(state.buf.get(from..).unwrap_or_default(), out)
+                    .ok_or_else(|| self.corrupt(chunk));
+            }
+            state.readers.get(&chunk.file).map(Arc::clone)
+        };
+        let reader = reader.ok_or_else(|| self.corrupt(chunk))?;
+        let mut bytes = vec![0; READ_BYTES];
+        let mut n = 0;
+        loop {
+            let got = reader.read_at(bytes.get_mut(n..).unwrap_or_default(), offset + n as u64)?;
+            n += got;
+            let needed = length(bytes.get(..n).unwrap_or_default()).ok_or_else(|| self.corrupt(chunk))?;
+            if n >= needed {
+                break;
+            }
+            if got == 0 {
+                return Err(self.corrupt(chunk));
+            }
+            bytes.resize(needed, 0);
+        }
+        take(&bytes, out).ok_or_else(|| self.corrupt(chunk))
+    }
+
+    fn corrupt(&self, chunk: &MappedChunk) -> StorageError {
+        StorageError::Corrupt {
+            place: format!("{} at {}", file_path(&self.dir, chunk.file).display(), chunk.offset),
+            what: "head chunk's checksum or length does not hold".to_string(),
+        }
+    }
+
+    /// Deletes files below `file`; a later write begins a new one, so that old data can go file by file.
+    ///
+    /// # Errors
+    /// No permission.
+    pub(crate) fn truncate(&self, file: u32) -> DiskResult<()> {
+        let old: Vec<u32> = {
+            let mut state = self.state.lock();
+            if state.flushed > HEADER.len() as u64 {
+                self.next_file(&mut state);
+            }
+            let file = file.min(state.file);
+            let kept = state.readers.split_off(&file);
+            std::mem::replace(&mut state.readers, kept).into_keys().collect()
+        };
+        old.into_iter().try_for_each(|n| self.disk.remove_file(&file_path(&self.dir, n)))
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn size(&self) -> u64 {
+        let state = self.state.lock();
+        state.readers.values().filter_map(|r| r.len().ok()).sum()
+    }
+}
+
+/// Bytes of the chunk that begins here, header and checksum included; `None` for a length that cannot be.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let mut rest = Bytes(bytes.get(CHUNK_HEADER_BYTES..)?);
+    let before = rest.0.len();
+    let size = rest.uvarint().ok().filter(|n| *n <= CHUNK_BYTES_MAX)?;
+    Some(CHUNK_HEADER_BYTES + (before - rest.0.len()) + size as usize + SUM_BYTES)
+}
+
+/// Checks the chunk at the start of `bytes` and copies its data.
+fn take(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let bytes = bytes.get(..length(bytes)?)?;
+    let (content, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
+    if crc32c::crc32c(content) != u32::from_be_bytes(*sum) {
+        return None;
+    }
+    let mut rest = Bytes(content.get(CHUNK_HEADER_BYTES..)?);
+    rest.uvarint().ok()?;
+    out.extend_from_slice(rest.0);
+    Some(())
+}
+
+/// Reads a file's chunks; `None` for one that is no file of ours or has nothing.
+fn load(
+    disk: &dyn Disk,
+    path: &Path,
+    file: u32,
+    min_time: i64,
+    loaded: &mut Loaded,
+) -> DiskResult<Option<Arc<dyn ReadFile>>> {
+    let bytes = crate::disk::read_all(disk, path, 2 * FILE_BYTES_MAX)?;
+    let magic = bytes.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
+    if magic != Some(MAGIC) || bytes.get(4) != Some(&1) {
+        if bytes.iter().any(|b| *b != 0) {
+            loaded.damaged.push(format!("{}: not a head chunks file", path.display()));
+        }
+        return Ok(None);
+    }
+    let mut at = HEADER.len();
+    let mut data = Vec::new();
+    while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
+        data.clear();
+        let size = length(rest);
+        let (Some(size), Some(())) = (size, take(rest, &mut data)) else {
+            // Files are made larger ahead of time by upstream: zeros to the end are no damage.
+            if rest.iter().any(|b| *b != 0) {
+                loaded.damaged.push(format!("{}: damaged at {at}, cut there", path.display()));
+            }
+            let mut writer = disk.open_write(path, WriteMode::Append)?;
+            writer.set_len(at as u64)?;
+            break;
+        };
+        let mut b = Bytes(rest);
+        if let (Ok(series), Ok(mint), Ok(maxt), Ok(encoding)) = (b.u64(), b.u64(), b.u64(), b.byte()) {
+            let (mint, maxt) = (mint as i64, maxt as i64);
+            let known = ChunkEncoding::from_u8(encoding);
+            let samples = known.and_then(|e| crate::chunkenc::sample_count(e, &data).ok());
+            if let (Some(samples), true) = (samples, encoding & OUT_OF_ORDER == 0 && maxt >= min_time) {
+                let list = loaded.chunks.entry(series).or_default();
+                if list.last().is_none_or(|c: &MappedChunk| c.max_time() < mint) {
+                    list.push(MappedChunk {
+                        min_time: mint,
+                        span: u32::try_from(maxt.saturating_sub(mint)).unwrap_or(u32::MAX),
+                        file,
+                        offset: at as u32,
+                        samples,
+                        encoding,
+                    });
+                } else {
+                    loaded
+                        .damaged
+                        .push(format!("{}: chunk at {at} out of sequence, ignored", path.display()));
+                }
+            }
+        }
+        at += size;
+    }
+    if at == HEADER.len() {
+        return Ok(None);
+    }
+    disk.open_read(path).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemDisk;
+
+    #[test]
+    fn chunks_come_back_from_buffer_file_and_restart() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let dir = Path::new("/data/chunks_head");
+        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        assert!(loaded.chunks.is_empty());
+        let data = |n: u8| vec![0, 1, n, n, n];
+        let a = head.write(7, 10, 20, 1, ChunkEncoding::Xor, &data(1));
+        let mut out = Vec::new();
+        head.read(&a, &mut out).unwrap();
+        assert_eq!(out, data(1));
+        head.flush();
+        let big = [vec![0, 1], vec![9; 5000]].concat();
+        let b = head.write(7, 30, 40, 1, ChunkEncoding::Histogram, &big);
+        head.read(&a, &mut out).unwrap();
+        assert_eq!(out, data(1));
+        head.flush();
+        head.read(&b, &mut out).unwrap();
+        assert_eq!((out.len(), b.max_time()), (5002, 40));
+        drop(head);
+
+        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        assert_eq!((loaded.chunks[&7].as_slice(), loaded.damaged.len()), (&[a, b][..], 0));
+        head.read(&b, &mut out).unwrap();
+        assert_eq!(out.len(), 5002);
+        let c = head.write(7, 50, 60, 1, ChunkEncoding::Xor, &data(3));
+        assert_eq!(c.file(), 2);
+        head.flush();
+        head.truncate(2).unwrap();
+        assert!(head.read(&a, &mut out).is_err());
+        head.read(&c, &mut out).unwrap();
+        // Damage is found, cut off, and forgotten with the next start.
+        let path = file_path(dir, 2);
+        disk.open_write(&path, WriteMode::Append).unwrap().write_at(&[0xff], 40).unwrap();
+        assert!(head.read(&c, &mut out).is_err());
+        let (_, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        assert_eq!((loaded.chunks.len(), loaded.damaged.len()), (0, 1));
+        let (_, loaded) = HeadChunks::open(disk, dir, i64::MIN).unwrap();
+        assert!(loaded.damaged.is_empty());
+    }
+}

@@ -1,0 +1,312 @@
+//! The head: the newest hours in memory, their log beside them.
+//!
+//! `index` finds series, `table` holds them page by page, `series` cuts chunks, `mapped` keeps complete ones
+//! on disk; `append` writes, `read` reads, `replay` brings back what was there, `gc` lets go of what blocks
+//! hold.
+//!
+//! Order of locks: log, index, page, chunk files. Nothing waits for one to the left of what it holds.
+
+mod append;
+mod cut;
+mod gc;
+mod index;
+mod mapped;
+mod metrics;
+mod postings;
+mod read;
+mod replay;
+mod series;
+mod stats;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use model::{Labels, MetricMetadata};
+use parking_lot::{Mutex, RwLock};
+use storage::{AppendError, StorageError};
+
+use crate::db::DbOptions;
+use crate::disk::{Disk, DiskResult};
+use crate::exemplars::Exemplars;
+use crate::tombstones::Interval;
+use crate::wal::record::SeriesRecord;
+use crate::wal::{WalWriter, segments};
+
+pub(crate) use append::HeadAppender;
+pub(crate) use gc::Truncation;
+use index::HeadIndex;
+use mapped::HeadChunks;
+use metrics::HeadMetrics;
+pub(crate) use read::HeadQuerier;
+use series::ChunkRules;
+use table::SeriesTable;
+
+/// The head.
+pub(crate) struct Head {
+    disk: Arc<dyn Disk>,
+    wal_dir: PathBuf,
+    rules: ChunkRules,
+    index: RwLock<HeadIndex>,
+    table: SeriesTable,
+    files: HeadChunks,
+    wal: Mutex<WalWriter>,
+    /// Series that are in memory and not in the log yet. Whoever commits first logs them, so that no
+    /// sample is ever logged before its series, whichever transaction made that.
+    unlogged: Mutex<Vec<SeriesRecord>>,
+    min_time: AtomicI64,
+    max_time: AtomicI64,
+    /// Blocks hold what is before.
+    min_valid: AtomicI64,
+    pub(crate) exemplars: Exemplars,
+    metadata: Mutex<HashMap<u64, MetricMetadata>>,
+    /// Deleted ranges by series.
+    tombstones: RwLock<HashMap<u64, Vec<Interval>>>,
+    /// Series that are gone from memory but whose samples up to a time are still in the log.
+    wal_expiry: Mutex<HashMap<u64, i64>>,
+    last_wal_truncation: AtomicI64,
+    readers: Readers,
+    metrics: HeadMetrics,
+    buffers: Mutex<Vec<append::Buffers>>,
+    /// Held for reading while a commit puts its samples in place.
+    applying: RwLock<()>,
+    stopped: AtomicBool,
+}
+
+/// Who reads, so that nothing is taken from under them.
+#[derive(Debug, Default)]
+struct Readers {
+    next: AtomicU64,
+    open: Mutex<BTreeMap<u64, i64>>,
+}
+
+/// A reader's registration.
+pub(crate) struct ReaderGuard {
+    head: Arc<Head>,
+    id: u64,
+}
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        self.head.readers.open.lock().remove(&self.id);
+    }
+}
+
+impl Head {
+    /// Opens the head of a data folder and replays its log. Samples before `min_valid` are in blocks.
+    pub(crate) fn open(options: &DbOptions, min_valid: i64) -> Result<Arc<Self>, StorageError> {
+        let disk = Arc::clone(&options.disk);
+        let wal_dir = options.path.join("wal");
+        disk.create_dir_all(&wal_dir)?;
+        let (files, loaded) =
+            HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid)?;
+        let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
+        let metrics = HeadMetrics::new(&options.registry);
+        for damage in &loaded.damaged {
+            metrics.mmap_corruptions.inc();
+            tracing::warn!(damage, "head chunks damaged; their samples are replayed from the log");
+        }
+        let replayed = replay::Source::prepare(&disk, &wal_dir, &metrics)?;
+        let wal =
+            WalWriter::open(Arc::clone(&disk), &wal_dir, options.wal_compression, options.wal_segment_bytes)?;
+        metrics.wal_segment.store(wal.segment(), Ordering::Relaxed);
+        let head = Arc::new(Head {
+            disk,
+            wal_dir,
+            rules: ChunkRules {
+                range_ms: options.min_block_ms.max(1),
+                samples: options.samples_per_chunk.max(4),
+            },
+            index: RwLock::new(HeadIndex::new()),
+            table: SeriesTable::default(),
+            files,
+            wal: Mutex::new(wal),
+            unlogged: Mutex::default(),
+            min_time: AtomicI64::new(i64::MAX),
+            max_time: AtomicI64::new(i64::MIN),
+            min_valid: AtomicI64::new(min_valid),
+            exemplars,
+            metadata: Mutex::default(),
+            tombstones: RwLock::default(),
+            wal_expiry: Mutex::default(),
+            last_wal_truncation: AtomicI64::new(i64::MIN),
+            readers: Readers::default(),
+            metrics,
+            buffers: Mutex::default(),
+            applying: RwLock::default(),
+            stopped: AtomicBool::new(false),
+        });
+        head.register(&options.registry);
+        head.replay(replayed, loaded.chunks, &options.progress)?;
+        Ok(head)
+    }
+
+    fn register(self: &Arc<Self>, registry: &telemetry::Registry) {
+        let weak = Arc::downgrade(self);
+        let gauge = |name: &str, help: &str, read: fn(&Head) -> f64| {
+            let weak = weak.clone();
+            registry.gauge_fn(name, help, move || weak.upgrade().map_or(0.0, |head| read(&head)));
+        };
+        gauge("prometheus_tsdb_head_series", "Total number of series in the head block.", |h| {
+            h.index.read().len() as f64
+        });
+        gauge("prometheus_tsdb_head_stale_series", "Total number of stale series in the head block.", |h| {
+            h.metrics.stale.load(Ordering::Relaxed) as f64
+        });
+        gauge("prometheus_tsdb_head_chunks", "Total number of chunks in the head block.", |h| {
+            h.metrics.chunks.load(Ordering::Relaxed) as f64
+        });
+        gauge(
+            "prometheus_tsdb_head_active_appenders",
+            "Number of currently active appender transactions",
+            |h| h.metrics.appenders.load(Ordering::Relaxed) as f64,
+        );
+        gauge(
+            "prometheus_tsdb_head_min_time",
+            "Minimum time bound of the head block. The unit is decided by the library consumer.",
+            |h| h.min_time() as f64,
+        );
+        gauge(
+            "prometheus_tsdb_head_max_time",
+            "Maximum timestamp of the head block. The unit is decided by the library consumer.",
+            |h| h.max_time() as f64,
+        );
+        gauge("prometheus_tsdb_head_min_time_seconds", "Minimum time bound of the head block.", |h| {
+            h.min_time() as f64 / 1000.0
+        });
+        gauge("prometheus_tsdb_head_max_time_seconds", "Maximum timestamp of the head block.", |h| {
+            h.max_time() as f64 / 1000.0
+        });
+        gauge(
+            "prometheus_tsdb_wal_segment_current",
+            "Write log segment index that TSDB is currently writing to.",
+            |h| h.metrics.wal_segment.load(Ordering::Relaxed) as f64,
+        );
+        gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", |h| {
+            h.wal_size() as f64
+        });
+        gauge("prometheus_tsdb_head_chunks_storage_size_bytes", "Size of the chunks_head directory.", |h| {
+            h.files.size() as f64
+        });
+    }
+
+    /// Oldest time; `i64::MAX` where empty.
+    pub(crate) fn min_time(&self) -> i64 {
+        self.min_time.load(Ordering::Acquire)
+    }
+
+    /// Newest time; `i64::MIN` where empty.
+    pub(crate) fn max_time(&self) -> i64 {
+        self.max_time.load(Ordering::Acquire)
+    }
+
+    fn is_initialized(&self) -> bool {
+        self.min_time() != i64::MAX
+    }
+
+    /// The first sample of an empty head sets its bounds, at any age.
+    fn init_time(&self, t: i64) {
+        let _ = self.max_time.compare_exchange(i64::MIN, t, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.min_time.compare_exchange(i64::MAX, t, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Samples before this are refused: blocks have it, or will have it before they would be written.
+    fn appendable_min_valid(&self) -> i64 {
+        let window = self.max_time().saturating_sub(self.rules.range_ms / 2);
+        window.max(self.min_valid.load(Ordering::Acquire))
+    }
+
+    fn widen(&self, min: i64, max: i64) {
+        self.min_time.fetch_min(min, Ordering::AcqRel);
+        self.max_time.fetch_max(max, Ordering::AcqRel);
+    }
+
+    /// Whether enough time is in the head for a block and the half that stays behind it.
+    pub(crate) fn is_compactable(&self) -> bool {
+        self.is_initialized() && self.max_time().saturating_sub(self.min_time()) > self.rules.range_ms / 2 * 3
+    }
+
+    fn pairs_of(&self, series: u64, out: &mut Vec<u32>) -> bool {
+        self.table.with(series, |page, slot| out.extend_from_slice(page.pairs(slot))).is_some()
+    }
+
+    fn get_or_create(&self, labels: &Labels) -> Result<u64, AppendError> {
+        if labels.is_empty() {
+            return Err(AppendError::InvalidLabels("empty labelset".to_string()));
+        }
+        let hash = labels.hash();
+        if let Some(found) = self.index.read().find(hash, labels, &|s, out| self.pairs_of(s, out)) {
+            return Ok(found);
+        }
+        let mut index = self.index.write();
+        if let Some(found) = index.find(hash, labels, &|s, out| self.pairs_of(s, out)) {
+            return Ok(found);
+        }
+        let (series, pairs) = index
+            .add(hash, labels, None)
+            .ok_or_else(|| AppendError::SeriesLimit("series numbers are used up; restart".to_string()))?;
+        self.table.insert(series, &pairs);
+        self.unlogged.lock().push(SeriesRecord { series, labels: labels.clone() });
+        self.metrics.series_created.inc();
+        Ok(series)
+    }
+
+    /// The labels of a series.
+    fn labels_of(&self, series: u64) -> Option<Labels> {
+        let index = self.index.read();
+        self.table.with(series, |page, slot| index.labels(page.pairs(slot)))
+    }
+
+    /// Makes the log durable.
+    pub(crate) fn sync(&self) -> DiskResult<()> {
+        let work = self.wal.lock().take_sync_work();
+        let Some(work) = work else { return Ok(()) };
+        let began = std::time::Instant::now();
+        let done = work.run();
+        self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
+        if done.is_err() {
+            self.wal.lock().sync_failed();
+        }
+        done
+    }
+
+    /// Hands complete chunks to the system.
+    pub(crate) fn flush_chunks(&self) {
+        self.files.flush();
+    }
+
+    /// Refuses what comes, writes out what is there.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        self.stopped.store(true, Ordering::Release);
+        self.files.flush();
+        Ok(self.sync()?)
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn wal_size(&self) -> u64 {
+        dir_size(&*self.disk, &self.wal_dir)
+    }
+
+    /// Bytes of log and head chunks.
+    pub(crate) fn disk_size(&self) -> u64 {
+        self.wal_size() + self.files.size()
+    }
+
+    fn wal_segments(&self) -> DiskResult<Vec<u64>> {
+        segments(&*self.disk, &self.wal_dir)
+    }
+}
+
+fn dir_size(disk: &dyn Disk, dir: &Path) -> u64 {
+    let Ok(entries) = disk.list(dir) else { return 0 };
+    let size = |e: &crate::disk::DirEntry| {
+        let path = dir.join(&e.name);
+        if e.is_dir { dir_size(disk, &path) } else { disk.size(&path).unwrap_or(0) }
+    };
+    entries.iter().map(size).sum()
+}

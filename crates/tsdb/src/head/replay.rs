@@ -1,0 +1,362 @@
+//! Bringing the head back from its log: newest checkpoint, then segments, with the complete chunks that
+//! `chunks_head` still has. One thread reads, checks and decodes, another puts samples in place.
+//!
+//! Damage does not stop a replay. Each segment is mended before (what is lost is named), so that whoever
+//! opens the folder next, an older Prometheus included, finds a log without faults.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use hashbrown::{HashMap, HashSet};
+use model::Exemplar;
+use storage::StorageError;
+
+use super::Head;
+use super::mapped::MappedChunk;
+use super::metrics::HeadMetrics;
+use crate::db::ReplayProgress;
+use crate::disk::{Disk, DiskResult};
+use crate::tombstones::{Interval, add_interval};
+use crate::wal::record::{self, Record, SeriesRecord, TombstoneRecord};
+use crate::wal::{SegmentReader, checkpoint, checkpoint_path, checkpoints, mend, segment_path, segments};
+
+/// Decoded records that wait: some 16 MB with records of 1 MB, the size of a large scrape.
+const QUEUE_RECORDS: usize = 16;
+
+/// Files to replay, mended.
+pub(super) struct Source {
+    /// Segment number as shown, and path.
+    files: Vec<(u64, PathBuf)>,
+}
+
+impl Source {
+    /// Lists the files, mends them, and removes what crashes left behind.
+    pub(super) fn prepare(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        metrics: &HeadMetrics,
+    ) -> Result<Self, StorageError> {
+        checkpoint::remove_unfinished(&**disk, dir)?;
+        let newest = checkpoints(&**disk, dir)?.last().copied();
+        let mut files = Vec::new();
+        if let Some(n) = newest {
+            let folder = checkpoint_path(dir, n);
+            files.extend(segments(&**disk, &folder)?.into_iter().map(|s| (n, segment_path(&folder, s))));
+        }
+        let newer = segments(&**disk, dir)?.into_iter().filter(|s| newest.is_none_or(|n| *s > n));
+        files.extend(newer.map(|s| (s, segment_path(dir, s))));
+        for (_, path) in &files {
+            for loss in mend::mend_segment(disk, path)? {
+                metrics.wal_corruptions.inc();
+                tracing::warn!(%loss, "log damaged; the rest of it is used");
+            }
+        }
+        Ok(Source { files })
+    }
+}
+
+/// References to series that the log has no record of.
+#[derive(Default)]
+struct Unknown {
+    series: HashSet<u64>,
+    samples: u64,
+    histograms: u64,
+    exemplars: u64,
+    metadata: u64,
+    tombstones: u64,
+}
+
+struct Replay<'a> {
+    head: &'a Head,
+    mapped: HashMap<u64, Vec<MappedChunk>>,
+    /// Numbers in the log of series that have another number here, as their labels came twice.
+    renamed: HashMap<u64, u64>,
+    unknown: Unknown,
+    min: i64,
+    max: i64,
+    min_valid: i64,
+    chunks: i64,
+}
+
+impl Head {
+    pub(super) fn replay(
+        &self,
+        source: Source,
+        mapped: HashMap<u64, Vec<MappedChunk>>,
+        progress: &ReplayProgress,
+    ) -> Result<(), StorageError> {
+        let began = Instant::now();
+        let numbers = || source.files.iter().map(|(n, _)| *n);
+        progress.begin(numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
+        let mut replay = Replay {
+            head: self,
+            mapped,
+            renamed: HashMap::new(),
+            unknown: Unknown::default(),
+            min: i64::MAX,
+            max: i64::MIN,
+            min_valid: self.min_valid.load(Ordering::Acquire),
+            chunks: 0,
+        };
+        let (send, receive) = sync_channel::<(u64, Record)>(QUEUE_RECORDS);
+        let disk = &self.disk;
+        std::thread::scope(|scope| -> Result<(), StorageError> {
+            let files = &source.files;
+            let reader = scope.spawn(move || -> DiskResult<()> {
+                for (number, path) in files {
+                    let mut segment = SegmentReader::open(&**disk, path)?;
+                    while let Some(bytes) = segment.next_record()? {
+                        match record::decode(bytes) {
+                            Ok(decoded) => {
+                                if send.send((*number, decoded)).is_err() {
+                                    return Ok(());
+                                }
+                            }
+                            Err(e) => {
+                                tracing::warn!(error = %e, segment = %path.display(), "log record left out")
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            });
+            for (number, decoded) in receive {
+                progress.reached(number);
+                replay.take(decoded);
+            }
+            match reader.join() {
+                Ok(done) => Ok(done?),
+                Err(_) => Err(StorageError::Other("the thread that reads the log died".to_string())),
+            }
+        })?;
+        replay.finish();
+        let files = source.files.len();
+        tracing::info!(files, seconds = began.elapsed().as_secs_f64(), "WAL replay completed");
+        Ok(())
+    }
+}
+
+impl Replay<'_> {
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Series(all) => all.into_iter().for_each(|s| self.series(s)),
+            Record::Samples(mut all) => {
+                all.retain(|s| s.t_ms >= self.min_valid);
+                let mut rest = all.as_slice();
+                while let Some(first) = rest.first() {
+                    let number = self.number(first.series, first.t_ms);
+                    let Some(page) = self.head.table.page(number) else {
+                        self.unknown.series.insert(first.series);
+                        self.unknown.samples += 1;
+                        rest = &rest[1..];
+                        continue;
+                    };
+                    let mut inner = page.lock();
+                    while let Some((s, tail)) = rest.split_first() {
+                        let number = self.number(s.series, s.t_ms);
+                        if !page.holds(number) {
+                            break;
+                        }
+                        rest = tail;
+                        let Some(slot) = inner.get_mut(number) else {
+                            self.unknown.series.insert(s.series);
+                            self.unknown.samples += 1;
+                            continue;
+                        };
+                        let was_stale = slot.stale;
+                        let done =
+                            slot.append_float(number, s.t_ms, s.value, &self.head.rules, &self.head.files);
+                        let stale = i64::from(slot.stale) - i64::from(was_stale);
+                        self.note(done, s.t_ms, stale);
+                    }
+                }
+            }
+            Record::Histograms(all) => {
+                let min_valid = self.min_valid;
+                for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
+                    let number = self.number(h.series, h.t_ms);
+                    let (rules, files) = (&self.head.rules, &self.head.files);
+                    let done = self.head.table.with_mut(number, |slot| {
+                        let was_stale = slot.stale;
+                        let done = slot.append_histogram(number, h.t_ms, &h.value, rules, files);
+                        (done, i64::from(slot.stale) - i64::from(was_stale))
+                    });
+                    match done {
+                        Some((done, stale)) => self.note(done, h.t_ms, stale),
+                        None => {
+                            self.unknown.series.insert(h.series);
+                            self.unknown.histograms += 1;
+                        }
+                    }
+                }
+            }
+            Record::Tombstones(all) => all.into_iter().for_each(|t| self.tombstone(t)),
+            Record::Exemplars(all) => {
+                let min_valid = self.min_valid;
+                for e in all.into_iter().filter(|e| e.t_ms >= min_valid) {
+                    let number = self.number(e.series, e.t_ms);
+                    let Some(labels) = self.head.labels_of(number) else {
+                        self.unknown.series.insert(e.series);
+                        self.unknown.exemplars += 1;
+                        continue;
+                    };
+                    let exemplar = Exemplar {
+                        labels: e.labels,
+                        value: e.value,
+                        timestamp_ms: e.t_ms,
+                        has_timestamp: true,
+                    };
+                    // Off, doubled or overtaken: nothing to tell anyone about.
+                    let _ = self.head.exemplars.add(&labels, exemplar);
+                }
+            }
+            Record::Metadata(all) => {
+                for m in all {
+                    let number = self.renamed.get(&m.series).copied().unwrap_or(m.series);
+                    if self.head.table.with(number, |_, _| ()).is_none() {
+                        self.unknown.series.insert(m.series);
+                        self.unknown.metadata += 1;
+                        continue;
+                    }
+                    self.head.metadata.lock().insert(number, m.metadata);
+                }
+            }
+            Record::MmapMarkers(_) | Record::Unknown(_) => {}
+        }
+    }
+
+    /// The number here of a series of the log. What a renamed series has in the log keeps its record there.
+    fn number(&self, series: u64, t: i64) -> u64 {
+        match self.renamed.get(&series) {
+            None => series,
+            Some(number) => {
+                let mut expiry = self.head.wal_expiry.lock();
+                let until = expiry.entry(series).or_insert(t);
+                *until = (*until).max(t);
+                *number
+            }
+        }
+    }
+
+    fn note(&mut self, done: super::series::Applied, t: i64, stale: i64) {
+        self.chunks += i64::from(done.chunks);
+        if done.in_order {
+            self.head.metrics.stale.fetch_add(stale, Ordering::Relaxed);
+            self.min = self.min.min(t);
+            self.max = self.max.max(t);
+        }
+    }
+
+    fn series(&mut self, record: SeriesRecord) {
+        let head = self.head;
+        if record.labels.is_empty() || record.series == 0 {
+            return;
+        }
+        let hash = record.labels.hash();
+        let mut index = head.index.write();
+        index.reserve_series(record.series);
+        let found = index.find(hash, &record.labels, &|s, out| head.pairs_of(s, out));
+        let number = match found {
+            Some(number) => number,
+            None => {
+                // A number that names another series already (a log put together by hand) gets a new one.
+                let free = head.table.with(record.series, |_, _| ()).is_none();
+                let Some((number, pairs)) = index.add(hash, &record.labels, free.then_some(record.series))
+                else {
+                    return;
+                };
+                head.table.insert(number, &pairs);
+                head.metrics.series_created.inc();
+                number
+            }
+        };
+        drop(index);
+        if number != record.series {
+            self.renamed.insert(record.series, number);
+        }
+        let mapped = self.mapped.remove(&record.series);
+        head.table.with_mut(number, |slot| {
+            slot.pending = false;
+            let Some(mapped) = mapped else { return };
+            // Samples that came from the log so far are in these chunks, unless they are newer.
+            let newest = mapped.last().map_or(i64::MIN, MappedChunk::max_time);
+            if slot.max_time().is_some_and(|t| t > newest) || !slot.mapped.is_empty() {
+                return;
+            }
+            self.chunks += mapped.len() as i64 - i64::from(slot.chunk_count());
+            slot.drop_open();
+            slot.mapped = mapped;
+            self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
+            self.max = self.max.max(newest);
+        });
+    }
+
+    fn tombstone(&mut self, t: TombstoneRecord) {
+        let number = self.number(t.series, t.maxt_ms);
+        self.head.index.write().reserve_series(t.series);
+        if t.mint_ms == i64::MIN && t.maxt_ms == i64::MAX {
+            // The series left memory here (upstream does that with stale ones): what follows under these
+            // labels is a new one.
+            self.forget(number);
+            return;
+        }
+        if t.maxt_ms < self.min_valid {
+            return;
+        }
+        if self.head.table.with(number, |_, _| ()).is_none() {
+            self.unknown.series.insert(t.series);
+            self.unknown.tombstones += 1;
+            return;
+        }
+        let interval = Interval { mint_ms: t.mint_ms, maxt_ms: t.maxt_ms };
+        add_interval(self.head.tombstones.write().entry(number).or_default(), interval);
+    }
+
+    fn forget(&mut self, number: u64) {
+        let mut index = self.head.index.write();
+        let gone = self.head.table.with(number, |page, slot| (page.pairs(slot).to_vec(), slot.chunk_count()));
+        if let Some((pairs, chunks)) = gone {
+            let hash = index.labels(&pairs).hash();
+            index.remove(&[(hash, number, pairs)]);
+            self.head.table.remove(&[number]);
+            self.chunks -= i64::from(chunks);
+        }
+    }
+
+    fn finish(self) {
+        let head = self.head;
+        head.metrics.chunks.fetch_add(self.chunks, Ordering::Relaxed);
+        if self.max > i64::MIN {
+            head.widen(self.min.max(self.min_valid), self.max);
+        }
+        let u = self.unknown;
+        let all = [
+            ("series", u.series.len() as u64),
+            ("samples", u.samples),
+            ("histograms", u.histograms),
+            ("exemplars", u.exemplars),
+            ("metadata", u.metadata),
+            ("tombstones", u.tombstones),
+        ];
+        if all.iter().any(|(_, n)| *n > 0) {
+            tracing::warn!(
+                series = u.series.len(),
+                samples = u.samples,
+                histograms = u.histograms,
+                exemplars = u.exemplars,
+                metadata = u.metadata,
+                tombstones = u.tombstones,
+                "log has entries of series that it does not have"
+            );
+            for (kind, n) in all {
+                head.metrics.unknown_refs.with(&[kind]).add(n as f64);
+            }
+        }
+        // Series whose samples are all in blocks are only in the log because it was not cut yet.
+        head.collect(self.min_valid);
+        head.files.flush();
+    }
+}

@@ -1,0 +1,204 @@
+//! The series table: 256 consecutive numbers a page, one lock a page. A scrape's series were made one
+//! behind the other, so a commit takes one lock for a run of them and walks memory in order.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use super::series::Slot;
+
+const PAGE_SERIES: u64 = 256;
+
+/// A page's content. Slots lie in order of their numbers; a bitmap says which numbers are there, so that a
+/// page of which few are left is small.
+#[derive(Debug, Default)]
+pub(crate) struct PageInner {
+    present: [u64; 4],
+    slots: Vec<Slot>,
+    pairs: Vec<u32>,
+}
+
+fn bit(series: u64) -> (usize, u64) {
+    let at = series % PAGE_SERIES;
+    ((at / 64) as usize, 1 << (at % 64))
+}
+
+impl PageInner {
+    fn position(&self, series: u64) -> (usize, bool) {
+        let (word, mask) = bit(series);
+        let before: u32 = self.present.iter().take(word).map(|w| w.count_ones()).sum();
+        let here = self.present.get(word).copied().unwrap_or_default();
+        ((before + (here & (mask - 1)).count_ones()) as usize, here & mask != 0)
+    }
+
+    /// The slot of a series.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, series: u64) -> Option<&mut Slot> {
+        let (at, present) = self.position(series);
+        if present { self.slots.get_mut(at) } else { None }
+    }
+
+    /// The slot of a series.
+    pub(crate) fn get(&self, series: u64) -> Option<&Slot> {
+        let (at, present) = self.position(series);
+        if present { self.slots.get(at) } else { None }
+    }
+
+    /// Label pairs of a slot of this page.
+    pub(crate) fn pairs(&self, slot: &Slot) -> &[u32] {
+        let from = slot.labels_at as usize;
+        self.pairs.get(from..from + usize::from(slot.labels_len)).unwrap_or_default()
+    }
+
+    fn insert(&mut self, series: u64, pairs: &[u32]) {
+        let (at, present) = self.position(series);
+        if present {
+            return;
+        }
+        let mut slot = Slot::default();
+        slot.labels_at = self.pairs.len() as u32;
+        slot.labels_len = pairs.len() as u16;
+        slot.pending = true;
+        if self.slots.capacity() == self.slots.len() {
+            self.slots
+                .reserve_exact((self.slots.len() / 2).max(8).min(PAGE_SERIES as usize - self.slots.len()));
+        }
+        self.pairs.extend_from_slice(pairs);
+        self.slots.insert(at.min(self.slots.len()), slot);
+        let (word, mask) = bit(series);
+        if let Some(w) = self.present.get_mut(word) {
+            *w |= mask;
+        }
+        if self.slots.len() == PAGE_SERIES as usize {
+            self.pairs.shrink_to_fit();
+        }
+    }
+
+    /// Numbers of the series here, ascending, given the page's first.
+    pub(crate) fn numbers(&self, base: u64) -> impl Iterator<Item = u64> + use<> {
+        let present = self.present;
+        (0..PAGE_SERIES)
+            .filter(move |n| {
+                let (word, mask) = bit(*n);
+                present.get(word).is_some_and(|w| w & mask != 0)
+            })
+            .map(move |n| base + n)
+    }
+
+    fn remove(&mut self, series: u64) {
+        let (at, present) = self.position(series);
+        if !present || at >= self.slots.len() {
+            return;
+        }
+        self.slots.remove(at);
+        let (word, mask) = bit(series);
+        if let Some(w) = self.present.get_mut(word) {
+            *w &= !mask;
+        }
+    }
+
+    /// Gives back what removed series held.
+    fn compact(&mut self) {
+        let mut pairs = Vec::new();
+        for slot in &mut self.slots {
+            let from = slot.labels_at as usize;
+            slot.labels_at = pairs.len() as u32;
+            pairs.extend_from_slice(
+                self.pairs.get(from..from + usize::from(slot.labels_len)).unwrap_or_default(),
+            );
+        }
+        pairs.shrink_to_fit();
+        self.pairs = pairs;
+        self.slots.shrink_to_fit();
+    }
+
+    /// Bytes, for statistics.
+    pub(crate) fn memory(&self) -> usize {
+        let spare = (self.slots.capacity() - self.slots.len()) * size_of::<Slot>();
+        let slots: usize = self.slots.iter().map(Slot::memory).sum();
+        slots + spare + self.pairs.capacity() * 4 + size_of::<Self>()
+    }
+}
+
+/// A page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// First number.
+    pub(crate) base: u64,
+    inner: Mutex<PageInner>,
+}
+
+impl Page {
+    /// Locks it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PageInner> {
+        self.inner.lock()
+    }
+    /// Whether a series' number belongs here.
+    #[inline]
+    pub(crate) fn holds(&self, series: u64) -> bool {
+        series / PAGE_SERIES == self.base / PAGE_SERIES
+    }
+}
+
+/// All pages. By number in a hash table rather than an array: numbers come from a log, and an array would
+/// be as long as the highest one says. Looked up once a run of series, not once a sample.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesTable {
+    pages: RwLock<HashMap<u64, Arc<Page>>>,
+}
+
+impl SeriesTable {
+    /// The page of a series, if it has one.
+    #[inline]
+    pub(crate) fn page(&self, series: u64) -> Option<Arc<Page>> {
+        self.pages.read().get(&(series / PAGE_SERIES)).map(Arc::clone)
+    }
+
+    /// Makes the slot of a new series.
+    pub(crate) fn insert(&self, series: u64, pairs: &[u32]) {
+        let page = match self.page(series) {
+            Some(page) => page,
+            None => {
+                let base = series / PAGE_SERIES * PAGE_SERIES;
+                let make = || Arc::new(Page { base, inner: Mutex::default() });
+                Arc::clone(self.pages.write().entry(series / PAGE_SERIES).or_insert_with(make))
+            }
+        };
+        page.lock().insert(series, pairs);
+    }
+
+    /// Calls `f` with a series' page content and slot.
+    pub(crate) fn with<T>(&self, series: u64, f: impl FnOnce(&PageInner, &Slot) -> T) -> Option<T> {
+        let page = self.page(series)?;
+        let inner = page.lock();
+        inner.get(series).map(|slot| f(&inner, slot))
+    }
+
+    /// Calls `f` with a series' slot.
+    pub(crate) fn with_mut<T>(&self, series: u64, f: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let page = self.page(series)?;
+        page.lock().get_mut(series).map(f)
+    }
+
+    /// All pages, in order of numbers.
+    pub(crate) fn all(&self) -> Vec<Arc<Page>> {
+        let mut all: Vec<Arc<Page>> = self.pages.read().values().map(Arc::clone).collect();
+        all.sort_by_key(|p| p.base);
+        all
+    }
+
+    /// Takes series out, whose numbers are ascending.
+    pub(crate) fn remove(&self, series: &[u64]) {
+        for run in series.chunk_by(|a, b| a / PAGE_SERIES == b / PAGE_SERIES) {
+            let Some(page) = run.first().and_then(|s| self.page(*s)) else { continue };
+            let mut inner = page.lock();
+            run.iter().for_each(|s| inner.remove(*s));
+            inner.compact();
+            if inner.slots.is_empty() {
+                drop(inner);
+                self.pages.write().remove(&(page.base / PAGE_SERIES));
+            }
+        }
+    }
+}
