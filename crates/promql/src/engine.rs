@@ -1,69 +1,41 @@
 //! The query engine: from text, time range and a store to a value.
+//!
+//! ```text
+//! text ─parse→ Expr ─plan→ Node + selections ─select→ series ─eval→ rows (series × steps) → Value
+//! ```
+//! A row is one series over all steps. Leaves read samples in columns and make rows on all cores; inner
+//! nodes work on whole rows and fold them in series order, so that results do not depend on the cores.
 
+mod aggregate;
+mod annotations;
+mod binary;
 mod error;
+mod eval;
+mod extended;
+mod functions;
+mod gate;
+mod histogram_functions;
+mod info;
+mod labels;
+mod math;
+mod metrics;
+mod natural;
 mod options;
+mod parallel;
+mod plan;
+mod range;
+mod range_functions;
+mod rate;
+mod read;
+mod row;
+mod run;
+mod time;
 mod value;
 
 pub use error::QueryError;
-pub use options::{EngineOptions, QueryOptions};
+pub use options::{CONCURRENCY, EngineOptions, LOOKBACK_DELTA_MS, MAX_SAMPLES, QueryOptions, TIMEOUT};
+pub use run::Engine;
 pub use value::{MatrixSeries, QueryOutput, QueryStats, SampleValue, Value, VectorSample};
 
-use storage::{CancelToken, Queryable};
-
-use crate::parse;
-
-/// Runs queries. Cheap to clone; clones share limits and metrics. All calls block: give them a thread.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    options: std::sync::Arc<EngineOptions>,
-}
-
-impl Engine {
-    /// An engine that reports to `registry`.
-    #[must_use]
-    pub fn new(options: EngineOptions, registry: &telemetry::Registry) -> Self {
-        let _ = registry;
-        Engine { options: std::sync::Arc::new(options) }
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub fn options(&self) -> &EngineOptions {
-        &self.options
-    }
-
-    /// Evaluates an expression at one time.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub fn instant(
-        &self,
-        store: &dyn Queryable,
-        query: &str,
-        t_ms: i64,
-        options: &QueryOptions,
-        cancel: CancelToken,
-    ) -> Result<QueryOutput, QueryError> {
-        let _ = (store, t_ms, options, cancel);
-        let _ = parse::parse(query, self.options.parser)?;
-        Err(QueryError::Execution("engine not built yet".to_string()))
-    }
-
-    /// Evaluates an expression at start, start + step, … up to end (inclusive). Times in ms, `step_ms` > 0.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub fn range(
-        &self,
-        store: &dyn Queryable,
-        query: &str,
-        start_ms: i64,
-        end_ms: i64,
-        step_ms: i64,
-        options: &QueryOptions,
-        cancel: CancelToken,
-    ) -> Result<QueryOutput, QueryError> {
-        let _ = (end_ms, step_ms);
-        self.instant(store, query, start_ms, options, cancel)
-    }
-}
+/// Steps of one evaluation, subqueries included: 2^24 cells of a row are 128 MiB, more than any answer.
+const STEPS_MAX: u64 = 1 << 24;

@@ -10,4 +10,4 @@ pub use engine::{
     Engine, EngineOptions, MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue,
     Value, VectorSample,
 };
-pub use parse::{Expr, ParseError, ParserOptions, PosRange, ValueType, parse};
+pub use parse::{Expr, ParseError, ParserOptions, PosRange, ValueType, parse, parse_selector};

@@ -1,7 +1,18 @@
 //! From text to a checked syntax tree.
 
 pub mod ast;
+mod check;
+mod duration;
 mod functions;
+mod lexer;
+mod number;
+mod parser;
+mod prettier;
+mod printer;
+pub(crate) mod text;
+mod token;
+
+use model::Matcher;
 
 pub use ast::{Expr, PosRange, ValueType};
 pub use functions::{FUNCTIONS, Function, FunctionId, function};
@@ -49,7 +60,15 @@ pub struct ParseError {
 /// # Errors
 /// The first fault that upstream's parser would report.
 pub fn parse(query: &str, options: ParserOptions) -> Result<Expr, ParseError> {
-    let _ = options;
-    let pos = PosRange::default();
-    Err(ParseError { pos, place: pos.line_col(query), text: "parser not built yet".to_string() })
+    let mut expr = parser::Parser::new(query, options).expression()?;
+    check::Checker { query }.check(&mut expr)?;
+    Ok(expr)
+}
+
+/// Parses `name{matchers}` and nothing else, as in `match[]`. The matcher of the name comes last.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
+    Ok(parser::Parser::new(query, ParserOptions::default()).selector()?.matchers)
 }

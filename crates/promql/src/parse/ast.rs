@@ -329,8 +329,10 @@ pub struct NumberLiteral {
 /// A text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
-    /// Unquoted.
+    /// Unquoted; bytes that are not UTF-8 are replaced here and kept in `raw`.
     pub value: String,
+    /// The bytes, where they are not UTF-8.
+    pub raw: Option<Vec<u8>>,
     /// Where.
     pub pos: PosRange,
 }

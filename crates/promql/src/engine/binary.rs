@@ -1,0 +1,597 @@
+//! Operators between two values. Series are matched once, then whole rows are calculated; only groups
+//! with several series on the "one" side, which may take turns in time, go step by step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::{FloatHistogram, Labels};
+
+use super::annotations::{Annotations, HistogramOperation};
+use super::error::{QueryError, execution};
+use super::eval::{Eval, Out, merge_equal};
+use super::labels::{is_metadata, match_labels};
+use super::math::go_pow;
+use super::plan::Node;
+use super::row::{Cell, Frame, Grid, Hist, Row, is_absent};
+use crate::parse::PosRange;
+use crate::parse::ast::{BinaryOp, Cardinality, VectorMatching};
+
+/// `a op b` of numbers; comparisons give 0 or 1.
+pub(crate) fn scalar_op(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Mod => a % b,
+        BinaryOp::Pow => go_pow(a, b),
+        BinaryOp::Atan2 => a.atan2(b),
+        _ => f64::from(u8::from(compare(op, a, b))),
+    }
+}
+
+fn compare(op: BinaryOp, a: f64, b: f64) -> bool {
+    match op {
+        BinaryOp::Eq => a == b,
+        BinaryOp::Ne => a != b,
+        BinaryOp::Lt => a < b,
+        BinaryOp::Le => a <= b,
+        BinaryOp::Gt => a > b,
+        BinaryOp::Ge => a >= b,
+        _ => false,
+    }
+}
+
+/// Arithmetic changes what the samples are, so the name goes.
+fn changes_schema(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, Atan2, Div, Mod, Mul, Pow, Sub};
+    matches!(op, Add | Sub | Mul | Div | Mod | Pow | Atan2)
+}
+
+enum Operand<'a> {
+    Float(f64),
+    Hist(&'a Hist),
+}
+
+impl<'a> Operand<'a> {
+    fn of(cell: Cell<'a>) -> Option<Operand<'a>> {
+        match cell {
+            Cell::None => None,
+            Cell::Float(v) => Some(Operand::Float(v)),
+            Cell::Hist(h) => Some(Operand::Hist(h)),
+        }
+    }
+    fn word(&self) -> &'static str {
+        match self {
+            Operand::Float(_) => "float",
+            Operand::Hist(_) => "histogram",
+        }
+    }
+}
+
+enum Result2 {
+    /// No result at all (types that do not go together).
+    Nothing,
+    /// A value, and whether a comparison keeps it.
+    Float(f64, bool),
+    Hist(Hist, bool),
+}
+
+fn finish(mut h: FloatHistogram) -> Result2 {
+    h.compact();
+    Result2::Hist(Arc::new(h), true)
+}
+
+/// One pair of samples. `noted` keeps the note of the pair calculated last, as upstream does a step.
+fn element(op: BinaryOp, l: &Operand<'_>, r: &Operand<'_>, pos: PosRange, notes: &mut Annotations) -> Result2 {
+    use BinaryOp::{Add, Div, Eq, Mul, Ne, Sub, TrimLower, TrimUpper};
+    match (l, r) {
+        (Operand::Float(a), Operand::Float(b)) if !matches!(op, TrimLower | TrimUpper) => {
+            if op.is_comparison() {
+                Result2::Float(*a, compare(op, *a, *b))
+            } else {
+                Result2::Float(scalar_op(op, *a, *b), true)
+            }
+        }
+        (Operand::Float(f), Operand::Hist(h)) | (Operand::Hist(h), Operand::Float(f)) if op == Mul => {
+            let mut h = FloatHistogram::clone(h);
+            h.mul(*f);
+            finish(h)
+        }
+        (Operand::Hist(h), Operand::Float(f)) if op == Div => {
+            let mut h = FloatHistogram::clone(h);
+            h.div(*f);
+            finish(h)
+        }
+        (Operand::Hist(h), Operand::Float(f)) if matches!(op, TrimLower | TrimUpper) => {
+            let mut h = FloatHistogram::clone(h);
+            h.trim_buckets(*f, op == TrimUpper);
+            Result2::Hist(Arc::new(h), true)
+        }
+        (Operand::Hist(a), Operand::Hist(b)) if matches!(op, Add | Sub) => {
+            let mut h = FloatHistogram::clone(a);
+            let (done, operation) = if op == Add {
+                (h.add(b), HistogramOperation::Add)
+            } else {
+                (h.sub(b), HistogramOperation::Sub)
+            };
+            let Ok(met) = done else {
+                notes.incompatible_layout(op.as_str(), pos);
+                return Result2::Nothing;
+            };
+            if op == Sub {
+                h.reset_hint = model::CounterResetHint::Gauge;
+            }
+            // Upstream loses the value where hints collide: the warning takes the place of an error.
+            if met.reset_collision {
+                notes.reset_collision(operation, pos);
+                return Result2::Nothing;
+            }
+            if met.bounds_reconciled {
+                notes.mismatched_custom_buckets(operation, pos);
+            }
+            finish(h)
+        }
+        (Operand::Hist(a), Operand::Hist(b)) if op == Eq => Result2::Hist(Arc::clone(a), a.equals(b)),
+        (Operand::Hist(a), Operand::Hist(b)) if op == Ne => Result2::Hist(Arc::clone(a), !a.equals(b)),
+        _ => {
+            notes.incompatible_types(l.word(), op.as_str(), r.word(), pos);
+            Result2::Nothing
+        }
+    }
+}
+
+/// Where a result goes.
+fn store(row: &mut Row, step: usize, result: Result2, return_bool: bool) {
+    match result {
+        Result2::Nothing => {}
+        Result2::Float(_, keep) | Result2::Hist(_, keep) if return_bool => row.floats[step] = f64::from(u8::from(keep)),
+        Result2::Float(v, true) => row.floats[step] = v,
+        Result2::Hist(h, true) => row.set_hist(step, h),
+        Result2::Float(_, false) | Result2::Hist(_, false) => {}
+    }
+}
+
+impl Eval<'_> {
+    pub(crate) fn binary(
+        &mut self,
+        node: &Node,
+        op: BinaryOp,
+        lhs: &Node,
+        rhs: &Node,
+        matching: Option<&VectorMatching>,
+        return_bool: bool,
+        grid: Grid,
+    ) -> Result<Out, QueryError> {
+        let left = self.eval(lhs, grid)?;
+        let right = self.eval(rhs, grid)?;
+        match (left, right) {
+            (Out::Scalar(a), Out::Scalar(b)) => {
+                Ok(Out::Scalar(a.iter().zip(&b).map(|(a, b)| scalar_op(op, *a, *b)).collect()))
+            }
+            (Out::Rows(rows), Out::Scalar(s)) => self.with_scalar(op, rows, &s, false, return_bool, node.pos),
+            (Out::Scalar(s), Out::Rows(rows)) => self.with_scalar(op, rows, &s, true, return_bool, node.pos),
+            (Out::Rows(l), Out::Rows(r)) => {
+                let default = VectorMatching::default();
+                let matching = matching.unwrap_or(&default);
+                let rows = if op.is_set() {
+                    set_op(op, l, r, matching, grid)
+                } else {
+                    self.matched(op, l, r, matching, return_bool, node.pos, grid)?
+                };
+                let rows = merge_equal(rows)?;
+                self.frame(rows)
+            }
+            _ => execution("operator on a string"),
+        }
+    }
+
+    fn with_scalar(
+        &mut self,
+        op: BinaryOp,
+        mut frame: Frame,
+        scalar: &[f64],
+        scalar_left: bool,
+        return_bool: bool,
+        pos: PosRange,
+    ) -> Result<Out, QueryError> {
+        let mut rows = frame.take_rows();
+        let drops = changes_schema(op) || return_bool;
+        let simple = !matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        for row in &mut rows {
+            self.meter.ctx.check()?;
+            if row.hists.is_none() && simple {
+                float_row_with_scalar(op, &mut row.floats, scalar, scalar_left, return_bool);
+            } else {
+                let mut out = Row::empty(row.labels.clone(), row.floats.len());
+                for (step, s) in scalar.iter().enumerate() {
+                    let Some(cell) = Operand::of(row.cell(step)) else { continue };
+                    let s = Operand::Float(*s);
+                    let mut local = Annotations::default();
+                    let result = if scalar_left {
+                        element(op, &s, &cell, pos, &mut local)
+                    } else {
+                        element(op, &cell, &s, pos, &mut local)
+                    };
+                    self.notes.merge(local);
+                    // A comparison keeps the vector's value, on whichever side it stands.
+                    let result = match (result, &cell) {
+                        (Result2::Float(_, keep), Operand::Float(v)) if op.is_comparison() => Result2::Float(*v, keep),
+                        (r, _) => r,
+                    };
+                    store(&mut out, step, result, return_bool);
+                }
+                (row.floats, row.hists) = (out.floats, out.hists);
+            }
+            if drops {
+                self.drop_name(row);
+            }
+        }
+        rows.retain(|r| !r.is_empty());
+        let rows = merge_equal(rows)?;
+        drop(frame);
+        self.frame(rows)
+    }
+
+    fn matched(
+        &mut self,
+        op: BinaryOp,
+        mut left: Frame,
+        mut right: Frame,
+        m: &VectorMatching,
+        return_bool: bool,
+        pos: PosRange,
+        grid: Grid,
+    ) -> Result<Vec<Row>, QueryError> {
+        let fills = m.fill_left.is_some() || m.fill_right.is_some();
+        if (left.rows.is_empty() && right.rows.is_empty())
+            || ((left.rows.is_empty() || right.rows.is_empty()) && !fills)
+        {
+            return Ok(Vec::new());
+        }
+        let swapped = m.card == Cardinality::OneToMany;
+        let (many, one) = if swapped {
+            (right.take_rows(), left.take_rows())
+        } else {
+            (left.take_rows(), right.take_rows())
+        };
+        let groups = group_by_signature(&many, &one, m);
+        let job = Matched {
+            op,
+            m,
+            swapped,
+            return_bool,
+            drop_now: !self.settings.delayed_names && return_bool,
+            pos,
+            steps: grid.count,
+            many: &many,
+            one: &one,
+        };
+        // (position in upstream's output, row)
+        let mut out: Vec<(usize, Row)> = Vec::new();
+        let mut first_error: Option<(usize, String)> = None;
+        let mut present = None;
+        for group in &groups {
+            self.meter.ctx.check()?;
+            if !fills && group.many.is_empty() && group.one.len() < 2 {
+                continue;
+            }
+            let metrics = job.metrics(group);
+            if !fills && group.one.len() <= 1 && all_different(&metrics) && (m.card != Cardinality::OneToOne || group.many.len() == 1)
+            {
+                if let Some(o) = group.one.first() {
+                    for (n, metric) in group.many.iter().zip(metrics) {
+                        let row = job.pair(*n, *o, metric, &mut self.notes);
+                        out.push((*n, row));
+                    }
+                }
+                continue;
+            }
+            // Steps at which either side has anything at all decide whether upstream looks at the groups.
+            let any = present.get_or_insert_with(|| (presence(&many, grid.count), presence(&one, grid.count)));
+            match job.stepwise(group, any, &mut out, &mut self.notes) {
+                Ok(()) => {}
+                Err((step, text)) if first_error.as_ref().is_none_or(|(s, _)| step < *s) => {
+                    first_error = Some((step, text));
+                }
+                Err(_) => {}
+            }
+        }
+        if let Some((_, text)) = first_error {
+            return execution(text);
+        }
+        out.sort_by_key(|(at, _)| *at);
+        Ok(out.into_iter().map(|(_, row)| row).filter(|r| !r.is_empty()).collect())
+    }
+}
+
+fn float_row_with_scalar(op: BinaryOp, floats: &mut [f64], scalar: &[f64], scalar_left: bool, return_bool: bool) {
+    for (v, s) in floats.iter_mut().zip(scalar) {
+        if is_absent(*v) {
+            continue;
+        }
+        let (a, b) = if scalar_left { (*s, *v) } else { (*v, *s) };
+        if !op.is_comparison() {
+            *v = scalar_op(op, a, b);
+        } else if return_bool {
+            *v = scalar_op(op, a, b);
+        } else if !compare(op, a, b) {
+            *v = super::row::absent();
+        }
+    }
+}
+
+/// Indices of the rows of one signature.
+#[derive(Default)]
+struct Group {
+    many: Vec<usize>,
+    one: Vec<usize>,
+}
+
+fn signature(labels: &Labels, m: &VectorMatching, names: &[&str], buf: &mut Vec<u8>) {
+    buf.clear();
+    for (n, v) in labels {
+        let named = names.binary_search(&n).is_ok();
+        let keep = if m.on { named } else { !named && n != model::labels::METRIC_NAME };
+        if keep {
+            buf.extend_from_slice(n.as_bytes());
+            buf.push(0xff);
+            buf.extend_from_slice(v.as_bytes());
+            buf.push(0xff);
+        }
+    }
+}
+
+fn group_by_signature(many: &[Row], one: &[Row], m: &VectorMatching) -> Vec<Group> {
+    let mut names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let mut ordinals: HashMap<Vec<u8>, usize> = HashMap::with_capacity(many.len());
+    let mut groups: Vec<Group> = Vec::new();
+    let mut buf = Vec::new();
+    let mut ordinal = |labels: &Labels, groups: &mut Vec<Group>| {
+        signature(labels, m, &names, &mut buf);
+        if let Some(i) = ordinals.get(buf.as_slice()) {
+            return *i;
+        }
+        groups.push(Group::default());
+        ordinals.insert(buf.clone(), groups.len() - 1);
+        groups.len() - 1
+    };
+    for (i, row) in many.iter().enumerate() {
+        let at = ordinal(&row.labels, &mut groups);
+        groups[at].many.push(i);
+    }
+    for (i, row) in one.iter().enumerate() {
+        let at = ordinal(&row.labels, &mut groups);
+        groups[at].one.push(i);
+    }
+    groups
+}
+
+fn presence(rows: &[Row], steps: usize) -> Vec<bool> {
+    let mut any = vec![false; steps];
+    for row in rows {
+        for (step, any) in any.iter_mut().enumerate() {
+            *any = *any || !matches!(row.cell(step), Cell::None);
+        }
+    }
+    any
+}
+
+fn all_different(metrics: &[Labels]) -> bool {
+    let mut seen = std::collections::HashSet::with_capacity(metrics.len());
+    metrics.iter().all(|m| seen.insert(m.as_bytes()))
+}
+
+struct Matched<'a> {
+    op: BinaryOp,
+    m: &'a VectorMatching,
+    swapped: bool,
+    return_bool: bool,
+    drop_now: bool,
+    pos: PosRange,
+    steps: usize,
+    many: &'a [Row],
+    one: &'a [Row],
+}
+
+impl Matched<'_> {
+    /// Labels of a result. `many` and `one` as matched, not as written.
+    fn metric(&self, many: &Labels, one: &Labels) -> Labels {
+        let drop_metadata = self.drop_now || changes_schema(self.op);
+        let one_to_one = self.m.card == Cardinality::OneToOne;
+        let kept = many.filtered(|n| {
+            let named = self.m.labels.iter().any(|x| x == n);
+            !(drop_metadata && is_metadata(n)) && (!one_to_one || named == self.m.on)
+        });
+        if self.m.include.is_empty() {
+            return kept;
+        }
+        let mut builder = kept.to_builder();
+        for name in &self.m.include {
+            builder.set(name, one.get(name));
+        }
+        builder.build()
+    }
+
+    fn metrics(&self, group: &Group) -> Vec<Labels> {
+        let empty = Labels::empty();
+        let one = group.one.first().map_or(&empty, |o| &self.one[*o].labels);
+        group.many.iter().map(|n| self.metric(&self.many[*n].labels, one)).collect()
+    }
+
+    fn calculate(&self, many: &Operand<'_>, one: &Operand<'_>, notes: &mut Annotations) -> Result2 {
+        let (l, r) = if self.swapped { (one, many) } else { (many, one) };
+        element(self.op, l, r, self.pos, notes)
+    }
+
+    /// A row with a row, all steps.
+    fn pair(&self, many: usize, one: usize, labels: Labels, notes: &mut Annotations) -> Row {
+        let (m, o) = (&self.many[many], &self.one[one]);
+        let mut row = Row::empty(labels, self.steps);
+        row.drop_name = self.return_bool;
+        if m.hists.is_none() && o.hists.is_none() && !matches!(self.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            for (step, out) in row.floats.iter_mut().enumerate() {
+                let (a, b) = (m.floats[step], o.floats[step]);
+                if is_absent(a) || is_absent(b) {
+                    continue;
+                }
+                let (a, b) = if self.swapped { (b, a) } else { (a, b) };
+                if !self.op.is_comparison() || self.return_bool {
+                    *out = scalar_op(self.op, a, b);
+                } else if compare(self.op, a, b) {
+                    *out = a;
+                }
+            }
+            return row;
+        }
+        for step in 0..self.steps {
+            let (Some(a), Some(b)) = (Operand::of(m.cell(step)), Operand::of(o.cell(step))) else { continue };
+            let result = self.calculate(&a, &b, notes);
+            store(&mut row, step, result, self.return_bool);
+        }
+        row
+    }
+
+    /// A group step by step: several series that take turns, or values to fill in.
+    fn stepwise(
+        &self,
+        group: &Group,
+        (any_many, any_one): &(Vec<bool>, Vec<bool>),
+        out: &mut Vec<(usize, Row)>,
+        notes: &mut Annotations,
+    ) -> Result<(), (usize, String)> {
+        // By side as matched, not as written: so does upstream.
+        let (fill_one, fill_many) = (self.m.fill_right, self.m.fill_left);
+        let fills = fill_one.is_some() || fill_many.is_some();
+        let mut rows: HashMap<Labels, (usize, Row)> = HashMap::new();
+        for step in 0..self.steps {
+            if !(any_many[step] || any_one[step]) || (!(any_many[step] && any_one[step]) && !fills) {
+                continue;
+            }
+            let mut one = None;
+            for o in &group.one {
+                let Some(cell) = Operand::of(self.one[*o].cell(step)) else { continue };
+                if let Some((other, _)) = one {
+                    return Err((step, self.duplicate(other, *o)));
+                }
+                one = Some((*o, cell));
+            }
+            let mut matched: Vec<Labels> = Vec::new();
+            let mut put = |labels: Labels, at: usize, result: Result2| {
+                let fresh = || {
+                    let mut row = Row::empty(labels.clone(), self.steps);
+                    row.drop_name = self.return_bool;
+                    (at, row)
+                };
+                let (_, row) = rows.entry(labels.clone()).or_insert_with(fresh);
+                store(row, step, result, self.return_bool);
+            };
+            let mut emit = |labels: Labels, at: usize, result: Result2| -> Result<(), (usize, String)> {
+                // A pair without a result does not count as a match.
+                if matches!(result, Result2::Nothing) {
+                    return Ok(());
+                }
+                if self.m.card == Cardinality::OneToOne && !matched.is_empty() {
+                    let text = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+                    return Err((step, text.to_string()));
+                }
+                if matched.contains(&labels) {
+                    let text = "multiple matches for labels: grouping labels must ensure unique matches";
+                    return Err((step, text.to_string()));
+                }
+                matched.push(labels.clone());
+                put(labels, at, result);
+                Ok(())
+            };
+            for n in &group.many {
+                let Some(cell) = Operand::of(self.many[*n].cell(step)) else { continue };
+                let many_labels = &self.many[*n].labels;
+                let (labels, result) = match (&one, fill_one) {
+                    (Some((o, other)), _) => {
+                        let labels = self.metric(many_labels, &self.one[*o].labels);
+                        (labels, self.calculate(&cell, other, notes))
+                    }
+                    (None, Some(fill)) => {
+                        let other = match_labels(many_labels, self.m.on, &self.m.labels);
+                        (self.metric(many_labels, &other), self.calculate(&cell, &Operand::Float(fill), notes))
+                    }
+                    (None, None) => continue,
+                };
+                emit(labels, *n, result)?;
+            }
+            if let (Some((o, cell)), Some(fill), true) = (&one, fill_many, matched.is_empty()) {
+                let one_labels = &self.one[*o].labels;
+                let other = match_labels(one_labels, self.m.on, &self.m.labels);
+                let labels = self.metric(&other, one_labels);
+                let result = self.calculate(&Operand::Float(fill), cell, notes);
+                put(labels, self.many.len() + *o, result);
+            }
+        }
+        out.extend(rows.into_values());
+        Ok(())
+    }
+
+    fn duplicate(&self, a: usize, b: usize) -> String {
+        let (a, b) = (&self.one[a].labels, &self.one[b].labels);
+        let group = match_labels(b, self.m.on, &self.m.labels);
+        let side = if self.swapped { "left" } else { "right" };
+        let (mut first, mut second) = (b.to_string(), a.to_string());
+        if first > second {
+            std::mem::swap(&mut first, &mut second);
+        }
+        format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
+             [{first}, {second}];many-to-many matching not allowed: matching labels must be unique on one side"
+        )
+    }
+}
+
+/// `and`, `or`, `unless`.
+fn set_op(op: BinaryOp, mut left: Frame, mut right: Frame, m: &VectorMatching, grid: Grid) -> Vec<Row> {
+    let (mut l, mut r) = (left.take_rows(), right.take_rows());
+    let groups = group_by_signature(&l, &r, m);
+    let keep = |rows: &mut [Row], which: &[usize], others: &[bool], when: bool| {
+        for i in which {
+            let row = &mut rows[*i];
+            for (step, present) in others.iter().enumerate() {
+                if *present != when {
+                    row.floats[step] = super::row::absent();
+                    if let Some(h) = &mut row.hists {
+                        h[step] = None;
+                    }
+                }
+            }
+        }
+    };
+    let some = |rows: &[Row], which: &[usize]| {
+        let mut any = vec![false; grid.count];
+        for i in which {
+            for (step, any) in any.iter_mut().enumerate() {
+                *any = *any || !matches!(rows[*i].cell(step), Cell::None);
+            }
+        }
+        any
+    };
+    for g in &groups {
+        match op {
+            BinaryOp::And => {
+                let present = some(&r, &g.one);
+                keep(&mut l, &g.many, &present, true);
+            }
+            BinaryOp::Unless => {
+                let present = some(&r, &g.one);
+                keep(&mut l, &g.many, &present, false);
+            }
+            _ => {
+                let present = some(&l, &g.many);
+                keep(&mut r, &g.one, &present, false);
+            }
+        }
+    }
+    if op == BinaryOp::Or {
+        l.append(&mut r);
+    }
+    l.retain(|row| !row.is_empty());
+    l
+}

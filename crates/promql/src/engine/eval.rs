@@ -1,0 +1,387 @@
+//! Walks the plan: children first, each node over the whole grid at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::Labels;
+use storage::{Querier, Series};
+
+use super::annotations::Annotations;
+use super::error::{QueryError, execution};
+use super::plan::{Kind, Node, Selector};
+use super::read::Columns;
+use super::row::{Frame, Grid, Meter, Row, absent, hist_size, is_absent};
+use super::value::MatrixSeries;
+use super::{labels, parallel};
+
+pub(super) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
+
+/// Settings that hold for a whole query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) lookback_ms: i64,
+    pub(crate) threads: usize,
+    pub(crate) delayed_names: bool,
+    pub(crate) type_and_unit: bool,
+    pub(crate) use_starts: bool,
+}
+
+/// The evaluator of one query.
+pub(crate) struct Eval<'a> {
+    pub(crate) settings: Settings,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) sets: &'a [Vec<Arc<dyn Series>>],
+    pub(crate) querier: &'a dyn Querier,
+    pub(crate) notes: Annotations,
+}
+
+/// Value of a node.
+pub(crate) enum Out {
+    Rows(Frame),
+    Scalar(Vec<f64>),
+    Text(String),
+}
+
+impl<'a> Eval<'a> {
+    pub(crate) fn frame(&self, rows: Vec<Row>) -> Result<Out, QueryError> {
+        Ok(Out::Rows(Frame::new(&self.meter, rows)?))
+    }
+
+    pub(crate) fn rows(&mut self, node: &Node, grid: Grid) -> Result<Frame, QueryError> {
+        match self.eval(node, grid)? {
+            Out::Rows(frame) => Ok(frame),
+            Out::Scalar(_) | Out::Text(_) => execution("unexpected scalar where a vector belongs"),
+        }
+    }
+
+    pub(crate) fn scalar(&mut self, node: &Node, grid: Grid) -> Result<Vec<f64>, QueryError> {
+        match self.eval(node, grid)? {
+            Out::Scalar(values) => Ok(values),
+            Out::Rows(_) | Out::Text(_) => execution("unexpected vector where a scalar belongs"),
+        }
+    }
+
+    pub(crate) fn eval(&mut self, node: &Node, grid: Grid) -> Result<Out, QueryError> {
+        self.meter.ctx.check()?;
+        match &node.kind {
+            Kind::Number(v) => Ok(Out::Scalar(vec![*v; grid.count])),
+            Kind::Text(s, _) => Ok(Out::Text(s.clone())),
+            _ if grid.count == 0 && node.value_type == crate::parse::ValueType::Scalar => Ok(Out::Scalar(Vec::new())),
+            _ if grid.count == 0 => self.frame(Vec::new()),
+            Kind::Vector(selector) => {
+                let rows = self.select_vector(selector, grid, node.pos)?;
+                self.frame(rows)
+            }
+            Kind::Call(id, name, args) => self.call(node, *id, name, args, grid),
+            Kind::Aggregate(a) => self.aggregate(node, a, grid),
+            Kind::Binary { op, lhs, rhs, matching, return_bool } => {
+                self.binary(node, *op, lhs, rhs, matching.as_ref(), *return_bool, grid)
+            }
+            Kind::Negate(inner) => self.negate(inner, grid),
+            Kind::Invariant(inner) => self.invariant(inner, grid),
+            Kind::Matrix(..) | Kind::Subquery(_) => execution("unexpected range vector"),
+        }
+    }
+
+    fn negate(&mut self, inner: &Node, grid: Grid) -> Result<Out, QueryError> {
+        let mut frame = match self.eval(inner, grid)? {
+            Out::Scalar(values) => return Ok(Out::Scalar(values.into_iter().map(|v| -v).collect())),
+            Out::Rows(frame) => frame,
+            Out::Text(_) => return execution("unexpected string"),
+        };
+        let mut rows = frame.take_rows();
+        for row in &mut rows {
+            self.drop_name(row);
+            for v in row.floats.iter_mut().filter(|v| !is_absent(**v)) {
+                *v = -*v;
+            }
+            for h in row.hists.iter_mut().flatten().flatten() {
+                let mut negative = model::FloatHistogram::clone(h);
+                negative.mul(-1.0);
+                *h = Arc::new(negative);
+            }
+        }
+        let rows = if self.settings.delayed_names { rows } else { merge_equal(rows)? };
+        drop(frame);
+        self.frame(rows)
+    }
+
+    /// Evaluates at the first step and spreads the result over all.
+    fn invariant(&mut self, inner: &Node, grid: Grid) -> Result<Out, QueryError> {
+        let total = self.meter.total.load(Ordering::Relaxed);
+        let once = self.eval(inner, Grid { count: grid.count.min(1), ..grid })?;
+        let spent = self.meter.total.load(Ordering::Relaxed) - total;
+        self.meter.total.fetch_add(spent * (grid.count as u64).saturating_sub(1), Ordering::Relaxed);
+        let mut frame = match once {
+            Out::Scalar(values) => {
+                let v = values.first().copied().unwrap_or(f64::NAN);
+                return Ok(Out::Scalar(vec![v; grid.count]));
+            }
+            Out::Text(s) => return Ok(Out::Text(s)),
+            Out::Rows(frame) => frame,
+        };
+        if grid.count == 1 {
+            return Ok(Out::Rows(frame));
+        }
+        let mut rows = frame.take_rows();
+        for row in &mut rows {
+            row.floats = vec![row.floats.first().copied().unwrap_or(absent()); grid.count];
+            if let Some(hists) = &mut row.hists {
+                *hists = vec![hists.first().cloned().flatten(); grid.count];
+            }
+        }
+        drop(frame);
+        self.frame(rows)
+    }
+
+    /// Marks or makes a row nameless, as the feature says.
+    pub(crate) fn drop_name(&self, row: &mut Row) {
+        if !self.settings.delayed_names {
+            row.labels = labels::without_metadata(&row.labels);
+        }
+        row.drop_name = true;
+    }
+
+    /// The offset of a selector against this grid.
+    pub(crate) fn offset_of(selector: &Selector, grid: Grid) -> i64 {
+        effective_offset(selector.offset_ms, selector.at_ms, grid)
+    }
+
+    pub(crate) fn series(&self, slot: usize) -> &'a [Arc<dyn Series>] {
+        self.sets.get(slot).map_or(&[], Vec::as_slice)
+    }
+
+    fn select_vector(
+        &mut self,
+        selector: &Selector,
+        grid: Grid,
+        pos: crate::parse::PosRange,
+    ) -> Result<Vec<Row>, QueryError> {
+        if selector.smoothed {
+            return self.smooth(selector, grid, pos);
+        }
+        let offset = Self::offset_of(selector, grid);
+        let lookback = self.settings.lookback_ms;
+        let series = self.series(selector.slot);
+        let meter = Arc::clone(&self.meter);
+        let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
+            meter.ctx.check()?;
+            instant_row(columns, series[i].as_ref(), grid, offset, lookback, &meter, |_, v| v)
+        })?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// The range vector of an instant query.
+    pub(crate) fn matrix(&mut self, node: &Node, grid: Grid) -> Result<Vec<MatrixSeries>, QueryError> {
+        match &node.kind {
+            Kind::Matrix(selector, range_ms) => self.matrix_selector(selector, *range_ms, grid),
+            Kind::Subquery(s) => {
+                let (frame, inner) = self.subquery(s, grid)?;
+                let mut rows = { frame }.take_rows();
+                if self.settings.delayed_names {
+                    rows = self.finish_names(rows)?;
+                }
+                Ok(rows.into_iter().map(|row| to_series(row, inner)).collect())
+            }
+            _ => execution("unexpected expression where a range vector belongs"),
+        }
+    }
+
+    fn matrix_selector(
+        &mut self,
+        selector: &Selector,
+        range_ms: i64,
+        grid: Grid,
+    ) -> Result<Vec<MatrixSeries>, QueryError> {
+        let offset = Self::offset_of(selector, grid);
+        let (end, start) = (grid.start - offset, grid.start - offset - range_ms);
+        let lookback = self.settings.lookback_ms;
+        let extended = selector.anchored || selector.smoothed;
+        let mint = if extended { start - lookback } else { start };
+        let maxt = if selector.smoothed { end + lookback } else { end };
+        let mut columns = Columns::default();
+        let mut all = Vec::new();
+        for series in self.series(selector.slot) {
+            self.meter.ctx.check()?;
+            columns.read(series.as_ref(), mint + 1, maxt, false)?;
+            let mut floats: Vec<(i64, f64)> = columns.ft.iter().copied().zip(columns.fv.iter().copied()).collect();
+            let histograms: Vec<_> = columns.ht.iter().copied().zip(columns.hv.iter().cloned()).collect();
+            if extended {
+                let word = if selector.anchored { "anchored" } else { "smoothed" };
+                if !histograms.is_empty() {
+                    return execution(format!("{word} modifier is not supported with histograms"));
+                }
+                if floats.is_empty() {
+                    continue;
+                }
+                floats = super::extended::extend(&columns.ft, &columns.fv, start, end, selector.smoothed);
+            }
+            let size = floats.len() as u64 + histograms.iter().map(|(_, h)| hist_size(h)).sum::<u64>();
+            self.meter.total.fetch_add(size, Ordering::Relaxed);
+            self.meter.read.fetch_add(size, Ordering::Relaxed);
+            // The result is handed out, so its samples stay taken.
+            self.meter.take(size)?;
+            self.meter.ctx.budget.charge(16 * size)?;
+            if size > 0 {
+                all.push(MatrixSeries { labels: series.labels().clone(), floats, histograms });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Evaluates a subquery's expression on its own grid, aligned to the epoch.
+    pub(crate) fn subquery(
+        &mut self,
+        s: &super::plan::SubqueryPlan,
+        grid: Grid,
+    ) -> Result<(Frame, Grid), QueryError> {
+        let offset = effective_offset(s.offset_ms, s.at_ms, grid);
+        let end = grid.last() - offset;
+        let edge = grid.start.saturating_sub(offset).saturating_sub(s.range_ms);
+        let mut start = s.step_ms * (edge / s.step_ms);
+        if start <= edge {
+            start += s.step_ms;
+        }
+        let inner = Grid::new(start, end, s.step_ms);
+        // Before anything is allocated: a grid of a year in milliseconds must fail on its size alone.
+        if inner.count as u64 > super::STEPS_MAX {
+            return execution(format!("subquery would evaluate {} steps; use a larger step", inner.count));
+        }
+        let frame = match self.eval(&s.expr, inner)? {
+            Out::Rows(frame) => frame,
+            Out::Scalar(values) => {
+                let row = Row { floats: values, ..Row::empty(Labels::empty(), 0) };
+                Frame::new(&self.meter, vec![row])?
+            }
+            Out::Text(_) => return execution("unexpected string in a subquery"),
+        };
+        Ok((frame, inner))
+    }
+
+    /// Takes the names away that wait for the end, and joins series that are equal then.
+    pub(crate) fn finish_names(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+        for row in rows.iter_mut().filter(|r| r.drop_name) {
+            row.labels = labels::without_metadata(&row.labels);
+        }
+        merge_equal(rows)
+    }
+}
+
+/// Offset that brings a step to the time to look at; with `@` that is the same time for the first step.
+pub(crate) fn effective_offset(offset_ms: i64, at_ms: Option<i64>, grid: Grid) -> i64 {
+    match at_ms {
+        Some(t) => (grid.start - t).saturating_add(offset_ms),
+        None => offset_ms,
+    }
+}
+
+/// A row from the newest sample within the lookback at each step; `None` where there is none at all.
+pub(crate) fn instant_row(
+    columns: &mut Columns,
+    series: &dyn Series,
+    grid: Grid,
+    offset: i64,
+    lookback: i64,
+    meter: &Meter,
+    value: impl Fn(i64, f64) -> f64,
+) -> Result<Option<Row>, QueryError> {
+    let first = grid.start - offset;
+    let buf = columns.read_raw(series, first.saturating_sub(lookback).saturating_add(1), grid.last() - offset)?;
+    if buf.is_empty() {
+        return Ok(None);
+    }
+    let mut row = Row::empty(series.labels().clone(), grid.count);
+    let (mut next, mut found) = (0, 0_u64);
+    for step in 0..grid.count {
+        let reference = grid.at(step) - offset;
+        while next < buf.times.len() && buf.times[next] <= reference {
+            next += 1;
+        }
+        let Some(i) = next.checked_sub(1) else { continue };
+        if buf.times[i] <= reference - lookback || model::is_stale_nan(buf.values[i]) {
+            continue;
+        }
+        match buf.histogram_at(i) {
+            _ if buf.histograms.is_empty() => {
+                row.floats[step] = value(buf.times[i], buf.values[i]);
+                found += 1;
+            }
+            None => {
+                row.floats[step] = value(buf.times[i], buf.values[i]);
+                found += 1;
+            }
+            Some(h) if h.is_stale() => {}
+            Some(h) => {
+                let h = match &row.hists {
+                    // Steps that fall on one sample share its float form.
+                    Some(hists) if step > 0 && buf.times[i] <= grid.at(step - 1) - offset => {
+                        hists[step - 1].clone().unwrap_or_else(|| h.to_float())
+                    }
+                    _ => h.to_float(),
+                };
+                found += hist_size(&h);
+                row.set_hist(step, h);
+            }
+        }
+    }
+    meter.total.fetch_add(found, Ordering::Relaxed);
+    meter.read.fetch_add(found, Ordering::Relaxed);
+    Ok((found > 0).then_some(row))
+}
+
+/// Joins rows of equal labels whose values do not meet at any step.
+pub(crate) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    if rows.len() < 2 {
+        return Ok(rows);
+    }
+    let mut seen: std::collections::HashMap<Labels, usize> = std::collections::HashMap::with_capacity(rows.len());
+    let mut out: Vec<Row> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(at) = seen.get(&row.labels).copied() else {
+            seen.insert(row.labels.clone(), out.len());
+            out.push(row);
+            continue;
+        };
+        let into = &mut out[at];
+        for (step, v) in row.floats.iter().enumerate() {
+            if !is_absent(*v) {
+                if !matches!(into.cell(step), super::row::Cell::None) {
+                    return execution(SAME_LABELSET);
+                }
+                into.floats[step] = *v;
+            }
+        }
+        for (step, h) in row.hists.into_iter().flatten().enumerate() {
+            if let Some(h) = h {
+                if !matches!(into.cell(step), super::row::Cell::None) {
+                    return execution(SAME_LABELSET);
+                }
+                into.set_hist(step, h);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Refuses rows of equal labels, whether they meet or not.
+pub(crate) fn refuse_equal(rows: &[Row]) -> Result<(), QueryError> {
+    if rows.len() < 2 {
+        return Ok(());
+    }
+    let mut seen = std::collections::HashSet::with_capacity(rows.len());
+    if rows.iter().all(|r| seen.insert(r.labels.as_bytes())) { Ok(()) } else { execution(SAME_LABELSET) }
+}
+
+/// A row as a series of the result.
+pub(crate) fn to_series(row: Row, grid: Grid) -> MatrixSeries {
+    let floats =
+        row.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v)).map(|(i, v)| (grid.at(i), *v)).collect();
+    let histograms = row
+        .hists
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter_map(|(i, h)| h.map(|h| (grid.at(i), h)))
+        .collect();
+    MatrixSeries { labels: row.labels, floats, histograms }
+}

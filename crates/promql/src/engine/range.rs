@@ -1,0 +1,245 @@
+//! Functions over range vectors: one series at a time over its columns, all steps, on all cores.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{FloatHistogram, Labels};
+use storage::Series;
+
+use super::annotations::Annotations;
+use super::error::{QueryError, execution};
+use super::eval::{Eval, Out, effective_offset, refuse_equal};
+use super::parallel;
+use super::plan::{Kind, Node, absent_labels};
+use super::range_functions::evaluate;
+use super::read::{Columns, Cursor, Window};
+use super::row::{Cell, Grid, Row, absent, hist_size, is_absent};
+use crate::parse::{FunctionId, PosRange};
+
+/// What a range function gives at one step.
+pub(crate) enum Answer {
+    None,
+    Float(f64),
+    Hist(FloatHistogram),
+}
+
+/// What a range function may look at besides the window.
+pub(crate) struct RangeCall<'a> {
+    pub(crate) id: FunctionId,
+    /// Scalar arguments at this step, in order.
+    pub(crate) scalars: [f64; 2],
+    pub(crate) range_ms: i64,
+    pub(crate) anchored: bool,
+    pub(crate) smoothed: bool,
+    pub(crate) labels: &'a Labels,
+    /// First argument, to which most notes point.
+    pub(crate) pos: PosRange,
+    pub(crate) use_starts: bool,
+}
+
+impl RangeCall<'_> {
+    pub(crate) fn metric(&self) -> &str {
+        self.labels.metric_name()
+    }
+}
+
+enum Source<'a> {
+    Series(&'a [Arc<dyn Series>]),
+    Rows(&'a [Row], Grid),
+}
+
+fn uses_starts(id: FunctionId) -> bool {
+    use FunctionId::{Increase, Irate, Rate, Resets};
+    matches!(id, Rate | Irate | Increase | Resets)
+}
+
+impl Eval<'_> {
+    /// Evaluates a call whose argument `at` is a range vector.
+    pub(crate) fn range_call(
+        &mut self,
+        id: FunctionId,
+        name: &str,
+        args: &[Node],
+        at: usize,
+        grid: Grid,
+    ) -> Result<Out, QueryError> {
+        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        let from_subquery = matches!(args[at].kind, Kind::Subquery(_));
+        let subquery = match &args[at].kind {
+            Kind::Subquery(s) => Some(self.subquery(s, grid)?),
+            _ => None,
+        };
+        for (i, arg) in args.iter().enumerate() {
+            if i != at {
+                scalars.push(self.scalar(arg, grid)?);
+            }
+        }
+        let (source, range_ms, offset, fixed, anchored, smoothed) = match (&args[at].kind, &subquery) {
+            (Kind::Subquery(s), Some((frame, inner))) => {
+                let offset = effective_offset(s.offset_ms, s.at_ms, grid);
+                (Source::Rows(&frame.rows, *inner), s.range_ms, offset, s.at_ms.is_some(), false, false)
+            }
+            (Kind::Matrix(s, range), _) => {
+                let offset = Self::offset_of(s, grid);
+                (Source::Series(self.series(s.slot)), *range, offset, s.at_ms.is_some(), s.anchored, s.smoothed)
+            }
+            _ => return execution("unexpected expression where a range vector belongs"),
+        };
+        refuse_extended(id, name, anchored, smoothed)?;
+        let lookback = self.settings.lookback_ms;
+        let back = if anchored || smoothed { lookback } else { 0 };
+        let ahead = if smoothed { lookback } else { 0 };
+        let count = match &source {
+            Source::Series(s) => s.len(),
+            Source::Rows(r, _) => r.len(),
+        };
+        let use_starts = self.settings.use_starts && uses_starts(id);
+        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        let (settings, meter) = (self.settings, Arc::clone(&self.meter));
+        let pos = args[0].pos;
+        let all_pos = args[0].pos.to(args[args.len() - 1].pos);
+        let pos = if matches!(id, FunctionId::Irate | FunctionId::Idelta) { all_pos } else { pos };
+        let work = |columns: &mut Columns, i: usize| -> Result<Option<(Row, Annotations)>, QueryError> {
+            meter.ctx.check()?;
+            let (labels, drop_already) = match &source {
+                Source::Series(all) => {
+                    let series = all[i].as_ref();
+                    let mint = (grid.start - offset).saturating_sub(range_ms).saturating_sub(back);
+                    let last = if fixed { grid.start } else { grid.last() };
+                    columns.read(series, mint.saturating_add(1), last - offset + ahead, use_starts)?;
+                    (series.labels(), false)
+                }
+                Source::Rows(rows, inner) => {
+                    columns.read_row(&rows[i], *inner);
+                    (&rows[i].labels, rows[i].drop_name)
+                }
+            };
+            if columns.ft.is_empty() && columns.ht.is_empty() {
+                return Ok(None);
+            }
+            let held = (columns.ft.len() + columns.ht.len()) as u64;
+            meter.take(held)?;
+            let mut notes = Annotations::default();
+            let mut row = Row::empty(labels.clone(), grid.count);
+            let mut call = RangeCall {
+                id,
+                scalars: [0.0; 2],
+                range_ms,
+                anchored,
+                smoothed,
+                labels,
+                pos,
+                use_starts: columns.has_starts,
+            };
+            let (mut floats, mut hists) = (Cursor::default(), Cursor::default());
+            let (mut f, mut h) = (0..0, 0..0);
+            let (mut looked_at, mut any) = (0_u64, false);
+            for step in 0..grid.count {
+                let ts = grid.at(step);
+                let (start, end) = (ts - offset - range_ms, ts - offset);
+                if step == 0 || !fixed {
+                    f = floats.advance(&columns.ft, start - back, end + ahead);
+                    h = hists.advance(&columns.ht, start - back, end + ahead);
+                }
+                let starts = |s: &'_ [i64], r: &std::ops::Range<usize>| if columns.has_starts { r.clone() } else { s.len()..s.len() };
+                let window = Window {
+                    ft: &columns.ft[f.clone()],
+                    fv: &columns.fv[f.clone()],
+                    fs: &columns.fs[starts(&columns.fs, &f)],
+                    ht: &columns.ht[h.clone()],
+                    hv: &columns.hv[h.clone()],
+                    hs: &columns.hs[starts(&columns.hs, &h)],
+                    ts,
+                    start,
+                    end,
+                };
+                if window.is_empty() {
+                    continue;
+                }
+                looked_at += window.ft.len() as u64 + window.hv.iter().map(|h| hist_size(h)).sum::<u64>();
+                for (slot, values) in call.scalars.iter_mut().zip(&scalars) {
+                    *slot = values[step];
+                }
+                match evaluate(&call, &window, &mut notes)? {
+                    Answer::None => {}
+                    Answer::Float(v) => {
+                        row.floats[step] = v;
+                        any = true;
+                    }
+                    Answer::Hist(h) => {
+                        row.set_hist(step, Arc::new(h));
+                        any = true;
+                    }
+                }
+            }
+            meter.give(held);
+            meter.total.fetch_add(looked_at, Ordering::Relaxed);
+            if !from_subquery {
+                meter.read.fetch_add(held, Ordering::Relaxed);
+            }
+            row.drop_name = !keeps_name || drop_already;
+            if row.drop_name && !settings.delayed_names {
+                row.labels = super::labels::without_metadata(&row.labels);
+            }
+            if matches!(id, FunctionId::Rate | FunctionId::Increase) && row.floats.iter().any(|v| !is_absent(*v)) {
+                note_non_counter(labels, pos, settings.type_and_unit, &mut notes);
+            }
+            Ok((any || !notes.is_empty()).then_some((row, notes)))
+        };
+        let answers = parallel::map(count, settings.threads, Columns::default, work)?;
+        let mut rows = Vec::with_capacity(answers.len());
+        for (row, notes) in answers.into_iter().flatten() {
+            self.notes.merge(notes);
+            if !row.is_empty() {
+                rows.push(row);
+            }
+        }
+        drop(subquery);
+        if id == FunctionId::AbsentOverTime {
+            rows = absent_over_time(&rows, absent_labels(&args[at]), grid);
+            return self.frame(rows);
+        }
+        if !settings.delayed_names {
+            refuse_equal(&rows)?;
+        }
+        self.frame(rows)
+    }
+}
+
+fn refuse_extended(id: FunctionId, name: &str, anchored: bool, smoothed: bool) -> Result<(), QueryError> {
+    use FunctionId::{Changes, Delta, Increase, Rate, Resets};
+    if anchored && !matches!(id, Changes | Delta | Increase | Rate | Resets) {
+        let safe = "changes, delta, increase, rate, resets";
+        return execution(format!("anchored modifier can only be used with: {safe} - not with {name}"));
+    }
+    if smoothed && !matches!(id, Delta | Increase | Rate) {
+        return execution(format!("smoothed modifier can only be used with: delta, increase, rate - not with {name}"));
+    }
+    Ok(())
+}
+
+fn note_non_counter(labels: &Labels, pos: PosRange, type_and_unit: bool, notes: &mut Annotations) {
+    let name = labels.metric_name();
+    if name.is_empty() {
+        return;
+    }
+    if type_and_unit {
+        let kind = labels.get("__type__");
+        if kind != "counter" && kind != "histogram" {
+            notes.possible_non_counter_label(name, kind, pos);
+        }
+    } else if !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)) {
+        notes.possible_non_counter(name, pos);
+    }
+}
+
+/// One series of ones where no series has a value.
+fn absent_over_time(rows: &[Row], labels: Labels, grid: Grid) -> Vec<Row> {
+    let mut row = Row::empty(labels, grid.count);
+    row.drop_name = true;
+    for step in 0..grid.count {
+        let present = rows.iter().any(|r| !matches!(r.cell(step), Cell::None));
+        row.floats[step] = if present { absent() } else { 1.0 };
+    }
+    if row.is_empty() { Vec::new() } else { vec![row] }
+}

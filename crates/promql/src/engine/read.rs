@@ -1,0 +1,153 @@
+//! A series' samples in columns, floats and histograms apart, staleness markers taken out where asked.
+
+use std::sync::Arc;
+
+use model::is_stale_nan;
+use storage::{SampleBuf, Series};
+
+use super::error::QueryError;
+use super::row::{Grid, Hist, Row, is_absent};
+
+/// Samples of one series. Reused from series to series.
+#[derive(Default)]
+pub(crate) struct Columns {
+    buf: SampleBuf,
+    pub(crate) ft: Vec<i64>,
+    pub(crate) fv: Vec<f64>,
+    /// Start timestamps, parallel to `ft` where `has_starts`.
+    pub(crate) fs: Vec<i64>,
+    pub(crate) ht: Vec<i64>,
+    pub(crate) hv: Vec<Hist>,
+    pub(crate) hs: Vec<i64>,
+    pub(crate) has_starts: bool,
+}
+
+impl Columns {
+    fn clear(&mut self) {
+        self.buf.clear();
+        self.ft.clear();
+        self.fv.clear();
+        self.fs.clear();
+        self.ht.clear();
+        self.hv.clear();
+        self.hs.clear();
+        self.has_starts = false;
+    }
+
+    /// Reads [mint, maxt] for range functions: without staleness markers.
+    pub(crate) fn read(&mut self, series: &dyn Series, mint: i64, maxt: i64, starts: bool) -> Result<(), QueryError> {
+        self.clear();
+        series.read(mint, maxt, &mut self.buf)?;
+        self.has_starts = starts && !self.buf.starts.is_empty();
+        let float_only = self.buf.histograms.is_empty();
+        if float_only && !self.has_starts && !self.buf.values.iter().any(|v| is_stale_nan(*v)) {
+            // The common case moves whole columns.
+            std::mem::swap(&mut self.ft, &mut self.buf.times);
+            std::mem::swap(&mut self.fv, &mut self.buf.values);
+            return Ok(());
+        }
+        let mut hists = self.buf.histograms.iter().peekable();
+        for (i, (t, v)) in self.buf.times.iter().zip(&self.buf.values).enumerate() {
+            let start = if self.has_starts { self.buf.starts.get(i).copied().unwrap_or(0) } else { 0 };
+            match hists.next_if(|(at, _)| *at as usize == i) {
+                Some((_, h)) if !h.is_stale() => {
+                    self.ht.push(*t);
+                    self.hv.push(h.to_float());
+                    self.hs.push(start);
+                }
+                Some(_) => {}
+                None if is_stale_nan(*v) => {}
+                None => {
+                    self.ft.push(*t);
+                    self.fv.push(*v);
+                    self.fs.push(start);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads [mint, maxt] for instant selectors: every sample as it is.
+    pub(crate) fn read_raw(&mut self, series: &dyn Series, mint: i64, maxt: i64) -> Result<&SampleBuf, QueryError> {
+        self.clear();
+        series.read(mint, maxt, &mut self.buf)?;
+        Ok(&self.buf)
+    }
+
+    /// The values of a row of a subquery.
+    pub(crate) fn read_row(&mut self, row: &Row, grid: Grid) {
+        self.clear();
+        for (i, v) in row.floats.iter().enumerate() {
+            if !is_absent(*v) {
+                self.ft.push(grid.at(i));
+                self.fv.push(*v);
+            }
+        }
+        for (i, h) in row.hists.iter().flatten().enumerate() {
+            if let Some(h) = h {
+                self.ht.push(grid.at(i));
+                self.hv.push(without_reset_hint(h));
+            }
+        }
+    }
+}
+
+/// Explicit reset hints say something of neighbours that a subquery may leave out or double.
+fn without_reset_hint(h: &Hist) -> Hist {
+    use model::CounterResetHint::{NotReset, Reset, Unknown};
+    if !matches!(h.reset_hint, NotReset | Reset) {
+        return Arc::clone(h);
+    }
+    let mut h = model::FloatHistogram::clone(h);
+    h.reset_hint = Unknown;
+    Arc::new(h)
+}
+
+/// What a range function sees at one step: the samples in (start, end] and the bounds.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'a> {
+    pub(crate) ft: &'a [i64],
+    pub(crate) fv: &'a [f64],
+    pub(crate) fs: &'a [i64],
+    pub(crate) ht: &'a [i64],
+    pub(crate) hv: &'a [Hist],
+    pub(crate) hs: &'a [i64],
+    /// Evaluation time.
+    pub(crate) ts: i64,
+    /// Bounds of the range; for `anchored` and `smoothed` the samples reach farther.
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+impl Window<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ft.is_empty() && self.ht.is_empty()
+    }
+}
+
+/// Two pointers that move forward over sorted times: the slice within (mint, maxt].
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    lo: usize,
+    hi: usize,
+}
+
+impl Cursor {
+    pub(crate) fn advance(&mut self, times: &[i64], mint: i64, maxt: i64) -> std::ops::Range<usize> {
+        while self.hi < times.len() && times[self.hi] <= maxt {
+            self.hi += 1;
+        }
+        while self.lo < self.hi && times[self.lo] <= mint {
+            self.lo += 1;
+        }
+        self.lo..self.hi
+    }
+}
+
+impl Columns {
+    /// Time of the newest raw sample at or before `t`, of what `read_raw` read last.
+    pub(crate) fn newest_at_or_before(&self, t: i64) -> Option<i64> {
+        let n = self.buf.times.partition_point(|x| *x <= t);
+        n.checked_sub(1).map(|i| self.buf.times[i])
+    }
+}

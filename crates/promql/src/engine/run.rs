@@ -1,0 +1,271 @@
+//! Runs a query from its text to its result, within its limits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use storage::{Budget, CancelToken, QueryContext, Queryable, Series};
+
+use super::annotations::Annotations;
+use super::error::QueryError;
+use super::eval::{Eval, Out, Settings, to_series};
+use super::gate::Gate;
+use super::metrics::Metrics;
+use super::options::{EngineOptions, QueryOptions};
+use super::plan::{Plan, Times, plan};
+use super::row::{Cell, Grid, Meter, Row};
+use super::value::{QueryOutput, QueryStats, SampleValue, Value, VectorSample};
+use crate::parse::{self, Expr, ValueType};
+
+/// Trees up to this height are evaluated on the caller's stack; a level takes up to about 4 KiB in debug
+/// builds, so this is a quarter of a thread's usual 2 MiB.
+const HEIGHT_ON_CALLERS_STACK: usize = 100;
+/// Stack of the thread that evaluates higher trees: the parser's limit of 3,000 levels, at 16 KiB each.
+const LARGE_STACK_BYTES: usize = 64 << 20;
+
+struct Inner {
+    options: EngineOptions,
+    gate: Gate,
+    pool: Arc<Budget>,
+    metrics: Metrics,
+    threads: usize,
+}
+
+/// Runs queries. Cheap to clone; clones share limits and metrics. All calls block: give them a thread.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Engine").field(&self.0.options).finish()
+    }
+}
+
+impl Engine {
+    /// An engine that reports to `registry`.
+    #[must_use]
+    pub fn new(options: EngineOptions, registry: &telemetry::Registry) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cores } else { options.threads };
+        let pool = Budget::new(options.total_memory_bytes, None);
+        let metrics = Metrics::new(registry, options.concurrency);
+        Engine(Arc::new(Inner { gate: Gate::new(options.concurrency), pool, metrics, threads, options }))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn options(&self) -> &EngineOptions {
+        &self.0.options
+    }
+
+    /// Evaluates an expression at one time.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn instant(
+        &self,
+        store: &dyn Queryable,
+        query: &str,
+        t_ms: i64,
+        options: &QueryOptions,
+        cancel: CancelToken,
+    ) -> Result<QueryOutput, QueryError> {
+        self.run(store, query, (t_ms, t_ms, 0), options, cancel)
+    }
+
+    /// Evaluates an expression at start, start + step, … up to end (inclusive). Times in ms, `step_ms` > 0.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn range(
+        &self,
+        store: &dyn Queryable,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        options: &QueryOptions,
+        cancel: CancelToken,
+    ) -> Result<QueryOutput, QueryError> {
+        if step_ms <= 0 {
+            return Err(QueryError::BadData("zero or negative query resolution step widths are not accepted".into()));
+        }
+        self.run(store, query, (start_ms, end_ms, step_ms), options, cancel)
+    }
+
+    fn run(
+        &self,
+        store: &dyn Queryable,
+        query: &str,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+        options: &QueryOptions,
+        cancel: CancelToken,
+    ) -> Result<QueryOutput, QueryError> {
+        let engine = &*self.0;
+        let begun = Instant::now();
+        let timeout = options.timeout.map_or(engine.options.timeout, |t| t.min(engine.options.timeout));
+        let deadline = begun.checked_add(timeout);
+        let expr = parse::parse(query, engine.options.parser)?;
+        let value_type = expr.value_type();
+        if step_ms > 0 && !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
+            return Err(QueryError::BadData(format!(
+                "invalid expression type {} for range query, must be Scalar or instant Vector",
+                parse::text::go_quote(value_type.documented())
+            )));
+        }
+        let lookback_ms =
+            if options.lookback_delta_ms > 0 { options.lookback_delta_ms } else { engine.options.lookback_delta_ms };
+        let default_step_ms = engine.options.default_step_ms.max(1);
+        let times = Times { start_ms, end_ms, step_ms, lookback_ms, default_step_ms };
+        let plan = plan(&expr, times)?;
+        let grid = Grid::new(start_ms, end_ms, step_ms.max(1));
+        if grid.count as u64 > super::STEPS_MAX {
+            return Err(QueryError::BadData(format!("{} steps are too many; use a larger step", grid.count)));
+        }
+        engine.metrics.current.add(1.0);
+        let _leave = Leave(&engine.metrics);
+        let pass = engine.gate.enter(&cancel, deadline)?;
+        let mut stats = QueryStats { queue_seconds: begun.elapsed().as_secs_f64(), ..QueryStats::default() };
+        let budget = Budget::new(engine.options.query_memory_bytes, Some(Arc::clone(&engine.pool)));
+        let meter = Arc::new(Meter::new(QueryContext { budget, cancel, deadline }, engine.options.max_samples));
+        let settings = Settings {
+            lookback_ms,
+            threads: engine.threads,
+            delayed_names: engine.options.delayed_name_removal,
+            type_and_unit: engine.options.type_and_unit_labels,
+            use_starts: engine.options.use_start_timestamps,
+        };
+        let job = Job { store, plan: &plan, settings, meter: &meter, grid, value_type, range: step_ms > 0 };
+        let result = on_enough_stack(&expr, || job.execute(&mut stats));
+        drop(pass);
+        stats.samples_total = meter.total.load(Ordering::Relaxed);
+        stats.samples_read = meter.read.load(Ordering::Relaxed);
+        stats.samples_peak = meter.peak();
+        stats.bytes_peak = meter.ctx.budget.peak();
+        stats.total_seconds = begun.elapsed().as_secs_f64();
+        engine.metrics.observe(&stats);
+        let (value, notes) = result?;
+        let (warnings, infos) = notes.texts(query);
+        Ok(QueryOutput { value, warnings, infos, stats })
+    }
+}
+
+struct Leave<'a>(&'a Metrics);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.current.add(-1.0);
+    }
+}
+
+fn height(expr: &Expr) -> usize {
+    1 + match expr {
+        Expr::Aggregate(a) => height(&a.expr).max(a.param.as_ref().map_or(0, |p| height(p))),
+        Expr::Binary(b) => height(&b.lhs).max(height(&b.rhs)),
+        Expr::Call(c) => c.args.iter().map(height).max().unwrap_or(0),
+        Expr::Paren(p) => height(&p.expr),
+        Expr::Subquery(s) => height(&s.expr),
+        Expr::Unary(u) => height(&u.expr),
+        Expr::Matrix(_) | Expr::Number(_) | Expr::String(_) | Expr::Vector(_) => 0,
+    }
+}
+
+fn on_enough_stack<T: Send>(
+    expr: &Expr,
+    work: impl FnOnce() -> Result<T, QueryError> + Send,
+) -> Result<T, QueryError> {
+    if height(expr) <= HEIGHT_ON_CALLERS_STACK {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(LARGE_STACK_BYTES).spawn_scoped(scope, work);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => super::error::execution("query evaluation failed unexpectedly"),
+            Err(e) => super::error::execution(format!("no thread for a deep expression: {e}")),
+        }
+    })
+}
+
+struct Job<'a> {
+    store: &'a dyn Queryable,
+    plan: &'a Plan,
+    settings: Settings,
+    meter: &'a Arc<Meter>,
+    grid: Grid,
+    value_type: ValueType,
+    range: bool,
+}
+
+impl Job<'_> {
+    fn execute(&self, stats: &mut QueryStats) -> Result<(Value, Annotations), QueryError> {
+        let begun = Instant::now();
+        let mut notes = Annotations::default();
+        self.meter.ctx.check()?;
+        let (mint, maxt) = (self.plan.mint_ms, self.plan.maxt_ms);
+        let querier = self.store.querier(mint, maxt)?;
+        let mut sets: Vec<Vec<Arc<dyn Series>>> = Vec::with_capacity(self.plan.selections.len());
+        for s in &self.plan.selections {
+            let set = querier.select(&self.meter.ctx, true, &s.hints, &s.matchers)?;
+            set.warnings.into_iter().for_each(|w| notes.storage(w));
+            sets.push(set.series);
+        }
+        stats.prepare_seconds = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        let mut eval = Eval {
+            settings: self.settings,
+            meter: Arc::clone(self.meter),
+            sets: &sets,
+            querier: querier.as_ref(),
+            notes,
+        };
+        let value = self.value(&mut eval)?;
+        stats.eval_seconds = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        let value = match value {
+            Value::Matrix(mut series) => {
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Value::Matrix(series)
+            }
+            other => other,
+        };
+        stats.sort_seconds = begun.elapsed().as_secs_f64();
+        Ok((value, eval.notes))
+    }
+
+    fn value(&self, eval: &mut Eval<'_>) -> Result<Value, QueryError> {
+        let (root, grid) = (&self.plan.root, self.grid);
+        if self.value_type == ValueType::Matrix {
+            return Ok(Value::Matrix(eval.matrix(root, grid)?));
+        }
+        let out = eval.eval(root, grid)?;
+        let t_ms = grid.start;
+        let mut frame = match out {
+            Out::Text(value) => return Ok(Value::String { t_ms, value }),
+            Out::Scalar(values) if self.range => {
+                let row = Row { floats: values, ..Row::empty(model::Labels::empty(), 0) };
+                return Ok(Value::Matrix(vec![to_series(row, grid)]));
+            }
+            Out::Scalar(values) => {
+                return Ok(Value::Scalar { t_ms, value: values.first().copied().unwrap_or(f64::NAN) });
+            }
+            Out::Rows(frame) => frame,
+        };
+        let mut rows = frame.take_rows();
+        if self.settings.delayed_names {
+            rows = eval.finish_names(rows)?;
+        }
+        if self.range {
+            return Ok(Value::Matrix(rows.into_iter().map(|row| to_series(row, grid)).collect()));
+        }
+        let sample = |row: Row| {
+            let value = match row.cell(0) {
+                Cell::None => return None,
+                Cell::Float(v) => SampleValue::Float(v),
+                Cell::Hist(h) => SampleValue::Histogram(Arc::clone(h)),
+            };
+            Some(VectorSample { labels: row.labels, t_ms, value })
+        };
+        Ok(Value::Vector(rows.into_iter().filter_map(sample).collect()))
+    }
+}
