@@ -12,6 +12,7 @@ mod glob;
 mod global;
 mod http;
 mod kubernetes;
+mod legacy;
 mod load;
 mod otlp;
 mod relabel;
@@ -40,6 +41,7 @@ pub use http::{
 pub use kubernetes::{
     AttachMetadata, KubernetesRole, KubernetesSdConfig, KubernetesSelector, NamespaceDiscovery,
 };
+pub use legacy::{changes_since_2x, expression_changes_since_2x};
 pub use load::{Env, LoadOptions};
 pub use model::name::{EscapingScheme, ValidationScheme};
 pub use otlp::{OtlpConfig, TranslationStrategy};

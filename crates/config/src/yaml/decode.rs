@@ -224,9 +224,10 @@ impl Decoder {
     fn unknown(&mut self, pos: Pos, name: &str, record: &dyn Record, what: &str) {
         let mut names = Vec::new();
         record.names(&mut names);
-        let hint = match nearest(name, names.iter().copied()) {
-            Some(near) => format!(", did you mean {near:?}?"),
-            None => String::new(),
+        let hint = match (crate::legacy::renamed(name), nearest(name, names.iter().copied())) {
+            (Some(text), _) => format!(", {text}"),
+            (None, Some(near)) => format!(", did you mean {near:?}?"),
+            (None, None) => String::new(),
         };
         let shown: String = name.chars().take(100).collect();
         self.fail(pos, format!("unknown field {shown:?} in {what}{hint}"));

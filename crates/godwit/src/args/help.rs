@@ -1,4 +1,4 @@
-//! Help that teaches, and what `--version` prints.
+//! Help that teaches.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ const INDENT: usize = 6;
 
 /// The help of the server's flags, grouped, with their defaults.
 #[must_use]
-pub fn server_help(program: &str, long: bool) -> String {
+pub fn server(program: &str, long: bool) -> String {
     let mut out = format!(
         "usage: {program} [<flags>]\n\n\
          The monitoring server: scrapes targets, stores what they say in Prometheus's own format and answers\n\
@@ -76,45 +76,13 @@ fn wrap(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-/// All flags as a Markdown table.
-#[must_use]
-pub fn documentation() -> String {
-    let mut out = String::from("| Flag | Default | Meaning |\n| --- | --- | --- |\n");
-    for flag in FLAGS.iter().filter(|flag| !flag.hidden) {
-        let default = if flag.default.is_empty() { String::new() } else { format!("`{}`", flag.default) };
-        let no = if flag.kind == Kind::Switch { "[no-]" } else { "" };
-        let _ = writeln!(
-            out,
-            "| <code class=\"text-nowrap\">--{no}{}</code> | {default} | {} |",
-            flag.name,
-            flag.help.replace('|', "\\|")
-        );
-    }
-    out
-}
-
-/// The version in the form that every Prometheus program prints: the first line is what tools read.
-#[must_use]
-pub fn version(program: &str, version: &str, branch: &str, revision: &str, rustc: &str) -> String {
-    format!(
-        "{program}, version {version} (branch: {branch}, revision: {revision})\n  build user:       \n  build date:       \n  \
-         rust version:     {rustc}\n  platform:         {}/{}\n",
-        std::env::consts::OS,
-        match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        }
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn help_lists_every_flag_and_keeps_its_width() {
-        let (short, long) = (server_help("godwit", false), server_help("godwit", true));
+        let (short, long) = (server("godwit", false), server("godwit", true));
         for flag in FLAGS {
             assert!(long.contains(flag.name), "{}", flag.name);
             assert_eq!(

@@ -23,8 +23,6 @@ pub enum Parsed {
     },
     /// Print the version.
     Version,
-    /// Print the flags as Markdown.
-    Documentation,
 }
 
 /// A command line that cannot be used.
@@ -145,7 +143,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, ArgsError
         return Ok(Parsed::Version);
     }
     if found.get("write-documentation") == Some(&Value::Switch(true)) {
-        return Ok(Parsed::Documentation);
+        return Ok(Parsed::Help { long: true });
     }
     let values = FLAGS
         .iter()
@@ -253,7 +251,7 @@ mod tests {
         assert!(matches!(run("-h"), Ok(Parsed::Help { long: false })));
         assert!(matches!(run("--help-long --foo=bar"), Err(_)));
         assert!(matches!(run("--version --config.file=x"), Ok(Parsed::Version)));
-        assert!(matches!(run("--write-documentation"), Ok(Parsed::Documentation)));
+        assert!(matches!(run("--write-documentation"), Ok(Parsed::Help { long: true })));
     }
 
     #[test]

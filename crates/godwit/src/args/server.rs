@@ -452,7 +452,8 @@ mod tests {
             assert!(source.contains(&format!("\"{}\"", flag.name)), "{} is read by nothing", flag.name);
         }
         let body = source.split("fn typed").nth(1).unwrap().split("/// Values that upstream").next().unwrap();
-        for name in body.replace("has(\"", "").split("(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        for name in body.replace("has(\"", "").split("(\"").skip(1).filter_map(|rest| rest.split('"').next())
+        {
             assert!(find(name).is_some(), "{name} is no flag");
         }
         for flag in FLAGS {
@@ -476,9 +477,11 @@ mod tests {
     /// The list of a real Prometheus 3.15 that was started with the same flags.
     #[test]
     fn flags_print_as_a_real_server_prints_them() {
-        let golden: serde_json::Value = serde_json::from_str(include_str!("../../testdata/flags-3.15.json")).unwrap();
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../testdata/flags-3.15.json")).unwrap();
         for run in golden.as_array().unwrap() {
-            let line: Vec<&str> = run["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+            let line: Vec<&str> =
+                run["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
             let mut args = args(&line);
             args.settle(&Config::parse("", &args.load_options()).unwrap());
             let want: BTreeMap<String, String> = serde_json::from_value(run["flags"].clone()).unwrap();

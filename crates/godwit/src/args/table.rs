@@ -580,7 +580,7 @@ pub const FLAGS: &[Flag] = &[
         9,
         "Upstream's Go runtime only: no effect.",
     ),
-    hidden("write-documentation", K::Switch, "false", Any, 9, "Print all flags as a Markdown table."),
+    hidden("write-documentation", K::Switch, "false", Any, 9, "Print all flags, as --help-long."),
     hidden(
         "storage.tsdb.retention",
         K::Duration,
