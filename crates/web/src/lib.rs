@@ -8,7 +8,6 @@ mod api;
 mod buckets;
 mod compress;
 mod debug;
-mod expose;
 mod federate;
 mod form;
 mod instrument;

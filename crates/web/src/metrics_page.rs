@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use axum::body::Body;
 use axum::response::Response;
+use exposition::write_families;
 use exposition::Family;
 use http::StatusCode;
 use http::request::Parts;
@@ -12,15 +13,18 @@ use storage::CancelToken;
 
 use crate::api::on_thread;
 use crate::form::Form;
-use crate::negotiate::{Chosen, metrics_encoding};
+use crate::negotiate;
 use crate::respond::{set_body, text_error};
 use crate::state::State;
 
-pub(crate) async fn serve(state: &State, request: Parts) -> Response {
-    let chosen = Chosen::of(&request.headers);
-    let encoding = metrics_encoding(&request.headers);
+pub(crate) async fn serve(
+    state: &State,
+    request: Parts,
+    gather: impl FnOnce() -> Vec<Family> + Send + 'static,
+) -> Response {
+    let chosen = negotiate::format(&request.headers);
+    let encoding = negotiate::metrics_encoding(&request.headers);
     let form = Form::new(request.uri.query(), None);
-    let owned = state.clone();
     let work = move || {
         let mut families = gather();
         let wanted: HashSet<&str> = form.all("name[]").collect();
@@ -31,7 +35,7 @@ pub(crate) async fn serve(state: &State, request: Parts) -> Response {
         if let Ok(value) = HeaderValue::try_from(chosen.content_type()) {
             response.headers_mut().insert(CONTENT_TYPE, value);
         }
-        set_body(&mut response, crate::expose::write(&families, chosen), encoding);
+        set_body(&mut response, write_families(&families, chosen.format, chosen.escaping), encoding);
         response
     };
     match on_thread(&state.read_slots, &CancelToken::default(), work).await {

@@ -5,6 +5,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     names: Vec<String>,
+    former: Vec<String>,
 }
 
 /// Names upstream 3.15 acts on, hidden ones included.
@@ -43,7 +44,7 @@ const FORMER: &[(&str, &str)] = &[
     ("promql-duration-expr", "always on, the option has no effect"),
     (
         "native-histograms",
-        "has no effect; set scrape_native_histograms in the configuration file to scrape native histograms",
+        "deprecated, set scrape_native_histograms in the configuration file; taken as set under global until then",
     ),
     ("ooo-native-histograms", "always on, the option has no effect"),
     ("agent", "retired in 3.0 and without effect: start with --agent for agent mode"),
@@ -69,6 +70,7 @@ impl Features {
             if KNOWN.contains(&name) {
                 features.names.push(name.to_string());
             } else if let Some((_, what)) = FORMER.iter().find(|(former, _)| *former == name) {
+                features.former.push(name.to_string());
                 if *what == FORMER[0].1 {
                     features.names.push(name.to_string());
                 }
@@ -83,6 +85,12 @@ impl Features {
             }
         }
         (features, warnings)
+    }
+
+    /// Whether a name of an older version was given, whatever became of it.
+    #[must_use]
+    pub fn asked_for(&self, name: &str) -> bool {
+        self.former.iter().any(|n| n == name)
     }
 
     /// Whether a feature is switched on.

@@ -1,0 +1,331 @@
+//! Builds every part from the flags, before anything runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use config::{Config, GodwitSettings, LoadOptions};
+use model::clock::SystemClock;
+use model::{MatchOp, Matcher};
+use promql::{EngineOptions, ParserOptions};
+use telemetry::Registry;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tsdb::DbOptions;
+use web::{BuildInfo, ConfigView, ReloadRequest};
+
+use super::{Failure, features, run, steps};
+use crate::args::{ServerArgs, WalCompression};
+use crate::embedded;
+use crate::late::LateDb;
+use crate::process_metrics::TRACKED_VERSION;
+use crate::reload::Loaded;
+use crate::views::ManagerViews;
+
+/// Where the configuration comes from: a file, or the embedded text.
+#[derive(Clone)]
+pub struct Sources {
+    file: Option<PathBuf>,
+    options: LoadOptions,
+    settings: GodwitSettings,
+    port: u16,
+    prefix: String,
+}
+
+impl Sources {
+    /// Reads godwit's own settings; `prometheus.yml` is read by [`Sources::read`].
+    ///
+    /// # Errors
+    /// A wrong settings file.
+    pub fn new(args: &ServerArgs, embedded: bool) -> Result<Self, Failure> {
+        let settings = if args.godwit_config.is_empty() {
+            Ok(GodwitSettings::default())
+        } else {
+            GodwitSettings::load_file(args.godwit_config.as_ref())
+        };
+        let settings = settings.map_err(|e| Failure { text: format!("Error loading config (--godwit.config): {e}"), code: 2 })?;
+        let mut options = args.load_options();
+        // Upstream 3.5 switches native histograms on by this flag, 3.9 and newer ignore it. Who gives it
+        // wants them.
+        if args.features.asked_for("native-histograms") {
+            options.global_defaults.scrape_native_histograms = Some(true);
+        }
+        let address = args.web_listen_addresses.first().map_or("", String::as_str);
+        Ok(Sources {
+            file: (!embedded).then(|| PathBuf::from(&args.config_file)),
+            options,
+            settings,
+            port: run::port_of(address),
+            prefix: args.web_route_prefix.trim_end_matches('/').to_string(),
+        })
+    }
+
+    /// Reads the configuration as it is now.
+    ///
+    /// # Errors
+    /// What is wrong, with its place.
+    pub fn read(&self) -> Result<Loaded, String> {
+        let config = match &self.file {
+            Some(path) => Config::load_file(path, &self.options),
+            None => Config::parse(&embedded::config_text(self.port), &self.options),
+        };
+        let mut config = config.map_err(|e| e.to_string())?;
+        if self.file.is_none() {
+            // Under a route prefix our own pages are there, too.
+            for job in &mut config.scrape_configs {
+                job.metrics_path = format!("{}{}", self.prefix, job.metrics_path);
+            }
+        }
+        let jobs = config.scrape_configs_all(&self.options).map_err(|e| e.to_string())?;
+        Ok(Loaded { config, jobs })
+    }
+
+    /// A function that reads anew.
+    pub fn reader(&self) -> impl Fn() -> Result<Loaded, String> + Send + Sync + 'static {
+        let own = self.clone();
+        move || own.read()
+    }
+
+    /// The file, `None` for the embedded text.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.file.clone()
+    }
+
+    /// URL of this server as a person on this machine would type it.
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}{}/", self.port, self.prefix)
+    }
+
+    fn host_collector(&self) -> Option<host::HostCollector> {
+        let settings = &self.settings.host_collector;
+        if !settings.enabled.unwrap_or(self.file.is_none()) {
+            return None;
+        }
+        let mut options = host::HostOptions::default();
+        if !settings.rootfs.is_empty() {
+            let root = PathBuf::from(&settings.rootfs);
+            options.proc_path = root.join("proc");
+            options.sys_path = root.join("sys");
+            options.udev_path = root.join("run/udev/data");
+            options.rootfs_path = root;
+        }
+        if !settings.textfile_directory.is_empty() {
+            options.textfile_paths = vec![settings.textfile_directory.clone()];
+        }
+        Some(host::HostCollector::new(options))
+    }
+}
+
+/// All parts, ready to run.
+pub struct Built {
+    pub state: web::State,
+    pub router: axum::Router,
+    pub serve_options: net::ServeOptions,
+    pub scrape: scrape::Manager,
+    pub discovery: discovery::Manager,
+    pub sets: mpsc::Receiver<scrape::TargetSets>,
+    pub config: Arc<ArcSwap<ConfigView>>,
+}
+
+/// Builds them.
+pub fn build(
+    args: &ServerArgs,
+    sources: &Sources,
+    registry: &Registry,
+    late: &LateDb,
+    reload: mpsc::Sender<ReloadRequest>,
+    stop: CancellationToken,
+) -> Result<Built, Failure> {
+    let clock = Arc::new(SystemClock);
+    let store = Arc::new(late.clone());
+    let engine = Arc::new(promql::Engine::new(engine_options(args), registry));
+    let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), scrape_options(args));
+    let mut options = discovery::Options::new("scrape");
+    options.user_agent = user_agent();
+    options.send_pause_max = args.scrape_discovery_reload_interval;
+    let (discovery, sets) = discovery::Manager::new(options, discovery::Metrics::new(registry), stop.clone());
+    let config = Arc::new(ArcSwap::from_pointee(ConfigView::default()));
+    let mut pages: Vec<web::MetricsPage> = Vec::new();
+    if let Some(collector) = sources.host_collector() {
+        let families = Arc::new(move || collector.collect());
+        pages.push(web::MetricsPage { path: embedded::HOST_METRICS_PATH.to_string(), families });
+    }
+    let state = web::State::new(web::Parts {
+        queryable: store.clone(),
+        local: store.clone(),
+        exemplars: store.clone(),
+        appendable: store.clone(),
+        status: store,
+        engine,
+        scrape: Arc::new(ManagerViews(scrape.clone())),
+        config: Arc::clone(&config),
+        flags: args.flags_map(),
+        features: features::map(args),
+        build: build_info(),
+        registry: registry.clone(),
+        clock,
+        reload,
+        quit: stop,
+        active_queries_dir: Some(PathBuf::from(&args.storage_path)),
+        pages,
+        options: web_options(args)?,
+    });
+    Ok(Built {
+        router: web::router(state.clone()),
+        serve_options: serve_options(args),
+        state,
+        scrape,
+        discovery,
+        sets,
+        config,
+    })
+}
+
+fn user_agent() -> String {
+    format!("Prometheus/{TRACKED_VERSION}")
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: TRACKED_VERSION.to_string(),
+        revision: env!("CARGO_PKG_VERSION").to_string(),
+        branch: "godwit".to_string(),
+        build_user: String::new(),
+        build_date: String::new(),
+        compiler: "none".to_string(),
+        godwit_version: env!("CARGO_PKG_VERSION").to_string(),
+    }
+}
+
+fn positive(n: i64) -> usize {
+    usize::try_from(n).unwrap_or(0)
+}
+
+fn engine_options(args: &ServerArgs) -> EngineOptions {
+    let has = |feature: &str| args.features.has(feature);
+    EngineOptions {
+        lookback_delta_ms: i64::try_from(args.query_lookback_delta.as_millis()).unwrap_or(i64::MAX),
+        max_samples: positive(args.query_max_samples),
+        timeout: args.query_timeout,
+        concurrency: positive(args.query_max_concurrency),
+        parser: ParserOptions {
+            experimental_functions: has("promql-experimental-functions"),
+            duration_expressions: true,
+            extended_range_selectors: has("promql-extended-range-selectors"),
+            fill_modifiers: has("promql-binop-fill-modifiers"),
+        },
+        delayed_name_removal: has("promql-delayed-name-removal"),
+        type_and_unit_labels: has("type-and-unit-labels"),
+        use_start_timestamps: has("use-start-timestamps"),
+        per_step_stats: has("promql-per-step-stats"),
+        ..EngineOptions::default()
+    }
+}
+
+fn scrape_options(args: &ServerArgs) -> scrape::Options {
+    let has = |feature: &str| args.features.has(feature);
+    scrape::Options {
+        version: TRACKED_VERSION.to_string(),
+        discovery_reload_interval: args.scrape_discovery_reload_interval,
+        // Nothing is scraped before the first groups come; there is no reason to wait for more of them.
+        discovery_reload_on_startup: true,
+        append_metadata: has("metadata-wal-records"),
+        start_timestamp_zero_ingestion: has("created-timestamp-zero-ingestion"),
+        parse_start_timestamps: has("st-storage"),
+        type_and_unit_labels: has("type-and-unit-labels"),
+        align_timestamps: args.scrape_adjust_timestamps,
+        timestamp_tolerance: args.scrape_timestamp_tolerance,
+        ..scrape::Options::default()
+    }
+}
+
+fn serve_options(args: &ServerArgs) -> net::ServeOptions {
+    let web_config = (!args.web_config_file.is_empty()).then(|| net::WebConfigSource {
+        path: PathBuf::from(&args.web_config_file),
+        load: Arc::new(|path| config::WebConfig::load_file(path).map_err(|e| e.to_string())),
+    });
+    net::ServeOptions {
+        max_connections: positive(args.web_max_connections).max(1),
+        read_timeout: args.web_read_timeout,
+        web_config,
+        shutdown_grace: Duration::from_secs(5),
+    }
+}
+
+fn web_options(args: &ServerArgs) -> Result<web::Options, Failure> {
+    let listen = args.web_listen_addresses.first().cloned().unwrap_or_default();
+    let bad = |what: &str, e: &dyn std::fmt::Display| Failure { text: format!("{what}: {e}"), code: 2 };
+    let cors = Matcher::new(MatchOp::Regex, "origin", args.web_cors_origin.as_str());
+    let external = external_url(args, &listen);
+    let external = url::Url::parse(&external).map_err(|e| bad("parse external URL", &e))?;
+    let host = external.host_str().unwrap_or("localhost");
+    let has = |feature: &str| args.features.has(feature);
+    Ok(web::Options {
+        external_scheme: external.scheme().to_string(),
+        external_host: external.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}")),
+        external_path: external.path().trim_end_matches('/').to_string(),
+        route_prefix: args.web_route_prefix.trim_end_matches('/').to_string(),
+        listen_address: listen,
+        page_title: args.web_page_title.clone(),
+        cors_origin: cors.map_err(|e| bad("--web.cors.origin", &e))?,
+        enable_lifecycle: args.web_enable_lifecycle,
+        enable_admin_api: args.web_enable_admin_api,
+        enable_remote_write_receiver: args.web_enable_remote_write_receiver,
+        accepted_write_messages: args.web_remote_write_messages.iter().filter_map(|m| remote::MessageType::from_name(m)).collect(),
+        agent: args.agent,
+        lookback_delta: args.query_lookback_delta,
+        query_timeout: args.query_timeout,
+        query_concurrency: positive(args.query_max_concurrency),
+        per_step_stats: has("promql-per-step-stats"),
+        start_zero_ingestion: has("created-timestamp-zero-ingestion"),
+        type_and_unit_labels: has("type-and-unit-labels"),
+        append_metadata: has("metadata-wal-records"),
+        command_line: std::env::args().collect(),
+        ..web::Options::default()
+    })
+}
+
+/// `--web.external-url` completed as upstream does: host name and port of the listener where it is empty.
+fn external_url(args: &ServerArgs, listen: &str) -> String {
+    let given = args.web_external_url.as_str();
+    if given.contains("://") {
+        return given.to_string();
+    }
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let path = if given.starts_with('/') { given } else { "/" };
+    format!("http://{name}:{}{path}", run::port_of(listen))
+}
+
+/// How the store is opened.
+pub fn db_options(args: &ServerArgs, registry: &Registry, late: &LateDb) -> Result<DbOptions, Failure> {
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    let mut options = DbOptions::new(&args.storage_path);
+    options.registry = registry.clone();
+    options.progress = late.progress();
+    options.retention = steps::retention(args.retention);
+    options.lockfile = !args.no_lockfile;
+    options.wal_compression = match args.wal_compression {
+        WalCompression::None => tsdb::WalCompression::None,
+        WalCompression::Snappy => tsdb::WalCompression::Snappy,
+        WalCompression::Zstd => tsdb::WalCompression::Zstd,
+    };
+    if args.wal_segment_size > 0 {
+        // Upstream's bounds.
+        if !(10 << 20..=256 << 20).contains(&args.wal_segment_size) {
+            return Err(Failure {
+                text: "flag 'storage.tsdb.wal-segment-size' must be set between 10MB and 256MB".into(),
+                code: 2,
+            });
+        }
+        options.wal_segment_bytes = args.wal_segment_size;
+    }
+    options.min_block_ms = ms(args.min_block_duration);
+    options.max_block_ms = ms(args.max_block_duration).max(options.min_block_ms);
+    if args.samples_per_chunk > 0 {
+        options.samples_per_chunk = u32::try_from(args.samples_per_chunk).unwrap_or(120);
+    }
+    // Sized by the first reload, before the first sample; a replay needs room before that.
+    options.exemplars_max = if args.features.has("exemplar-storage") { 100_000 } else { 0 };
+    Ok(options)
+}

@@ -1,0 +1,124 @@
+//! The ordered table of what a reload changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use config::{Config, RetentionConfig};
+use tsdb::Retention;
+use web::ConfigView;
+
+use crate::args::ServerArgs;
+use crate::late::LateDb;
+use crate::reload::{Loaded, Reloader};
+
+/// Fills the table. Those that can refuse come first.
+pub fn add(
+    reloader: &mut Reloader,
+    args: &ServerArgs,
+    late: &LateDb,
+    scrape: &scrape::Manager,
+    discovery: &discovery::Manager,
+    state: &web::State,
+    view: &Arc<ArcSwap<ConfigView>>,
+) {
+    let manager = scrape.clone();
+    reloader.step("scrape", move |loaded| {
+        let manager = manager.clone();
+        async move { manager.apply_config(&loaded.config, loaded.jobs.clone()).await.map_err(|e| e.to_string()) }
+    });
+    let (state, view) = (state.clone(), Arc::clone(view));
+    reloader.step("web_handler", move |loaded| {
+        let before = view.swap(Arc::new(config_view(&loaded)));
+        let reopened = state.config_reloaded().map_err(|e| {
+            view.store(before);
+            format!("cannot open {}: {e}", loaded.config.global.query_log_file)
+        });
+        async move { reopened }
+    });
+    let (late, exemplars) = (late.clone(), exemplars_max(args));
+    reloader.step("db_storage", move |loaded| {
+        if let Some(db) = late.get() {
+            let tsdb = loaded.config.storage.tsdb.clone().unwrap_or_default();
+            db.set_retention(retention(tsdb.retention.unwrap_or_default()));
+            db.set_out_of_order_window(tsdb.out_of_order_time_window_ms);
+            db.set_exemplars_max(exemplars.max(&loaded.config));
+        }
+        std::future::ready(Ok(()))
+    });
+    let manager = discovery.clone();
+    reloader.step("scrape_sd", move |loaded| {
+        let manager = manager.clone();
+        let jobs: HashMap<_, _> = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.sd.clone())).collect();
+        async move {
+            manager.apply_config(&jobs).await;
+            Ok(())
+        }
+    });
+    reloader.step("not_built_yet", |loaded| {
+        for (part, used) in [
+            ("rule_files", !loaded.config.rule_files.is_empty()),
+            ("alerting", !loaded.config.alerting.alertmanagers.is_empty()),
+            ("remote_write", !loaded.config.remote_write.is_empty()),
+            ("remote_read", !loaded.config.remote_read.is_empty()),
+        ] {
+            if used {
+                tracing::warn!(part, "this part of the configuration is checked but not in force yet in this version of godwit");
+            }
+        }
+        std::future::ready(Ok(()))
+    });
+}
+
+/// What flags say about exemplars; the configuration's number goes before where the feature is on.
+#[derive(Clone, Copy)]
+pub struct Exemplars {
+    enabled: bool,
+}
+
+/// Exemplars kept where the feature is on and the configuration does not say how many (upstream's default).
+const EXEMPLARS_DEFAULT: usize = 100_000;
+
+/// Reads the feature flag.
+pub fn exemplars_max(args: &ServerArgs) -> Exemplars {
+    Exemplars { enabled: args.features.has("exemplar-storage") }
+}
+
+impl Exemplars {
+    /// Exemplars to keep; 0 switches them off.
+    pub fn max(self, config: &Config) -> usize {
+        let configured = config.storage.exemplars.map(|e| usize::try_from(e.max_exemplars).unwrap_or(0));
+        if self.enabled { configured.unwrap_or(EXEMPLARS_DEFAULT) } else { 0 }
+    }
+}
+
+/// The store's form of the retention settings.
+pub fn retention(r: RetentionConfig) -> Retention {
+    Retention {
+        duration_ms: i64::try_from(r.time.as_millis()).unwrap_or(i64::MAX),
+        size_bytes: r.size,
+        percentage: r.percentage,
+    }
+}
+
+fn config_view(loaded: &Loaded) -> ConfigView {
+    let pools: BTreeMap<_, _> = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.to_yaml())).collect();
+    let kept = loaded.config.storage.tsdb.as_ref().and_then(|t| t.retention).unwrap_or_default();
+    let mut words = Vec::new();
+    if !kept.time.is_zero() {
+        words.push(model::duration::format(kept.time));
+    }
+    if kept.size > 0 {
+        words.push(config::format_size(kept.size));
+    }
+    if kept.percentage > 0.0 {
+        words.push(format!("{}%", kept.percentage));
+    }
+    ConfigView {
+        yaml: loaded.config.to_yaml(),
+        external_labels: loaded.config.global.external_labels.clone(),
+        scrape_pools: pools,
+        storage_retention: words.join(" or "),
+        query_log_file: loaded.config.global.query_log_file.clone(),
+    }
+}
