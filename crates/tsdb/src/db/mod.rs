@@ -105,9 +105,20 @@ impl Db {
     pub fn open(options: DbOptions) -> Result<Db, StorageError> {
         let disk = Arc::clone(&options.disk);
         disk.create_dir_all(&options.path)?;
+        let lock_path = options.path.join("lock");
+        let clean = !disk.exists(&lock_path)?;
+        let clean_start = options.registry.gauge(
+            "prometheus_tsdb_clean_start",
+            "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
+        );
+        clean_start.set(match (options.lockfile, clean) {
+            (false, _) => -1.0,
+            (true, false) => 0.0,
+            (true, true) => 1.0,
+        });
         let lock = match options.lockfile {
             false => None,
-            true => Some(disk.lock(&options.path.join("lock")).map_err(|e| match e.source.kind() {
+            true => Some(disk.lock(&lock_path).map_err(|e| match e.source.kind() {
                 std::io::ErrorKind::WouldBlock => StorageError::Other(format!(
                     "data folder {} is in use by another process, which holds its lock file; stop that one first",
                     options.path.display()
@@ -249,7 +260,12 @@ impl Db {
         let _upkeep = inner.upkeep.lock();
         let done = inner.head.close();
         inner.view.write().blocks.clear();
-        *inner.lock.lock() = None;
+        if let Some(lock) = inner.lock.lock().take() {
+            // A lock file that stays says "not stopped cleanly" to upstream. Removed while it is still held.
+            let removed = inner.options.disk.remove_file(&inner.options.path.join("lock"));
+            drop(lock);
+            removed?;
+        }
         done
     }
 }
