@@ -9,6 +9,7 @@ mod number;
 mod parser;
 mod prettier;
 mod printer;
+mod series;
 pub(crate) mod text;
 mod token;
 
@@ -16,6 +17,7 @@ use model::Matcher;
 
 pub use ast::{Expr, PosRange, ValueType};
 pub use functions::{FUNCTIONS, Function, FunctionId, function};
+pub use series::{SequenceValue, parse_series};
 
 /// Syntax that upstream keeps behind feature flags. All off by default, as there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -217,10 +217,11 @@ impl FloatHistogram {
     /// Equal in value: floats by their bits, zero thresholds by value; the reset hint does not count.
     #[must_use]
     pub fn equals(&self, other: &FloatHistogram) -> bool {
-        self == other || (self.zero_threshold == other.zero_threshold && {
-            let with = FloatHistogram { zero_threshold: other.zero_threshold, ..self.clone() };
-            with == *other
-        })
+        self == other
+            || (self.zero_threshold == other.zero_threshold && {
+                let with = FloatHistogram { zero_threshold: other.zero_threshold, ..self.clone() };
+                with == *other
+            })
     }
 
     /// True where any number is infinite.
@@ -368,7 +369,8 @@ impl FloatHistogram {
 
     /// Brings the zero buckets of both to one width; gives the other's zero count then.
     fn reconcile_zero(&mut self, other: &FloatHistogram, mut c: Option<&mut FloatHistogram>) -> (f64, f64) {
-        let (mut other_count, mut other_threshold, mut other_c) = (other.zero_count, other.zero_threshold, 0.0);
+        let (mut other_count, mut other_threshold, mut other_c) =
+            (other.zero_count, other.zero_threshold, 0.0);
         // Each turn widens one of the two to a bound of a bucket; NaN thresholds would never meet.
         while other_threshold != self.zero_threshold {
             if other_threshold.is_nan() || self.zero_threshold.is_nan() {
@@ -394,7 +396,8 @@ impl FloatHistogram {
         if self.uses_custom_buckets() {
             return entries;
         }
-        let inside = entries.iter().take_while(|(i, _)| bucket_bound(*i, self.schema) <= self.zero_threshold).count();
+        let inside =
+            entries.iter().take_while(|(i, _)| bucket_bound(*i, self.schema) <= self.zero_threshold).count();
         entries[inside..].to_vec()
     }
 
@@ -437,9 +440,15 @@ impl FloatHistogram {
         let (zero, _) = self.reconcile_zero(other, None);
         self.zero_count += sign * zero;
         let schema = self.schema.min(other.schema);
-        let (sp, sn) = (reduce_to(self.positive(), self.schema, schema), reduce_to(self.negative(), self.schema, schema));
+        let (sp, sn) = (
+            reduce_to(self.positive(), self.schema, schema),
+            reduce_to(self.negative(), self.schema, schema),
+        );
         self.schema = schema;
-        let (op, on) = (reduce_to(other.positive(), other.schema, schema), reduce_to(other.negative(), other.schema, schema));
+        let (op, on) = (
+            reduce_to(other.positive(), other.schema, schema),
+            reduce_to(other.negative(), other.schema, schema),
+        );
         let (op, on) = (self.outside_zero(op), self.outside_zero(on));
         self.set_positive(&join(&sp, &op));
         self.set_negative(&join(&sn, &on));
@@ -505,18 +514,21 @@ impl FloatHistogram {
             let (mut a, mut ac, mut b, mut bc) = (pick(self), pick(&c), pick(other), Vec::new());
             if let Some(bounds) = &bounds {
                 (a, ac) = compensated(&a, &ac, |i| map_custom(i, &self.custom_values, bounds) as i32);
-                (b, bc) = compensated(&b, &Vec::new(), |i| map_custom(i, &other.custom_values, bounds) as i32);
+                (b, bc) =
+                    compensated(&b, &Vec::new(), |i| map_custom(i, &other.custom_values, bounds) as i32);
             } else if schema < self.schema {
                 (a, ac) = compensated(&a, &ac, |i| coarser(i, self.schema, schema));
             } else if schema < other.schema {
                 (b, bc) = compensated(&b, &Vec::new(), |i| coarser(i, other.schema, schema));
             }
-            let skip = FloatHistogram { schema, zero_threshold: self.zero_threshold, ..FloatHistogram::default() };
+            let skip =
+                FloatHistogram { schema, zero_threshold: self.zero_threshold, ..FloatHistogram::default() };
             if !self.uses_custom_buckets() {
                 b = skip.outside_zero(b);
             }
             let (mut sums, mut comps): (Side, Side) = (Vec::new(), Vec::new());
-            let at = |side: &Side, i: i32| side.binary_search_by_key(&i, |(x, _)| *x).map_or(0.0, |p| side[p].1);
+            let at =
+                |side: &Side, i: i32| side.binary_search_by_key(&i, |(x, _)| *x).map_or(0.0, |p| side[p].1);
             merge(&a, &b, |i, x, y| {
                 let (mut v, mut vc) = (x.unwrap_or(0.0), at(&ac, i));
                 if let Some(y) = y {
@@ -762,7 +774,8 @@ fn trim_zero_bucket(b: &Bucket, bound: f64, [positive, negative]: [bool; 2], upp
 }
 
 fn write_bucket(f: &mut fmt::Formatter<'_>, b: &Bucket) -> fmt::Result {
-    let (open, close) = (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
+    let (open, close) =
+        (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
     let g = crate::float_text::format_g;
     write!(f, ", {open}{},{}{close}:{}", g(b.lower), g(b.upper), g(b.count))
 }
@@ -770,7 +783,12 @@ fn write_bucket(f: &mut fmt::Formatter<'_>, b: &Bucket) -> fmt::Result {
 /// `{count:4, sum:2.5, [-0.001,0.001]:1, (1,2]:3}`, as upstream prints one.
 impl fmt::Display for FloatHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{count:{}, sum:{}", crate::float_text::format_g(self.count), crate::float_text::format_g(self.sum))?;
+        write!(
+            f,
+            "{{count:{}, sum:{}",
+            crate::float_text::format_g(self.count),
+            crate::float_text::format_g(self.sum)
+        )?;
         for b in self.intervals(false).iter().rev().filter(|b| b.count != 0.0) {
             write_bucket(f, b)?;
         }
@@ -828,7 +846,10 @@ mod tests {
         let mut a = nhcb(&[1.0, 2.0, 3.0], &[1.0, 1.0, 1.0, 1.0]);
         let met = a.add(&nhcb(&[1.0, 3.0], &[10.0, 10.0, 10.0])).unwrap();
         assert!(met.bounds_reconciled);
-        assert_eq!((&a.custom_values[..], a.positive_buckets.as_slice()), (&[1.0, 3.0][..], &[11.0, 12.0, 11.0][..]));
+        assert_eq!(
+            (&a.custom_values[..], a.positive_buckets.as_slice()),
+            (&[1.0, 3.0][..], &[11.0, 12.0, 11.0][..])
+        );
     }
 
     #[test]

@@ -41,7 +41,12 @@ fn group_rows(rows: &[Row], without: bool, grouping: &[String]) -> Groups {
 }
 
 impl Eval<'_> {
-    pub(crate) fn aggregate(&mut self, node: &Node, a: &AggregatePlan, grid: Grid) -> Result<Out, QueryError> {
+    pub(crate) fn aggregate(
+        &mut self,
+        node: &Node,
+        a: &AggregatePlan,
+        grid: Grid,
+    ) -> Result<Out, QueryError> {
         if a.op == Op::CountValues {
             return self.count_values(a, grid);
         }
@@ -139,9 +144,11 @@ impl Eval<'_> {
                     self.meter.ctx.check()?;
                     for (step, acc) in row.floats.iter_mut().enumerate() {
                         values.clear();
-                        values.extend(members.iter().map(|i| rows[*i].floats[step]).filter(|v| !is_absent(*v)));
+                        values
+                            .extend(members.iter().map(|i| rows[*i].floats[step]).filter(|v| !is_absent(*v)));
                         if !values.is_empty() {
-                            *acc = fold_values(op, &mut values, params.get(step).copied().unwrap_or(f64::NAN));
+                            *acc =
+                                fold_values(op, &mut values, params.get(step).copied().unwrap_or(f64::NAN));
                         }
                     }
                 }
@@ -269,10 +276,16 @@ impl Eval<'_> {
                 return execution("Parameter value is NaN");
             }
             if min <= -9_223_372_036_854_774_784.0 {
-                return execution(format!("Scalar value {} underflows int64", model::float_text::format_g(min)));
+                return execution(format!(
+                    "Scalar value {} underflows int64",
+                    model::float_text::format_g(min)
+                ));
             }
             if max >= 9_223_372_036_854_774_784.0 {
-                return execution(format!("Scalar value {} overflows int64", model::float_text::format_g(max)));
+                return execution(format!(
+                    "Scalar value {} overflows int64",
+                    model::float_text::format_g(max)
+                ));
             }
         }
         let rows = frame.take_rows();
@@ -457,8 +470,12 @@ fn fold_values(op: Op, values: &mut [f64], param: f64) -> f64 {
             values[1..].iter().for_each(|v| mean.add(*v));
             mean.get()
         }
-        Op::Min => values.iter().copied().reduce(|a, v| if a > v || a.is_nan() { v } else { a }).unwrap_or(absent()),
-        Op::Max => values.iter().copied().reduce(|a, v| if a < v || a.is_nan() { v } else { a }).unwrap_or(absent()),
+        Op::Min => {
+            values.iter().copied().reduce(|a, v| if a > v || a.is_nan() { v } else { a }).unwrap_or(absent())
+        }
+        Op::Max => {
+            values.iter().copied().reduce(|a, v| if a < v || a.is_nan() { v } else { a }).unwrap_or(absent())
+        }
         Op::Stddev => deviation(values).sqrt(),
         Op::Stdvar => deviation(values),
         Op::Quantile => quantile(param, values),
@@ -481,7 +498,13 @@ fn deviation(values: &[f64]) -> f64 {
 }
 
 /// Sum or mean of a group with histograms in it.
-fn fold_sum(a: &AggregatePlan, cells: &[(&Row, Cell<'_>)], row: &mut Row, step: usize, notes: &mut Annotations) {
+fn fold_sum(
+    a: &AggregatePlan,
+    cells: &[(&Row, Cell<'_>)],
+    row: &mut Row,
+    step: usize,
+    notes: &mut Annotations,
+) {
     let pos = a.expr.pos;
     let floats = cells.iter().any(|(_, c)| matches!(c, Cell::Float(_)));
     let hists = cells.iter().any(|(_, c)| matches!(c, Cell::Hist(_)));

@@ -60,7 +60,14 @@ impl Annotations {
         match (&mut old.detail, note.detail) {
             (
                 Detail::Monotonicity { min_t, max_t, min_bucket, max_bucket, max_diff, count },
-                Detail::Monotonicity { min_t: t0, max_t: t1, min_bucket: b0, max_bucket: b1, max_diff: d, count: n },
+                Detail::Monotonicity {
+                    min_t: t0,
+                    max_t: t1,
+                    min_bucket: b0,
+                    max_bucket: b1,
+                    max_diff: d,
+                    count: n,
+                },
             ) => {
                 *min_t = (*min_t).min(t0);
                 *max_t = (*max_t).max(t1);
@@ -110,16 +117,18 @@ impl Annotations {
             let full = match (&note.detail, place) {
                 (Detail::Plain, None) => text.clone(),
                 (Detail::Plain, Some(place)) => format!("{text} ({place})"),
-                (Detail::Monotonicity { min_t, max_t, min_bucket, max_bucket, max_diff, count }, place) => format!(
-                    "{text}, from buckets {} to {}, with a max diff of {}, over {} samples from {} to {} ({})",
-                    go_v(*min_bucket),
-                    go_v(*max_bucket),
-                    format_g_precision(*max_diff, 2),
-                    count + 1,
-                    super::time::rfc3339_seconds(*min_t),
-                    super::time::rfc3339_seconds(*max_t),
-                    place.unwrap_or_default()
-                ),
+                (Detail::Monotonicity { min_t, max_t, min_bucket, max_bucket, max_diff, count }, place) => {
+                    format!(
+                        "{text}, from buckets {} to {}, with a max diff of {}, over {} samples from {} to {} ({})",
+                        go_v(*min_bucket),
+                        go_v(*max_bucket),
+                        format_g_precision(*max_diff, 2),
+                        count + 1,
+                        super::time::rfc3339_seconds(*min_t),
+                        super::time::rfc3339_seconds(*max_t),
+                        place.unwrap_or_default()
+                    )
+                }
                 (Detail::Overlap { count }, place) => {
                     let (base, metric) = text.split_once('\u{0}').unwrap_or((text, ""));
                     let times = if *count > 1 { format!(" ({count} occurrences)") } else { String::new() };
@@ -135,7 +144,8 @@ impl Annotations {
         self.warn(format!("quantile value should be between 0 and 1, got {}", go_v(q)), pos);
     }
     pub(crate) fn invalid_ratio(&mut self, r: f64, cap: f64, pos: PosRange) {
-        let text = format!("ratio value should be between -1 and 1, got {}, capping to {}", go_v(r), go_v(cap));
+        let text =
+            format!("ratio value should be between -1 and 1, got {}, capping to {}", go_v(r), go_v(cap));
         self.warn(text, pos);
     }
     pub(crate) fn bad_bucket_label(&mut self, metric: &str, label: &str, pos: PosRange) {
@@ -143,7 +153,10 @@ impl Annotations {
         self.warn(with_metric(text, metric), pos);
     }
     pub(crate) fn mixed_floats_histograms(&mut self, metric: &str, pos: PosRange) {
-        self.warn(format!("encountered a mix of histograms and floats for metric name {}", go_quote(metric)), pos);
+        self.warn(
+            format!("encountered a mix of histograms and floats for metric name {}", go_quote(metric)),
+            pos,
+        );
     }
     pub(crate) fn mixed_floats_histograms_agg(&mut self, pos: PosRange) {
         self.warn("encountered a mix of histograms and floats for aggregation", pos);
@@ -159,7 +172,8 @@ impl Annotations {
         self.warn(format!("this native histogram metric is not a gauge: {}", go_quote(metric)), pos);
     }
     pub(crate) fn mixed_exponential_custom(&mut self, metric: &str, pos: PosRange) {
-        let text = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+        let text =
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
         self.warn(format!("{text} {}", go_quote(metric)), pos);
     }
     pub(crate) fn incompatible_layout(&mut self, op: &str, pos: PosRange) {
@@ -173,7 +187,8 @@ impl Annotations {
         self.info(format!("{text} {}", go_quote(metric)), pos);
     }
     pub(crate) fn possible_non_counter_label(&mut self, metric: &str, label: &str, pos: PosRange) {
-        let text = "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got";
+        let text =
+            "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got";
         self.info(format!("{text} {}: {}", go_quote(label), go_quote(metric)), pos);
     }
     pub(crate) fn forced_monotonicity(
@@ -184,7 +199,8 @@ impl Annotations {
         pos: PosRange,
     ) {
         let text = with_metric(format!("{INFO}{MONOTONICITY}"), metric);
-        let detail = Detail::Monotonicity { min_t: t_ms, max_t: t_ms, min_bucket, max_bucket, max_diff, count: 0 };
+        let detail =
+            Detail::Monotonicity { min_t: t_ms, max_t: t_ms, min_bucket, max_bucket, max_diff, count: 0 };
         self.insert(text, Note { pos: Some(pos), detail });
     }
     pub(crate) fn incompatible_types(&mut self, left: &str, op: &str, right: &str, pos: PosRange) {

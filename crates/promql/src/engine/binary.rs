@@ -83,7 +83,13 @@ fn finish(mut h: FloatHistogram) -> Result2 {
 }
 
 /// One pair of samples. `noted` keeps the note of the pair calculated last, as upstream does a step.
-fn element(op: BinaryOp, l: &Operand<'_>, r: &Operand<'_>, pos: PosRange, notes: &mut Annotations) -> Result2 {
+fn element(
+    op: BinaryOp,
+    l: &Operand<'_>,
+    r: &Operand<'_>,
+    pos: PosRange,
+    notes: &mut Annotations,
+) -> Result2 {
     use BinaryOp::{Add, Div, Eq, Mul, Ne, Sub, TrimLower, TrimUpper};
     match (l, r) {
         (Operand::Float(a), Operand::Float(b)) if !matches!(op, TrimLower | TrimUpper) => {
@@ -145,7 +151,9 @@ fn element(op: BinaryOp, l: &Operand<'_>, r: &Operand<'_>, pos: PosRange, notes:
 fn store(row: &mut Row, step: usize, result: Result2, return_bool: bool) {
     match result {
         Result2::Nothing => {}
-        Result2::Float(_, keep) | Result2::Hist(_, keep) if return_bool => row.floats[step] = f64::from(u8::from(keep)),
+        Result2::Float(_, keep) | Result2::Hist(_, keep) if return_bool => {
+            row.floats[step] = f64::from(u8::from(keep))
+        }
         Result2::Float(v, true) => row.floats[step] = v,
         Result2::Hist(h, true) => row.set_hist(step, h),
         Result2::Float(_, false) | Result2::Hist(_, false) => {}
@@ -216,7 +224,9 @@ impl Eval<'_> {
                     self.notes.merge(local);
                     // A comparison keeps the vector's value, on whichever side it stands.
                     let result = match (result, &cell) {
-                        (Result2::Float(_, keep), Operand::Float(v)) if op.is_comparison() => Result2::Float(*v, keep),
+                        (Result2::Float(_, keep), Operand::Float(v)) if op.is_comparison() => {
+                            Result2::Float(*v, keep)
+                        }
                         (r, _) => r,
                     };
                     store(&mut out, step, result, return_bool);
@@ -277,7 +287,10 @@ impl Eval<'_> {
                 continue;
             }
             let metrics = job.metrics(group);
-            if !fills && group.one.len() <= 1 && all_different(&metrics) && (m.card != Cardinality::OneToOne || group.many.len() == 1)
+            if !fills
+                && group.one.len() <= 1
+                && all_different(&metrics)
+                && (m.card != Cardinality::OneToOne || group.many.len() == 1)
             {
                 if let Some(o) = group.one.first() {
                     for (n, metric) in group.many.iter().zip(metrics) {
@@ -288,7 +301,8 @@ impl Eval<'_> {
                 continue;
             }
             // Steps at which either side has anything at all decide whether upstream looks at the groups.
-            let any = present.get_or_insert_with(|| (presence(&many, grid.count), presence(&one, grid.count)));
+            let any =
+                present.get_or_insert_with(|| (presence(&many, grid.count), presence(&one, grid.count)));
             match job.stepwise(group, any, &mut out, &mut self.notes) {
                 Ok(()) => {}
                 Err((step, text)) if first_error.as_ref().is_none_or(|(s, _)| step < *s) => {
@@ -305,7 +319,13 @@ impl Eval<'_> {
     }
 }
 
-fn float_row_with_scalar(op: BinaryOp, floats: &mut [f64], scalar: &[f64], scalar_left: bool, return_bool: bool) {
+fn float_row_with_scalar(
+    op: BinaryOp,
+    floats: &mut [f64],
+    scalar: &[f64],
+    scalar_left: bool,
+    return_bool: bool,
+) {
     for (v, s) in floats.iter_mut().zip(scalar) {
         if is_absent(*v) {
             continue;
@@ -430,7 +450,10 @@ impl Matched<'_> {
         let (m, o) = (&self.many[many], &self.one[one]);
         let mut row = Row::empty(labels, self.steps);
         row.drop_name = self.return_bool;
-        if m.hists.is_none() && o.hists.is_none() && !matches!(self.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+        if m.hists.is_none()
+            && o.hists.is_none()
+            && !matches!(self.op, BinaryOp::TrimLower | BinaryOp::TrimUpper)
+        {
             for (step, out) in row.floats.iter_mut().enumerate() {
                 let (a, b) = (m.floats[step], o.floats[step]);
                 if is_absent(a) || is_absent(b) {
@@ -514,7 +537,10 @@ impl Matched<'_> {
                     }
                     (None, Some(fill)) => {
                         let other = match_labels(many_labels, self.m.on, &self.m.labels);
-                        (self.metric(many_labels, &other), self.calculate(&cell, &Operand::Float(fill), notes))
+                        (
+                            self.metric(many_labels, &other),
+                            self.calculate(&cell, &Operand::Float(fill), notes),
+                        )
                     }
                     (None, None) => continue,
                 };

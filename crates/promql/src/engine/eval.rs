@@ -66,7 +66,9 @@ impl<'a> Eval<'a> {
         match &node.kind {
             Kind::Number(v) => Ok(Out::Scalar(vec![*v; grid.count])),
             Kind::Text(s, _) => Ok(Out::Text(s.clone())),
-            _ if grid.count == 0 && node.value_type == crate::parse::ValueType::Scalar => Ok(Out::Scalar(Vec::new())),
+            _ if grid.count == 0 && node.value_type == crate::parse::ValueType::Scalar => {
+                Ok(Out::Scalar(Vec::new()))
+            }
             _ if grid.count == 0 => self.frame(Vec::new()),
             Kind::Vector(selector) => {
                 let rows = self.select_vector(selector, grid, node.pos)?;
@@ -204,7 +206,8 @@ impl<'a> Eval<'a> {
         for series in self.series(selector.slot) {
             self.meter.ctx.check()?;
             columns.read(series.as_ref(), mint + 1, maxt, false)?;
-            let mut floats: Vec<(i64, f64)> = columns.ft.iter().copied().zip(columns.fv.iter().copied()).collect();
+            let mut floats: Vec<(i64, f64)> =
+                columns.ft.iter().copied().zip(columns.fv.iter().copied()).collect();
             let histograms: Vec<_> = columns.ht.iter().copied().zip(columns.hv.iter().cloned()).collect();
             if extended {
                 let word = if selector.anchored { "anchored" } else { "smoothed" };
@@ -286,7 +289,8 @@ pub(crate) fn instant_row(
     value: impl Fn(i64, f64) -> f64,
 ) -> Result<Option<Row>, QueryError> {
     let first = grid.start - offset;
-    let buf = columns.read_raw(series, first.saturating_sub(lookback).saturating_add(1), grid.last() - offset)?;
+    let buf =
+        columns.read_raw(series, first.saturating_sub(lookback).saturating_add(1), grid.last() - offset)?;
     if buf.is_empty() {
         return Ok(None);
     }
@@ -334,7 +338,8 @@ pub(crate) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
     if rows.len() < 2 {
         return Ok(rows);
     }
-    let mut seen: std::collections::HashMap<Labels, usize> = std::collections::HashMap::with_capacity(rows.len());
+    let mut seen: std::collections::HashMap<Labels, usize> =
+        std::collections::HashMap::with_capacity(rows.len());
     let mut out: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(at) = seen.get(&row.labels).copied() else {
@@ -374,14 +379,14 @@ pub(crate) fn refuse_equal(rows: &[Row]) -> Result<(), QueryError> {
 
 /// A row as a series of the result.
 pub(crate) fn to_series(row: Row, grid: Grid) -> MatrixSeries {
-    let floats =
-        row.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v)).map(|(i, v)| (grid.at(i), *v)).collect();
-    let histograms = row
-        .hists
-        .into_iter()
-        .flatten()
+    let floats = row
+        .floats
+        .iter()
         .enumerate()
-        .filter_map(|(i, h)| h.map(|h| (grid.at(i), h)))
+        .filter(|(_, v)| !is_absent(**v))
+        .map(|(i, v)| (grid.at(i), *v))
         .collect();
+    let histograms =
+        row.hists.into_iter().flatten().enumerate().filter_map(|(i, h)| h.map(|h| (grid.at(i), h))).collect();
     MatrixSeries { labels: row.labels, floats, histograms }
 }

@@ -33,7 +33,9 @@ fn ends(times: &[i64], start: i64, end: i64, smoothed: bool) -> (usize, usize) {
 
 fn left_value(t: &[i64], v: &[f64], first: usize, start: i64, smoothed: bool, counter: bool) -> f64 {
     match (t.get(first + 1), v.get(first + 1)) {
-        (Some(t1), Some(v1)) if smoothed && t[first] < start => interpolate(t[first], v[first], *t1, *v1, start, counter),
+        (Some(t1), Some(v1)) if smoothed && t[first] < start => {
+            interpolate(t[first], v[first], *t1, *v1, start, counter)
+        }
         _ => v[first],
     }
 }
@@ -251,7 +253,12 @@ fn correct_resets(
 
 impl Eval<'_> {
     /// An instant selector with `smoothed`: interpolated between the neighbours within the lookback.
-    pub(crate) fn smooth(&mut self, selector: &Selector, grid: Grid, pos: PosRange) -> Result<Vec<Row>, QueryError> {
+    pub(crate) fn smooth(
+        &mut self,
+        selector: &Selector,
+        grid: Grid,
+        pos: PosRange,
+    ) -> Result<Vec<Row>, QueryError> {
         let offset = Self::offset_of(selector, grid);
         let lookback = self.settings.lookback_ms;
         let series = self.series(selector.slot);
@@ -276,7 +283,8 @@ impl Eval<'_> {
             for step in 0..grid.count {
                 let t = grid.at(step) - offset;
                 let within = |times: &[i64]| {
-                    times.partition_point(|x| *x <= t - lookback)..times.partition_point(|x| *x <= t + lookback)
+                    times.partition_point(|x| *x <= t - lookback)
+                        ..times.partition_point(|x| *x <= t + lookback)
                 };
                 let (f, h) = (within(&columns.ft), within(&columns.ht));
                 match (f.is_empty(), h.is_empty()) {

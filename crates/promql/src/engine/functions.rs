@@ -109,7 +109,9 @@ impl Eval<'_> {
         for arg in &args[1..] {
             numbers.push(self.scalar(arg, grid)?);
         }
-        let number = |i: usize, step: usize, default: f64| numbers.get(i).and_then(|n| n.get(step)).map_or(default, |v| *v);
+        let number = |i: usize, step: usize, default: f64| {
+            numbers.get(i).and_then(|n| n.get(step)).map_or(default, |v| *v)
+        };
         let mut frame = frame;
         if id == F::Clamp {
             // Where the bounds cross, nothing is left.
@@ -187,8 +189,15 @@ impl Eval<'_> {
             };
             if selector.at_ms.is_none() && id == F::Timestamp {
                 let fold = |t: i64, _: f64| t as f64 / 1000.0;
-                let row =
-                    instant_row(columns, series[i].as_ref(), grid, selector.offset_ms, lookback, &meter, fold)?;
+                let row = instant_row(
+                    columns,
+                    series[i].as_ref(),
+                    grid,
+                    selector.offset_ms,
+                    lookback,
+                    &meter,
+                    fold,
+                )?;
                 return Ok(row.map(|row| with_histogram_times(row, columns, grid, selector.offset_ms)));
             }
             let mut row = Row::empty(series[i].labels().clone(), grid.count);
@@ -196,7 +205,8 @@ impl Eval<'_> {
                 let reference = grid.at(step) - at_or_offset(step);
                 let buf = columns.read_raw(series[i].as_ref(), reference - lookback + 1, reference)?;
                 let Some(last) = buf.len().checked_sub(1) else { continue };
-                let stale = buf.histogram_at(last).map_or(model::is_stale_nan(buf.values[last]), |h| h.is_stale());
+                let stale =
+                    buf.histogram_at(last).map_or(model::is_stale_nan(buf.values[last]), |h| h.is_stale());
                 if !stale {
                     row.floats[step] = match id {
                         F::Timestamp => buf.times[last] as f64 / 1000.0,
@@ -237,7 +247,8 @@ impl Eval<'_> {
                     // NaN goes last both ways.
                     rows.sort_by(|a, b| match (a.floats[0].is_nan(), b.floats[0].is_nan()) {
                         (false, false) => {
-                            let o = a.floats[0].partial_cmp(&b.floats[0]).unwrap_or(std::cmp::Ordering::Equal);
+                            let o =
+                                a.floats[0].partial_cmp(&b.floats[0]).unwrap_or(std::cmp::Ordering::Equal);
                             if id == F::Sort { o } else { o.reverse() }
                         }
                         (x, y) => x.cmp(&y),
@@ -250,7 +261,8 @@ impl Eval<'_> {
     }
 
     fn label_replace(&mut self, args: &[Node], grid: Grid) -> Result<Out, QueryError> {
-        let [Some(dst), Some(replacement), Some(src), Some(pattern)] = [1, 2, 3, 4].map(|i| args.get(i).and_then(text))
+        let [Some(dst), Some(replacement), Some(src), Some(pattern)] =
+            [1, 2, 3, 4].map(|i| args.get(i).and_then(text))
         else {
             return execution("label_replace needs string arguments");
         };

@@ -27,7 +27,11 @@ impl Gate {
         Gate { limit, running: Mutex::new(0), freed: Condvar::new() }
     }
 
-    pub(crate) fn enter(&self, cancel: &CancelToken, deadline: Option<Instant>) -> Result<Pass<'_>, QueryError> {
+    pub(crate) fn enter(
+        &self,
+        cancel: &CancelToken,
+        deadline: Option<Instant>,
+    ) -> Result<Pass<'_>, QueryError> {
         let mut running = self.running.lock();
         while self.limit > 0 && *running >= self.limit {
             if cancel.is_cancelled() {

@@ -69,7 +69,7 @@ impl Eval<'_> {
         let Some(argument) = args.get(vector) else { return execution("missing argument") };
         let frame = self.rows(argument, grid)?;
         let pos = argument.pos;
-        if !frame.rows.is_empty() && id != F::HistogramFraction {
+        if id != F::HistogramFraction {
             for (values, pos) in &numbers {
                 for q in values.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
                     self.notes.invalid_quantile(*q, *pos);
@@ -87,7 +87,8 @@ impl Eval<'_> {
             for (row_index, clashes) in &natives {
                 self.meter.ctx.check()?;
                 let source = &frame.rows[*row_index];
-                let name_for_notes = if self.settings.delayed_names { source.labels.metric_name() } else { "" };
+                let name_for_notes =
+                    if self.settings.delayed_names { source.labels.metric_name() } else { "" };
                 let mut row = self.result_row(&source.labels, grid);
                 for step in 0..grid.count {
                     let Cell::Hist(h) = source.cell(step) else { continue };
@@ -105,14 +106,19 @@ impl Eval<'_> {
             }
             for (index, classic) in classics.iter().enumerate() {
                 self.meter.ctx.check()?;
-                let clash: Vec<usize> = natives.iter().filter(|(_, c)| *c == Some(index)).map(|(i, _)| *i).collect();
+                let clash: Vec<usize> =
+                    natives.iter().filter(|(_, c)| *c == Some(index)).map(|(i, _)| *i).collect();
                 let mut row = self.result_row(&classic.labels, grid);
                 let mut buckets: Vec<(f64, f64)> = Vec::new();
                 for step in 0..grid.count {
                     buckets.clear();
                     let cell = |r: usize| frame.rows[r].floats[step];
-                    buckets.extend(classic.buckets.iter().map(|(le, r)| (*le, cell(*r))).filter(|(_, v)| !is_absent(*v)));
-                    if buckets.is_empty() || clash.iter().any(|i| matches!(frame.rows[*i].cell(step), Cell::Hist(_))) {
+                    buckets.extend(
+                        classic.buckets.iter().map(|(le, r)| (*le, cell(*r))).filter(|(_, v)| !is_absent(*v)),
+                    );
+                    if buckets.is_empty()
+                        || clash.iter().any(|i| matches!(frame.rows[*i].cell(step), Cell::Hist(_)))
+                    {
                         continue;
                     }
                     row.floats[step] = if id == F::HistogramFraction {
@@ -120,7 +126,8 @@ impl Eval<'_> {
                     } else {
                         let (value, forced) = classic_quantile(call[0][step], &mut buckets);
                         if let Some(forced) = forced {
-                            let name = if self.settings.delayed_names { classic.labels.metric_name() } else { "" };
+                            let name =
+                                if self.settings.delayed_names { classic.labels.metric_name() } else { "" };
                             self.notes.forced_monotonicity(name, grid.at(step), forced, pos);
                         }
                         value
@@ -318,7 +325,13 @@ struct Ranks {
 
 impl Ranks {
     /// Takes a bucket (its bounds, the rank before it); true when both ranks are known.
-    fn pass(&mut self, (lower, upper): (f64, f64), (from, to): (f64, f64), rank: f64, at: impl Fn(f64) -> f64) -> bool {
+    fn pass(
+        &mut self,
+        (lower, upper): (f64, f64),
+        (from, to): (f64, f64),
+        rank: f64,
+        at: impl Fn(f64) -> f64,
+    ) -> bool {
         if self.lower.is_none() && from >= lower {
             self.lower = Some(rank);
         }
@@ -359,7 +372,11 @@ fn classic_fraction(lower: f64, upper: f64, buckets: &mut Vec<(f64, f64)>) -> f6
     let mut from = if buckets[0].0 <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
     for (to, cumulative) in buckets.iter() {
         let at = |v: f64| {
-            if from == f64::NEG_INFINITY { *cumulative } else { rank + (cumulative - rank) * (v - from) / (to - from) }
+            if from == f64::NEG_INFINITY {
+                *cumulative
+            } else {
+                rank + (cumulative - rank) * (v - from) / (to - from)
+            }
         };
         if ranks.pass((lower, upper), (from, *to), rank, at) {
             break;
@@ -458,7 +475,14 @@ fn narrow_zero(h: &Hist, bucket: &mut model::histogram::Bucket) {
     }
 }
 
-fn native_fraction(lower: f64, upper: f64, h: &Hist, name: &str, pos: PosRange, notes: &mut Annotations) -> f64 {
+fn native_fraction(
+    lower: f64,
+    upper: f64,
+    h: &Hist,
+    name: &str,
+    pos: PosRange,
+    notes: &mut Annotations,
+) -> f64 {
     if h.count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }

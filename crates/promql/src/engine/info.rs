@@ -98,7 +98,10 @@ impl Eval<'_> {
         let mut matchers = Vec::new();
         for (label, values) in values {
             let pattern = values.into_iter().map(quote_regex).collect::<Vec<_>>().join("|");
-            matchers.push(Matcher::new(MatchOp::Regex, label, pattern).map_err(|e| QueryError::Execution(e.to_string()))?);
+            matchers.push(
+                Matcher::new(MatchOp::Regex, label, pattern)
+                    .map_err(|e| QueryError::Execution(e.to_string()))?,
+            );
         }
         matchers.extend(data.iter().map(|m| (*m).clone()));
         matchers.extend(names);
@@ -188,10 +191,9 @@ impl Eval<'_> {
                     builder.set(n, v);
                 });
                 let labels = builder.build();
-                let target = made.entry(labels.clone()).or_insert_with(|| Row {
-                    drop_name: row.drop_name,
-                    ..Row::empty(labels, grid.count)
-                });
+                let target = made
+                    .entry(labels.clone())
+                    .or_insert_with(|| Row { drop_name: row.drop_name, ..Row::empty(labels, grid.count) });
                 match cell {
                     Cell::Float(v) => target.floats[step] = v,
                     Cell::Hist(h) => target.set_hist(step, Arc::clone(h)),
@@ -205,7 +207,11 @@ impl Eval<'_> {
 }
 
 /// Of the info series of one identity, the one with the newest sample for each metric.
-fn newest_by_name<'a>(info: &'a [Row], candidates: &[usize], step: usize) -> Result<BTreeMap<&'a str, usize>, QueryError> {
+fn newest_by_name<'a>(
+    info: &'a [Row],
+    candidates: &[usize],
+    step: usize,
+) -> Result<BTreeMap<&'a str, usize>, QueryError> {
     let mut newest: BTreeMap<&str, usize> = BTreeMap::new();
     for i in candidates {
         let t = info[*i].floats[step];

@@ -26,7 +26,9 @@ pub(crate) fn match_labels(labels: &Labels, on: bool, names: &[String]) -> Label
 /// Labels of a group. `names` is sorted.
 pub(crate) fn group_labels(labels: &Labels, without: bool, names: &[String]) -> Labels {
     match (without, names.is_empty()) {
-        (true, _) => labels.filtered(|n| n != METRIC_NAME && names.binary_search_by(|x| x.as_str().cmp(n)).is_err()),
+        (true, _) => {
+            labels.filtered(|n| n != METRIC_NAME && names.binary_search_by(|x| x.as_str().cmp(n)).is_err())
+        }
         (false, true) => Labels::empty(),
         (false, false) => labels.filtered(|n| names.binary_search_by(|x| x.as_str().cmp(n)).is_ok()),
     }

@@ -20,10 +20,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(registry: &Registry, concurrency: usize) -> Metrics {
-        let current =
-            registry.gauge("prometheus_engine_queries", "The current number of queries being executed or waiting.");
-        let max =
-            registry.gauge("prometheus_engine_queries_concurrent_max", "The max number of concurrent queries.");
+        let current = registry
+            .gauge("prometheus_engine_queries", "The current number of queries being executed or waiting.");
+        let max = registry
+            .gauge("prometheus_engine_queries_concurrent_max", "The max number of concurrent queries.");
         max.set(if concurrency == 0 { -1.0 } else { concurrency as f64 });
         let samples = registry.counter(
             "prometheus_engine_query_samples_total",
@@ -33,8 +33,12 @@ impl Metrics {
             "prometheus_engine_query_samples_read_total",
             "The total number of samples read by all queries (only new points per step for range-vector).",
         );
-        let summaries =
-            registry.summary_vec("prometheus_engine_query_duration_seconds", "Query timings", &QUANTILES, &["slice"]);
+        let summaries = registry.summary_vec(
+            "prometheus_engine_query_duration_seconds",
+            "Query timings",
+            &QUANTILES,
+            &["slice"],
+        );
         let histograms = registry.histogram_vec(
             "prometheus_engine_query_duration_histogram_seconds",
             "The duration of various parts of PromQL query execution.",

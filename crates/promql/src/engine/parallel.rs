@@ -26,7 +26,8 @@ pub(crate) fn map<T: Send, S>(
         return (0..n).map(|i| work(&mut s, i)).collect();
     }
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Result<Vec<T>, QueryError>>>> = Mutex::new((0..blocks).map(|_| None).collect());
+    let done: Mutex<Vec<Option<Result<Vec<T>, QueryError>>>> =
+        Mutex::new((0..blocks).map(|_| None).collect());
     std::thread::scope(|scope| {
         let run = || {
             let mut s = state();
@@ -67,7 +68,8 @@ mod tests {
     fn keeps_order_and_finds_errors() {
         let squares = map(1000, 4, || (), |(), i| Ok(i * i)).unwrap();
         assert!(squares.iter().enumerate().all(|(i, s)| *s == i * i) && squares.len() == 1000);
-        let failed = map(1000, 4, || (), |(), i| if i == 700 { super::super::error::execution("x") } else { Ok(i) });
+        let failed =
+            map(1000, 4, || (), |(), i| if i == 700 { super::super::error::execution("x") } else { Ok(i) });
         assert!(failed.is_err());
     }
 }

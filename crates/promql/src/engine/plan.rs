@@ -61,7 +61,13 @@ pub(crate) enum Kind {
     Subquery(Box<SubqueryPlan>),
     Call(FunctionId, &'static str, Vec<Node>),
     Aggregate(Box<AggregatePlan>),
-    Binary { op: BinaryOp, lhs: Box<Node>, rhs: Box<Node>, matching: Option<VectorMatching>, return_bool: bool },
+    Binary {
+        op: BinaryOp,
+        lhs: Box<Node>,
+        rhs: Box<Node>,
+        matching: Option<VectorMatching>,
+        return_bool: bool,
+    },
     Negate(Box<Node>),
     /// Evaluated at the first step only.
     Invariant(Box<Node>),
@@ -81,8 +87,6 @@ pub(crate) struct Plan {
     pub(crate) selections: Vec<Selection>,
     pub(crate) mint_ms: i64,
     pub(crate) maxt_ms: i64,
-    /// A call of `info` needs series that no selector names.
-    pub(crate) uses_info: bool,
 }
 
 /// The query's times; `step_ms` is 0 for an instant query.
@@ -111,7 +115,6 @@ struct Lowering {
     selections: Vec<Selection>,
     mint_ms: i64,
     maxt_ms: i64,
-    uses_info: bool,
 }
 
 /// Makes the plan.
@@ -119,13 +122,12 @@ struct Lowering {
 /// # Errors
 /// A duration that does not evaluate.
 pub(crate) fn plan(expr: &Expr, times: Times) -> Result<Plan, QueryError> {
-    let mut lowering =
-        Lowering { times, selections: Vec::new(), mint_ms: i64::MAX, maxt_ms: i64::MIN, uses_info: false };
+    let mut lowering = Lowering { times, selections: Vec::new(), mint_ms: i64::MAX, maxt_ms: i64::MIN };
     let lowered = lowering.lower(expr, &Path::default())?;
     let root = lowered.wrapped();
     let (mint_ms, maxt_ms) =
         if lowering.maxt_ms == i64::MIN { (0, 0) } else { (lowering.mint_ms, lowering.maxt_ms) };
-    Ok(Plan { root, selections: lowering.selections, mint_ms, maxt_ms, uses_info: lowering.uses_info })
+    Ok(Plan { root, selections: lowering.selections, mint_ms, maxt_ms })
 }
 
 struct Lowered {
@@ -187,7 +189,11 @@ impl Lowering {
                 if let Kind::Number(n) = inner.node.kind {
                     return Ok(constant(Kind::Number(-n)));
                 }
-                Lowered { node: node(Kind::Negate(Box::new(inner.node))), invariant: inner.invariant, wrap: inner.wrap }
+                Lowered {
+                    node: node(Kind::Negate(Box::new(inner.node))),
+                    invariant: inner.invariant,
+                    wrap: inner.wrap,
+                }
             }
             Expr::Vector(v) => {
                 let selector = self.selector(v, 0, path)?;
@@ -226,7 +232,11 @@ impl Lowering {
                 let invariant = inner.invariant;
                 let inner = Lowered { wrap: invariant && inner.wrap, ..inner }.wrapped();
                 let plan = SubqueryPlan { expr: inner, range_ms, step_ms, offset_ms, at_ms };
-                Lowered { node: node(Kind::Subquery(Box::new(plan))), invariant: at_ms.is_some(), wrap: false }
+                Lowered {
+                    node: node(Kind::Subquery(Box::new(plan))),
+                    invariant: at_ms.is_some(),
+                    wrap: false,
+                }
             }
             Expr::Aggregate(a) => {
                 let below = Path {
@@ -279,7 +289,6 @@ impl Lowering {
                 if let Some(v) = folded {
                     return Ok(constant(Kind::Number(v)));
                 }
-                self.uses_info |= c.func.id == FunctionId::Info;
                 let below = Path { func: c.func.name, grouping: None, ..path.clone() };
                 let mut invariant = !depends_on_step(c.func.id);
                 let mut timestamp_of_fixed = c.func.id == FunctionId::Timestamp;
@@ -296,7 +305,11 @@ impl Lowering {
                 } else {
                     args.into_iter().map(Lowered::wrapped).collect()
                 };
-                Lowered { node: node(Kind::Call(c.func.id, c.func.name, args)), invariant: whole, wrap: whole }
+                Lowered {
+                    node: node(Kind::Call(c.func.id, c.func.name, args)),
+                    invariant: whole,
+                    wrap: whole,
+                }
             }
         })
     }

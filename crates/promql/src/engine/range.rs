@@ -81,7 +81,14 @@ impl Eval<'_> {
             }
             (Kind::Matrix(s, range), _) => {
                 let offset = Self::offset_of(s, grid);
-                (Source::Series(self.series(s.slot)), *range, offset, s.at_ms.is_some(), s.anchored, s.smoothed)
+                (
+                    Source::Series(self.series(s.slot)),
+                    *range,
+                    offset,
+                    s.at_ms.is_some(),
+                    s.anchored,
+                    s.smoothed,
+                )
             }
             _ => return execution("unexpected expression where a range vector belongs"),
         };
@@ -141,7 +148,9 @@ impl Eval<'_> {
                     f = floats.advance(&columns.ft, start - back, end + ahead);
                     h = hists.advance(&columns.ht, start - back, end + ahead);
                 }
-                let starts = |s: &'_ [i64], r: &std::ops::Range<usize>| if columns.has_starts { r.clone() } else { s.len()..s.len() };
+                let starts = |s: &'_ [i64], r: &std::ops::Range<usize>| {
+                    if columns.has_starts { r.clone() } else { s.len()..s.len() }
+                };
                 let window = Window {
                     ft: &columns.ft[f.clone()],
                     fv: &columns.fv[f.clone()],
@@ -181,7 +190,9 @@ impl Eval<'_> {
             if row.drop_name && !settings.delayed_names {
                 row.labels = super::labels::without_metadata(&row.labels);
             }
-            if matches!(id, FunctionId::Rate | FunctionId::Increase) && row.floats.iter().any(|v| !is_absent(*v)) {
+            if matches!(id, FunctionId::Rate | FunctionId::Increase)
+                && row.floats.iter().any(|v| !is_absent(*v))
+            {
                 note_non_counter(labels, pos, settings.type_and_unit, &mut notes);
             }
             Ok((any || !notes.is_empty()).then_some((row, notes)))
@@ -213,7 +224,9 @@ fn refuse_extended(id: FunctionId, name: &str, anchored: bool, smoothed: bool) -
         return execution(format!("anchored modifier can only be used with: {safe} - not with {name}"));
     }
     if smoothed && !matches!(id, Delta | Increase | Rate) {
-        return execution(format!("smoothed modifier can only be used with: delta, increase, rate - not with {name}"));
+        return execution(format!(
+            "smoothed modifier can only be used with: delta, increase, rate - not with {name}"
+        ));
     }
     Ok(())
 }

@@ -59,7 +59,9 @@ pub(crate) fn evaluate(
             let t = w.ft.last().copied().unwrap_or(0).max(w.ht.last().copied().unwrap_or(0));
             float(t as f64 / 1000.0)
         }
-        F::Changes => Ok(extended::first_samples(call, w).map_or(Answer::None, |w| Answer::Float(changes(&w)))),
+        F::Changes => {
+            Ok(extended::first_samples(call, w).map_or(Answer::None, |w| Answer::Float(changes(&w))))
+        }
         F::Resets => Ok(extended::first_samples(call, w).map_or(Answer::None, |w| Answer::Float(resets(&w)))),
         F::Deriv | F::PredictLinear | F::DoubleExponentialSmoothing => {
             if call.id == F::DoubleExponentialSmoothing {
@@ -327,7 +329,8 @@ fn resets(w: &Window<'_>) -> f64 {
             w.fv[b.0] < w.fv[a.0] || rate::start_reset(at(w.fs, a.0), w.ft[a.0], at(w.fs, b.0), w.ft[b.0])
         }
         (true, true) => {
-            rate::start_reset(at(w.hs, a.0), w.ht[a.0], at(w.hs, b.0), w.ht[b.0]) || w.hv[b.0].detect_reset(&w.hv[a.0])
+            rate::start_reset(at(w.hs, a.0), w.ht[a.0], at(w.hs, b.0), w.ht[b.0])
+                || w.hv[b.0].detect_reset(&w.hv[a.0])
         }
         _ => true,
     })

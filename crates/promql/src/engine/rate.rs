@@ -129,7 +129,13 @@ struct Extrapolation {
 
 /// How far the difference reaches beyond the first and last sample. `zero` is the first value by the
 /// difference: how many sampled intervals ago the counter was 0.
-fn extrapolation(w: &Window<'_>, times: &[i64], starts: &[i64], counter: bool, zero: Option<f64>) -> Option<Extrapolation> {
+fn extrapolation(
+    w: &Window<'_>,
+    times: &[i64],
+    starts: &[i64],
+    counter: bool,
+    zero: Option<f64>,
+) -> Option<Extrapolation> {
     let (first, last) = (*times.first()?, *times.last()?);
     let mut to_start = (first - w.start) as f64 / 1000.0;
     let mut to_end = (w.end - last) as f64 / 1000.0;
@@ -162,11 +168,21 @@ fn extrapolation(w: &Window<'_>, times: &[i64], starts: &[i64], counter: bool, z
 }
 
 /// Adds with upstream's notes; `false` where schemas do not go together.
-pub(crate) fn add_noted(call: &RangeCall<'_>, base: &mut FloatHistogram, other: &FloatHistogram, notes: &mut Annotations) -> bool {
+pub(crate) fn add_noted(
+    call: &RangeCall<'_>,
+    base: &mut FloatHistogram,
+    other: &FloatHistogram,
+    notes: &mut Annotations,
+) -> bool {
     noted(call, base.add(other), HistogramOperation::Add, notes)
 }
 
-pub(crate) fn sub_noted(call: &RangeCall<'_>, base: &mut FloatHistogram, other: &FloatHistogram, notes: &mut Annotations) -> bool {
+pub(crate) fn sub_noted(
+    call: &RangeCall<'_>,
+    base: &mut FloatHistogram,
+    other: &FloatHistogram,
+    notes: &mut Annotations,
+) -> bool {
     noted(call, base.sub(other), HistogramOperation::Sub, notes)
 }
 
@@ -263,7 +279,12 @@ enum Point<'a> {
 }
 
 /// Difference of the two newest samples.
-pub(crate) fn instant(call: &RangeCall<'_>, w: &Window<'_>, per_second: bool, notes: &mut Annotations) -> Answer {
+pub(crate) fn instant(
+    call: &RangeCall<'_>,
+    w: &Window<'_>,
+    per_second: bool,
+    notes: &mut Annotations,
+) -> Answer {
     if w.ft.len() + w.ht.len() < 2 {
         return Answer::None;
     }

@@ -35,7 +35,13 @@ impl Columns {
     }
 
     /// Reads [mint, maxt] for range functions: without staleness markers.
-    pub(crate) fn read(&mut self, series: &dyn Series, mint: i64, maxt: i64, starts: bool) -> Result<(), QueryError> {
+    pub(crate) fn read(
+        &mut self,
+        series: &dyn Series,
+        mint: i64,
+        maxt: i64,
+        starts: bool,
+    ) -> Result<(), QueryError> {
         self.clear();
         series.read(mint, maxt, &mut self.buf)?;
         self.has_starts = starts && !self.buf.starts.is_empty();
@@ -68,7 +74,12 @@ impl Columns {
     }
 
     /// Reads [mint, maxt] for instant selectors: every sample as it is.
-    pub(crate) fn read_raw(&mut self, series: &dyn Series, mint: i64, maxt: i64) -> Result<&SampleBuf, QueryError> {
+    pub(crate) fn read_raw(
+        &mut self,
+        series: &dyn Series,
+        mint: i64,
+        maxt: i64,
+    ) -> Result<&SampleBuf, QueryError> {
         self.clear();
         series.read(mint, maxt, &mut self.buf)?;
         Ok(&self.buf)

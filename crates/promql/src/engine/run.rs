@@ -88,7 +88,9 @@ impl Engine {
         cancel: CancelToken,
     ) -> Result<QueryOutput, QueryError> {
         if step_ms <= 0 {
-            return Err(QueryError::BadData("zero or negative query resolution step widths are not accepted".into()));
+            return Err(QueryError::BadData(
+                "zero or negative query resolution step widths are not accepted".into(),
+            ));
         }
         self.run(store, query, (start_ms, end_ms, step_ms), options, cancel)
     }
@@ -113,8 +115,11 @@ impl Engine {
                 parse::text::go_quote(value_type.documented())
             )));
         }
-        let lookback_ms =
-            if options.lookback_delta_ms > 0 { options.lookback_delta_ms } else { engine.options.lookback_delta_ms };
+        let lookback_ms = if options.lookback_delta_ms > 0 {
+            options.lookback_delta_ms
+        } else {
+            engine.options.lookback_delta_ms
+        };
         let default_step_ms = engine.options.default_step_ms.max(1);
         let times = Times { start_ms, end_ms, step_ms, lookback_ms, default_step_ms };
         let plan = plan(&expr, times)?;
@@ -127,7 +132,8 @@ impl Engine {
         let pass = engine.gate.enter(&cancel, deadline)?;
         let mut stats = QueryStats { queue_seconds: begun.elapsed().as_secs_f64(), ..QueryStats::default() };
         let budget = Budget::new(engine.options.query_memory_bytes, Some(Arc::clone(&engine.pool)));
-        let meter = Arc::new(Meter::new(QueryContext { budget, cancel, deadline }, engine.options.max_samples));
+        let meter =
+            Arc::new(Meter::new(QueryContext { budget, cancel, deadline }, engine.options.max_samples));
         let settings = Settings {
             lookback_ms,
             threads: engine.threads,

@@ -8,13 +8,24 @@ const ERROR_TEXTS_DIFFERENT_MAX: usize = 0;
 
 /// What 3.15 prints otherwise than 3.14, of which the corpus is: it keeps parentheses around a number in
 /// the place of a duration.
-const CHANGED_IN_3_15: [(&str, &str); 3] = [
+const CHANGED_IN_3_15: [(&str, &str); 7] = [
+    ("foo offset (5)", "foo offset (5)"),
+    ("foo offset (5m)", "foo offset (5m)"),
+    ("foo offset +(5)", "foo offset (5)"),
+    ("foo offset -(5)", "foo offset -(5)"),
     ("foo[(5s)]", "foo[(5s)]"),
     ("foo[(5m):(1m)]", "foo[(5m):(1m)]"),
     (
         "count_over_time(metric1_total[((max_of(min_of((step()+1),((1h))),1ms)))])",
         "count_over_time(metric1_total[(max_of(min_of((step() + 1), (1h)), 1ms))])",
     ),
+];
+
+/// What 3.15 refuses and 3.14 took: modifiers without a number before a range.
+const REFUSED_SINCE_3_15: [(&str, &str); 3] = [
+    ("some_metric @ start() [5m]", "1:23: parse error: no @ modifiers allowed before range"),
+    ("some_metric @ end()[5m]", "1:20: parse error: no @ modifiers allowed before range"),
+    ("some_metric offset step()[5m]", "1:26: parse error: no offset modifiers allowed before range"),
 ];
 
 #[test]
@@ -29,6 +40,11 @@ fn corpus() {
             canon = (*newer).to_string();
         }
         total += 1;
+        if let Some((_, error)) = REFUSED_SINCE_3_15.iter().find(|(i, _)| *i == input) {
+            let got = parse(&input, ParserOptions::all()).map_err(|e| e.to_string());
+            assert_eq!(got.unwrap_err(), *error);
+            continue;
+        }
         let parsed = parse(&input, ParserOptions::all());
         if parsed.is_ok() != case["Ok"].as_bool().unwrap() {
             wrong_accept += 1;
