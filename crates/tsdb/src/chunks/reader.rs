@@ -85,7 +85,11 @@ impl ChunkReader {
     fn segment(&self, at: ChunkRef) -> Result<&Segment, StorageError> {
         self.segments.get(at.segment() as usize).ok_or_else(|| StorageError::Corrupt {
             place: format!("chunk reference {:#x}", at.0),
-            what: format!("segment {} of {} does not exist", at.segment() + 1, self.segments.len()),
+            what: format!(
+                "segment {} of {} does not exist",
+                u64::from(at.segment()) + 1,
+                self.segments.len()
+            ),
         })
     }
 
