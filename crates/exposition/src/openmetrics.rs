@@ -502,6 +502,11 @@ impl<'b> Lines<'b> {
         Ok(go_i64(seconds * 1000.0))
     }
 
+    /// At what looks like an exemplar until its brace is missing.
+    fn at_hash(&self) -> bool {
+        self.body.get(self.at..).unwrap_or_default().starts_with(b" # ")
+    }
+
     fn at_exemplar(&self) -> bool {
         self.body.get(self.at..).unwrap_or_default().starts_with(b" # {")
     }
@@ -524,7 +529,8 @@ impl<'b> Lines<'b> {
                 return Ok(());
             }
             None => return Err(self.missing_eof()),
-            Some(b' ') if !matches!(self.body.get(self.at + 1), None | Some(b' ' | b'\n')) => {}
+            Some(b' ')
+                if !matches!(self.body.get(self.at + 1), None | Some(b' ' | b'\n')) && !self.at_hash() => {}
             Some(_) => {
                 self.broken = true;
                 return Ok(());

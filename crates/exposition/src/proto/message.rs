@@ -111,7 +111,31 @@ fn timestamp_ms(bytes: &[u8]) -> Result<i64, Malformed> {
     Ok(seconds.wrapping_mul(1000).wrapping_add(i64::from(nanos / 1_000_000)))
 }
 
-/// Exemplar, still encoded; most are of series that are known and unchanged, yet each is looked at.
+/// Refuses a malformed exemplar without building it: those that nobody asks for are never built, yet make
+/// the body as invalid as upstream finds it.
+fn checked_exemplar(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    let mut r = Reader::new(bytes);
+    while let Some((field, kind)) = r.tag()? {
+        match field {
+            1 => {
+                expect(kind, BYTES)?;
+                label_pair(r.bytes()?)?;
+            }
+            2 => {
+                expect(kind, FIXED64)?;
+                r.double()?;
+            }
+            3 => {
+                expect(kind, BYTES)?;
+                timestamp_ms(r.bytes()?)?;
+            }
+            _ => r.skip(kind)?,
+        }
+    }
+    Ok(bytes)
+}
+
+/// An exemplar; labels that cannot be stored are left out.
 pub(crate) fn exemplar(bytes: &[u8]) -> Result<Exemplar, Malformed> {
     let mut out = Exemplar { labels: Labels::empty(), value: 0.0, timestamp_ms: 0, has_timestamp: false };
     let mut labels = LabelsBuilder::new();
@@ -271,7 +295,7 @@ impl<'b> MetricMessage<'b> {
                 }
                 2 => {
                     expect(kind, BYTES)?;
-                    self.counter_exemplar = Some(r.bytes()?);
+                    self.counter_exemplar = Some(checked_exemplar(r.bytes()?)?);
                 }
                 3 => {
                     expect(kind, BYTES)?;
@@ -430,7 +454,7 @@ impl<'b> HistogramMessage<'b> {
                         9 => push(&mut self.negative_spans, span(inner)?)?,
                         12 => push(&mut self.positive_spans, span(inner)?)?,
                         15 => self.start_ms = timestamp_ms(inner)?,
-                        _ => push(&mut self.exemplars, inner)?,
+                        _ => push(&mut self.exemplars, checked_exemplar(inner)?)?,
                     }
                 }
                 10 => deltas(&mut r, kind, &mut self.negative_deltas)?,
@@ -478,7 +502,7 @@ fn bucket(bytes: &[u8]) -> Result<ClassicBucket<'_>, Malformed> {
             }
             3 => {
                 expect(kind, BYTES)?;
-                out.exemplar = Some(r.bytes()?);
+                out.exemplar = Some(checked_exemplar(r.bytes()?)?);
             }
             4 => {
                 expect(kind, FIXED64)?;

@@ -515,9 +515,6 @@ impl<'a> ProtoLabels<'a> {
             }
         }
         while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
-            if name.is_empty() && !value.is_empty() {
-                return Err(InvalidLabels(format!("label of value {:?} has no name", clip_str(value))));
-            }
             if !overridden(name, typed, kind, unit) {
                 to.add(name, value)?;
             }
@@ -529,10 +526,6 @@ impl<'a> ProtoLabels<'a> {
         }
         Ok(to.finish())
     }
-}
-
-fn clip_str(text: &str) -> String {
-    text.chars().take(50).collect()
 }
 
 fn kind_from(n: u8) -> MetricType {
