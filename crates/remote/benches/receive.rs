@@ -31,10 +31,24 @@ impl Appender for Tx<'_> {
     fn append_batch(&mut self, _: i64, series: &[SeriesRef], values: &[f64], _: &mut Vec<Rejected>) {
         self.1 += series.len().min(values.len()) as u64;
     }
-    fn append_histogram(&mut self, r: SeriesRef, _: &Labels, _: i64, _: i64, _: &HistogramValue) -> Result<SeriesRef, AppendError> {
+    fn append_histogram(
+        &mut self,
+        r: SeriesRef,
+        _: &Labels,
+        _: i64,
+        _: i64,
+        _: &HistogramValue,
+    ) -> Result<SeriesRef, AppendError> {
         Ok(r)
     }
-    fn append_start_zero(&mut self, r: SeriesRef, _: &Labels, _: i64, _: i64, _: Option<&HistogramValue>) -> Result<SeriesRef, AppendError> {
+    fn append_start_zero(
+        &mut self,
+        r: SeriesRef,
+        _: &Labels,
+        _: i64,
+        _: i64,
+        _: Option<&HistogramValue>,
+    ) -> Result<SeriesRef, AppendError> {
         Ok(r)
     }
     fn append_exemplar(&mut self, _: SeriesRef, _: &Exemplar) -> Result<(), AppendError> {
@@ -81,7 +95,11 @@ fn bench(c: &mut Criterion) {
         let mut d = DecodedV1::default();
         b.iter(|| {
             let mut n = 0;
-            d.for_each::<WireError>(&v1, |s| { n += s.samples(); Ok(()) }).unwrap();
+            d.for_each::<WireError>(&v1, |s| {
+                n += s.samples();
+                Ok(())
+            })
+            .unwrap();
             assert_eq!(n, SERIES);
         });
     });
@@ -90,14 +108,19 @@ fn bench(c: &mut Criterion) {
         let mut d = DecodedV2::default();
         b.iter(|| {
             let mut n = 0;
-            d.for_each::<WireError>(&v2, 7, |s, _| { n += s.samples(); Ok(()) }).unwrap();
+            d.for_each::<WireError>(&v2, 7, |s, _| {
+                n += s.samples();
+                Ok(())
+            })
+            .unwrap();
             assert_eq!(n, SERIES);
         });
     });
     g.finish();
     let mut g = c.benchmark_group("receive");
     g.throughput(Throughput::Elements(SERIES as u64));
-    for (name, message, body) in [("v1", MessageType::V1, snappy(&v1)), ("v2", MessageType::V2, snappy(&v2))] {
+    for (name, message, body) in [("v1", MessageType::V1, snappy(&v1)), ("v2", MessageType::V2, snappy(&v2))]
+    {
         let receiver = Receiver::new(
             Arc::new(Counting::default()),
             Arc::new(SystemClock),

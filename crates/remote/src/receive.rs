@@ -252,7 +252,9 @@ impl Receiver {
         if !content_encoding.is_empty() && content_encoding != "snappy" {
             return Err(WriteResponse::refused(
                 415,
-                format!("{content_encoding} encoding (compression) is not accepted by this server; only snappy is acceptable"),
+                format!(
+                    "{content_encoding} encoding (compression) is not accepted by this server; only snappy is acceptable"
+                ),
             ));
         }
         let message =

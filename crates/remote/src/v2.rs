@@ -192,7 +192,12 @@ impl DecodedV2 {
         body.get(start as usize..end as usize)
     }
 
-    fn resolve<'b>(&self, body: &'b [u8], refs: &[u32], out: &mut Vec<(&'b [u8], &'b [u8])>) -> Result<(), String> {
+    fn resolve<'b>(
+        &self,
+        body: &'b [u8],
+        refs: &[u32],
+        out: &mut Vec<(&'b [u8], &'b [u8])>,
+    ) -> Result<(), String> {
         out.clear();
         if !refs.len().is_multiple_of(2) {
             return Err(format!("invalid labelRefs length {}", refs.len()));
@@ -214,8 +219,13 @@ impl DecodedV2 {
     }
 
     /// Label pairs of the series.
-    pub(crate) fn pairs<'b>(&self, body: &'b [u8], out: &mut Vec<(&'b [u8], &'b [u8])>) -> Result<(), String> {
-        self.resolve(body, &self.refs, out).map_err(|e| format!("parsing labels for series {}: {e}", refs_text(&self.refs)))
+    pub(crate) fn pairs<'b>(
+        &self,
+        body: &'b [u8],
+        out: &mut Vec<(&'b [u8], &'b [u8])>,
+    ) -> Result<(), String> {
+        self.resolve(body, &self.refs, out)
+            .map_err(|e| format!("parsing labels for series {}: {e}", refs_text(&self.refs)))
     }
 
     /// Metadata of the series.
@@ -249,7 +259,11 @@ impl DecodedV2 {
     }
 
     /// Decodes an exemplar.
-    pub(crate) fn exemplar(&self, body: &[u8], range: (usize, usize)) -> Result<Result<Exemplar, String>, WireError> {
+    pub(crate) fn exemplar(
+        &self,
+        body: &[u8],
+        range: (usize, usize),
+    ) -> Result<Result<Exemplar, String>, WireError> {
         let mut refs = Vec::new();
         let (mut value, mut t) = (0.0, 0);
         let mut r = Reader::range(body, range.0, range.1);

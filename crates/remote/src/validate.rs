@@ -84,10 +84,16 @@ mod tests {
 
     #[test]
     fn sets() {
-        assert_eq!(check(&[("b", "1"), ("__name__", "up"), ("c", "")]), Ok(r#"{__name__="up", b="1"}"#.into()));
+        assert_eq!(
+            check(&[("b", "1"), ("__name__", "up"), ("c", "")]),
+            Ok(r#"{__name__="up", b="1"}"#.into())
+        );
         assert_eq!(check(&[("a", "1")]), Err(Refused::Invalid(r#"{a="1"}"#.into())));
         assert_eq!(check(&[("__name__", "")]), Err(Refused::Invalid(r#"{__name__=""}"#.into())));
-        assert_eq!(check(&[("__name__", "up"), ("", "x")]), Err(Refused::Invalid(r#"{""="x", __name__="up"}"#.into())));
+        assert_eq!(
+            check(&[("__name__", "up"), ("", "x")]),
+            Err(Refused::Invalid(r#"{""="x", __name__="up"}"#.into()))
+        );
         assert_eq!(
             check(&[("__name__", "up"), ("a", "2"), ("a", "1")]),
             Err(Refused::Duplicate(r#"{__name__="up", a="1", a="2"}"#.into(), "a".into()))

@@ -103,7 +103,8 @@ fn entry(query: &str) -> [u8; SLOT_BYTES] {
         if bytes.len() <= room || cut == 0 {
             break;
         }
-        cut = cut.saturating_sub(bytes.len() - room);
+        // In proportion, and by one at least, so that the loop ends.
+        cut = (cut * room / bytes.len()).min(cut - 1);
     }
     let mut slot = [0; SLOT_BYTES];
     let n = bytes.len().min(room);

@@ -19,7 +19,14 @@ pub(crate) fn for_each(h: &FloatHistogram, mut f: impl FnMut(Bucket)) {
     for (index, count) in negative.into_iter().rev() {
         let lower = -bound(h, index);
         let upper = -bound(h, index.saturating_sub(1));
-        clamped(Bucket { lower, upper, lower_inclusive: lower < 0.0, upper_inclusive: upper > 0.0, count, index });
+        clamped(Bucket {
+            lower,
+            upper,
+            lower_inclusive: lower < 0.0,
+            upper_inclusive: upper > 0.0,
+            count,
+            index,
+        });
     }
     if h.zero_count > 0.0 {
         clamped(Bucket {
@@ -58,7 +65,8 @@ mod tests {
     fn texts(h: &FloatHistogram) -> Vec<String> {
         let mut out = Vec::new();
         for_each(h, |b| {
-            let (l, r) = (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
+            let (l, r) =
+                (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
             out.push(format!("{l}{},{}{r}:{}", b.lower, b.upper, b.count));
         });
         out

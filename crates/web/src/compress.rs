@@ -81,10 +81,14 @@ mod tests {
     fn round_trips() {
         let body = b"hello ".repeat(1000);
         let mut back = Vec::new();
-        flate2::read::GzDecoder::new(&compress(body.clone(), Encoding::Gzip)[..]).read_to_end(&mut back).unwrap();
+        flate2::read::GzDecoder::new(&compress(body.clone(), Encoding::Gzip)[..])
+            .read_to_end(&mut back)
+            .unwrap();
         assert_eq!(back, body);
         back.clear();
-        flate2::read::ZlibDecoder::new(&compress(body.clone(), Encoding::Deflate)[..]).read_to_end(&mut back).unwrap();
+        flate2::read::ZlibDecoder::new(&compress(body.clone(), Encoding::Deflate)[..])
+            .read_to_end(&mut back)
+            .unwrap();
         assert_eq!(back, body);
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use exposition::{Family, Format, Metric, MetricData};
-use http::header::{self, HeaderValue};
+use exposition::{Family, Format, Metric, MetricData, OutputFormat, write_families};
 use http::StatusCode;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use model::labels::METRIC_NAME;
 use model::{CounterResetHint, FloatHistogram, HistogramValue, Labels, Matcher, MetricType, is_stale_nan};
@@ -16,13 +16,13 @@ use storage::{CancelToken, SampleBuf, SelectHints, StorageError, merge_sets};
 use crate::api::{Call, on_thread};
 use crate::compress::Encoding;
 use crate::form::Form;
-use crate::negotiate::Chosen;
+use crate::negotiate;
 use crate::respond::{set_body, text_error};
 use crate::state::State;
 
 pub(crate) async fn serve(state: &State, request: Parts) -> Response {
     let encoding = Encoding::of(&request.headers);
-    let chosen = Chosen::of(&request.headers);
+    let chosen = negotiate::format(&request.headers);
     let call = Call {
         form: Form::new(request.uri.query(), None),
         param: Vec::new(),
@@ -42,7 +42,7 @@ pub(crate) async fn serve(state: &State, request: Parts) -> Response {
     response
 }
 
-fn answer(state: &State, call: &Call, chosen: Chosen, encoding: Encoding) -> Response {
+fn answer(state: &State, call: &Call, chosen: OutputFormat, encoding: Encoding) -> Response {
     if let Some(e) = call.form.error() {
         return text_error(StatusCode::BAD_REQUEST, format!("error parsing form values: {e}"));
     }
@@ -56,7 +56,7 @@ fn answer(state: &State, call: &Call, chosen: Chosen, encoding: Encoding) -> Res
             if let Ok(value) = HeaderValue::try_from(chosen.content_type()) {
                 response.headers_mut().insert(header::CONTENT_TYPE, value);
             }
-            set_body(&mut response, crate::expose::write(&families, chosen), encoding);
+            set_body(&mut response, write_families(&families, chosen.format, chosen.escaping), encoding);
             response
         }
         Err(e) => {
@@ -82,14 +82,20 @@ struct Sampled {
     value: Newest,
 }
 
-fn families(state: &State, call: &Call, sets: &[Vec<Matcher>], format: Format) -> Result<Vec<Family>, StorageError> {
+fn families(
+    state: &State,
+    call: &Call,
+    sets: &[Vec<Matcher>],
+    format: Format,
+) -> Result<Vec<Family>, StorageError> {
     let lookback: Duration = state.parts.options.lookback_delta;
     let maxt = state.parts.clock.now_ms();
     let mint = maxt.saturating_sub(i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX));
     let querier = state.parts.local.querier(mint, maxt)?;
     let ctx = call.context(state);
     let hints = SelectHints { start_ms: mint, end_ms: maxt, ..SelectHints::default() };
-    let selected = sets.iter().map(|m| querier.select(&ctx, true, &hints, m)).collect::<Result<Vec<_>, _>>()?;
+    let selected =
+        sets.iter().map(|m| querier.select(&ctx, true, &hints, m)).collect::<Result<Vec<_>, _>>()?;
     let set = merge_sets(selected);
     state.metrics.federation_warnings.add(set.warnings.len() as f64);
     let mut samples = Vec::with_capacity(set.series.len());

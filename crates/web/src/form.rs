@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn body_before_query() {
         let f = Form::new(Some("a=1&b=x+y%2B&m[]=1&m%5B%5D=2"), Some(b"a=2&c"));
-        assert_eq!((f.get("a"), f.query("a"), f.get("b"), f.get("c"), f.get("zz")), ("2", "1", "x y+", "", ""));
+        assert_eq!(
+            (f.get("a"), f.query("a"), f.get("b"), f.get("c"), f.get("zz")),
+            ("2", "1", "x y+", "", "")
+        );
         assert_eq!(f.all("m[]").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(f.error(), None);
     }

@@ -116,7 +116,11 @@ impl Json {
         self.uint(t / 1000);
         let fraction = t % 1000;
         if fraction != 0 {
-            let digits = [b'0' + (fraction / 100) as u8, b'0' + (fraction / 10 % 10) as u8, b'0' + (fraction % 10) as u8];
+            let digits = [
+                b'0' + (fraction / 100) as u8,
+                b'0' + (fraction / 10 % 10) as u8,
+                b'0' + (fraction % 10) as u8,
+            ];
             self.buf.push(b'.');
             self.buf.extend_from_slice(&digits);
         }
@@ -161,7 +165,11 @@ impl Json {
     }
 
     /// A list, items written by `write`.
-    pub(crate) fn list<T>(&mut self, list: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) -> &mut Self {
+    pub(crate) fn list<T>(
+        &mut self,
+        list: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
         self.buf.push(b'[');
         for (i, item) in list.into_iter().enumerate() {
             if i > 0 {
@@ -314,50 +322,86 @@ mod tests {
             (123_456_789.123_456_79, "123456789.12345679"),
             (9_007_199_254_740_993.0, "9007199254740992"),
             (12_345_678_901_234_567_890.0, "12345678901234567000"),
+            // Ties go to the even digit, as a real Prometheus answers.
+            (2_039_481_331_754_732.25, "2039481331754732.2"),
+            (2_039_481_331_754_733.75, "2039481331754733.8"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
         ] {
-            assert_eq!(text(|j| drop(j.quoted_float(v))), format!("\"{want}\""), "{v:?}");
+            assert_eq!(
+                text(|j| {
+                    let _ = j.quoted_float(v);
+                }),
+                format!("\"{want}\""),
+                "{v:?}"
+            );
         }
     }
 
     #[test]
     fn strings_escape_as_go() {
-        assert_eq!(text(|j| drop(j.string("a\"\\\n\r\t\u{1}<>&\u{2028}\u{2029}é€\u{7f}"))),
-            "\"a\\\"\\\\\\n\\r\\t\\u0001\\u003c\\u003e\\u0026\\u2028\\u2029é€\u{7f}\"");
-        assert_eq!(text(|j| drop(j.string_plain("<=&"))), "\"<=&\"");
+        assert_eq!(
+            text(|j| {
+                let _ = j.string("a\"\\\n\r\t\u{1}<>&\u{2028}\u{2029}é€\u{7f}");
+            }),
+            "\"a\\\"\\\\\\n\\r\\t\\u0001\\u003c\\u003e\\u0026\\u2028\\u2029é€\u{7f}\""
+        );
+        assert_eq!(
+            text(|j| {
+                let _ = j.string_plain("<=&");
+            }),
+            "\"<=&\""
+        );
     }
 
     #[test]
     fn times_are_decimal_seconds() {
-        for (t, want) in [(0, "0"), (1, "0.001"), (-1, "-0.001"), (1_435_781_451_781, "1435781451.781"), (12_050, "12.050"), (-61_000, "-61")] {
-            assert_eq!(text(|j| drop(j.time_ms(t))), want);
+        for (t, want) in [
+            (0, "0"),
+            (1, "0.001"),
+            (-1, "-0.001"),
+            (1_435_781_451_781, "1435781451.781"),
+            (12_050, "12.050"),
+            (-61_000, "-61"),
+        ] {
+            assert_eq!(
+                text(|j| {
+                    let _ = j.time_ms(t);
+                }),
+                want
+            );
         }
-        assert_eq!(text(|j| drop(j.time_ms(i64::MIN))), "-9223372036854775.808");
+        assert_eq!(
+            text(|j| {
+                let _ = j.time_ms(i64::MIN);
+            }),
+            "-9223372036854775.808"
+        );
     }
 
     proptest! {
         #[test]
         fn every_float_reads_back(bits in any::<u64>()) {
             let v = f64::from_bits(bits);
-            let t = text(|j| drop(j.quoted_float(v)));
+            let t = text(|j| { let _ = j.quoted_float(v); });
             let t = t.trim_matches('"');
             if v.is_nan() {
                 prop_assert_eq!(t, "NaN");
             } else {
                 let back: f64 = t.replace("Inf", "inf").parse().unwrap();
                 prop_assert_eq!(back.to_bits(), v.to_bits());
-                // Between the limits of the 'e' form, Rust's own `{}` is the same shortest 'f' form.
+                // Between the limits of the 'e' form, Rust's own `{}` has as many digits; of two texts that
+                // are equally near it takes the other one than Go (2039481331754732.25 ends in .3, not .2).
                 if v.is_finite() && (v == 0.0 || (1e-6..1e21).contains(&v.abs())) {
-                    prop_assert_eq!(t.to_string(), format!("{v}"));
+                    prop_assert_eq!(t.len(), format!("{v}").len());
                 }
             }
         }
 
         #[test]
         fn every_string_is_json(s in any::<String>()) {
-            let t = text(|j| drop(j.string(&s)));
+            let t = text(|j| { let _ = j.string(&s); });
             prop_assert_eq!(serde_json::from_str::<String>(&t).unwrap(), s);
         }
     }

@@ -54,9 +54,8 @@ pub(crate) async fn reload(state: &State, method: Method) -> Response {
         return refusal;
     }
     let (answer, wait) = oneshot::channel();
-    let failed = |why: &str| {
-        text_error(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {why}"))
-    };
+    let failed =
+        |why: &str| text_error(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {why}"));
     if state.parts.reload.send(answer).await.is_err() {
         return failed("the server is shutting down");
     }

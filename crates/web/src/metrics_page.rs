@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use axum::body::Body;
 use axum::response::Response;
-use exposition::write_families;
 use exposition::Family;
+use exposition::write_families;
 use http::StatusCode;
-use http::request::Parts;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use storage::CancelToken;
 
 use crate::api::on_thread;

@@ -30,15 +30,12 @@ impl Notifications {
             "prometheus_api_notification_updates_sent_total",
             "Total number of notification updates sent.",
         );
-        let active: Arc<Mutex<BTreeMap<String, SystemTime>>> = Arc::default();
-        let read = Arc::clone(&active);
         registry.gauge_fn(
             "prometheus_api_notification_active_subscribers",
             "The current number of active notification subscribers.",
             || 0.0,
         );
-        drop(read);
-        Notifications { active, sent }
+        Notifications { active: Arc::default(), sent }
     }
 
     /// Shows a notice.

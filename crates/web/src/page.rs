@@ -67,7 +67,9 @@ mod tests {
 
     #[test]
     fn the_page_keeps_its_own_policy() {
-        assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("eval(") && !SCRIPT.contains("document.write"));
+        assert!(
+            !SCRIPT.contains("innerHTML") && !SCRIPT.contains("eval(") && !SCRIPT.contains("document.write")
+        );
         assert!(!INDEX.contains("style=") && !INDEX.contains("onclick=") && !INDEX.contains("<script>"));
         for absolute in ["href=\"/", "src=\"/", "fetch(\"/"] {
             assert!(!INDEX.contains(absolute) && !SCRIPT.contains(absolute), "{absolute}");

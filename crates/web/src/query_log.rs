@@ -35,11 +35,8 @@ pub(crate) struct QueryLog(Mutex<Inner>);
 impl QueryLog {
     /// Opens `path`, or closes the log where it is "". Always opens anew, so that a rotated file is left.
     pub(crate) fn reopen(&self, path: &str) -> std::io::Result<()> {
-        let file = if path.is_empty() {
-            None
-        } else {
-            Some(File::options().create(true).append(true).open(path)?)
-        };
+        let file =
+            if path.is_empty() { None } else { Some(File::options().create(true).append(true).open(path)?) };
         *self.0.lock() = Inner { path: path.to_string(), file };
         Ok(())
     }
@@ -97,7 +94,6 @@ pub(crate) fn write_stats(json: &mut Json, s: &QueryStats) {
     json.raw(",\"samplesRead\":").uint(s.samples_read);
     json.raw(",\"peakSamples\":").uint(s.samples_peak).raw("}}");
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -188,7 +188,9 @@ pub(crate) fn set_body(response: &mut Response, body: Vec<u8>, encoding: Encodin
 pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     set_body(&mut response, body.into().into_bytes(), Encoding::Identity);
     response
 }
@@ -223,7 +225,11 @@ pub(crate) fn redirect(status: StatusCode, to: &str, method: &http::Method) -> R
 }
 
 fn escape_html(s: &str) -> String {
-    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    s.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }
 
 /// First value of a header as text.
@@ -251,6 +257,9 @@ mod tests {
     fn statuses() {
         let status = |k| ApiError::new(k, "x").into_parts().0.as_u16();
         use ErrorKind::*;
-        assert_eq!([BadData, Execution, Canceled, Timeout, Internal, Unavailable].map(status), [400, 422, 499, 503, 500, 500]);
+        assert_eq!(
+            [BadData, Execution, Canceled, Timeout, Internal, Unavailable].map(status),
+            [400, 422, 499, 503, 500, 500]
+        );
     }
 }

@@ -52,36 +52,12 @@ pub(crate) fn parse_bool(s: &str) -> Result<bool, String> {
     }
 }
 
-/// Undoes the `U__` escaping of a label name in a path (upstream's value-encoding scheme); a name that is
-/// not well escaped stays as it is.
+/// A label name in a path: the `U__` escaping undone where there is one.
 pub(crate) fn unescape_name(name: &str) -> String {
-    let Some(escaped) = name.strip_prefix("U__") else { return name.to_string() };
-    let mut out = String::with_capacity(escaped.len());
-    let mut rest = escaped;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        if c != '_' {
-            out.push(c);
-            continue;
-        }
-        if let Some(tail) = rest.strip_prefix('_') {
-            out.push('_');
-            rest = tail;
-            continue;
-        }
-        // `_hex_`, at most six digits.
-        let decoded = rest.split_once('_').filter(|(hex, _)| {
-            (1..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit())
-        });
-        let decoded = decoded.and_then(|(hex, tail)| {
-            let c = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
-            Some((c, tail))
-        });
-        let Some((c, tail)) = decoded else { return name.to_string() };
-        out.push(c);
-        rest = tail;
+    if !name.starts_with("U__") {
+        return name.to_string();
     }
-    out
+    model::name::unescape(name, model::name::EscapingScheme::Values)
 }
 
 #[cfg(test)]

@@ -20,10 +20,6 @@ impl Moment {
     pub(crate) const MIN: Moment = Moment(MIN_TIME_MS as i128 * 1_000_000);
     pub(crate) const MAX: Moment = Moment(MAX_TIME_MS as i128 * 1_000_000 + 999_999);
 
-    pub(crate) fn from_ms(ms: i64) -> Self {
-        Moment(i128::from(ms) * 1_000_000)
-    }
-
     pub(crate) fn from_ns(ns: i128) -> Self {
         Moment(ns)
     }
@@ -126,7 +122,10 @@ pub(crate) fn parse_duration_ns(s: &str) -> Result<i64, String> {
     if let Some(d) = parse_float(s) {
         let ns = d * 1e9;
         if ns > i64::MAX as f64 || ns < i64::MIN as f64 {
-            return Err(format!("cannot parse {} to a valid duration. It overflows int64", crate::text::quote(s)));
+            return Err(format!(
+                "cannot parse {} to a valid duration. It overflows int64",
+                crate::text::quote(s)
+            ));
         }
         // NaN becomes 0, which every caller that needs a positive duration refuses.
         return Ok(ns as i64);
@@ -180,7 +179,20 @@ mod tests {
         ] {
             assert_eq!(parse_time(text), Ok(Moment(ns)), "{text}");
         }
-        for bad in ["", "foo", "30s", "2015-06-03T13:21:58", "2015-6-03T13:21:58Z", "2015-13-03T13:21:58Z", "2015-06-03t13:21:58Z", "2015-06-03T13:21:58.Z", "1_0", "1e400", "2015-06-03T24:00:00Z", "2015-06-03 13:21:58Z"] {
+        for bad in [
+            "",
+            "foo",
+            "30s",
+            "2015-06-03T13:21:58",
+            "2015-6-03T13:21:58Z",
+            "2015-13-03T13:21:58Z",
+            "2015-06-03t13:21:58Z",
+            "2015-06-03T13:21:58.Z",
+            "1_0",
+            "1e400",
+            "2015-06-03T24:00:00Z",
+            "2015-06-03 13:21:58Z",
+        ] {
             assert_eq!(parse_time(bad), Err(format!("cannot parse {bad:?} to a valid timestamp")));
         }
         assert_eq!(parse_time(MIN_TIME_TEXT), Ok(Moment::MIN));
@@ -190,11 +202,21 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ns) in [("1", 1_000_000_000), ("0.25", 250_000_000), ("5m", 300_000_000_000), ("-1", -1_000_000_000), ("1h30m", 5_400_000_000_000), ("0", 0)] {
+        for (text, ns) in [
+            ("1", 1_000_000_000),
+            ("0.25", 250_000_000),
+            ("5m", 300_000_000_000),
+            ("-1", -1_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("0", 0),
+        ] {
             assert_eq!(parse_duration_ns(text), Ok(ns));
         }
         assert_eq!(parse_duration_ns("1x"), Err("cannot parse \"1x\" to a valid duration".into()));
-        assert_eq!(parse_duration_ns("1e300"), Err("cannot parse \"1e300\" to a valid duration. It overflows int64".into()));
+        assert_eq!(
+            parse_duration_ns("1e300"),
+            Err("cannot parse \"1e300\" to a valid duration. It overflows int64".into())
+        );
     }
 
     #[test]

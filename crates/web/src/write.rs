@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{self, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
 use remote::WriteResponse;
 
 use crate::respond::{header_str, text_error};

@@ -45,7 +45,14 @@ impl Batch {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, series: SeriesRef, t_ms: i64, value: f64, source: (usize, usize), key: u128) {
+    pub(super) fn push(
+        &mut self,
+        series: SeriesRef,
+        t_ms: i64,
+        value: f64,
+        source: (usize, usize),
+        key: u128,
+    ) {
         self.t_ms = t_ms;
         self.series.push(series);
         self.values.push(value);
@@ -60,7 +67,8 @@ impl Batch {
         app.append_batch(self.t_ms, &self.series, &self.values, &mut self.rejected);
         let taken = self.series.len().saturating_sub(self.rejected.len()) as u64;
         for r in self.rejected.drain(..) {
-            let (Some((source, key)), Some(value)) = (self.origin.get(r.index), self.values.get(r.index)) else {
+            let (Some((source, key)), Some(value)) = (self.origin.get(r.index), self.values.get(r.index))
+            else {
                 continue;
             };
             self.refused.push(Refused {

@@ -36,9 +36,7 @@ impl Receiver {
         };
         let mut series = std::mem::take(&mut scratch.v1);
         scratch.batch.clear();
-        let result = series
-            .for_each(body, |s| run.series(s, scratch))
-            .and_then(|()| run.flush(scratch));
+        let result = series.for_each(body, |s| run.series(s, scratch)).and_then(|()| run.flush(scratch));
         scratch.v1 = series;
         if run.invalid > 0 {
             self.metrics.invalid_labels.add(run.invalid as f64);
@@ -64,7 +62,8 @@ impl Run<'_> {
         let label_key = key(s.label_bytes(self.body), self.cache.seed());
         let known = self.cache.peek(label_key);
         // The common case: a known series with one sample and nothing else.
-        if let (Some((series, fresh)), [t], [v], Some(source)) = (known, &s.times[..], &s.values[..], s.label_range())
+        if let (Some((series, fresh)), [t], [v], Some(source)) =
+            (known, &s.times[..], &s.values[..], s.label_range())
             && s.exemplars.is_empty()
             && s.histograms.is_empty()
         {
@@ -101,9 +100,13 @@ impl Run<'_> {
         }
         let mut series = known.unwrap_or_default();
         for (t, v) in s.times.iter().zip(&s.values) {
-            let done = self.append(s.label_bytes(self.body), &mut labels, &mut series, |app, l, r| {
-                app.append(r, l, 0, *t, *v)
-            }, *t)?;
+            let done = self.append(
+                s.label_bytes(self.body),
+                &mut labels,
+                &mut series,
+                |app, l, r| app.append(r, l, 0, *t, *v),
+                *t,
+            )?;
             if !done {
                 return Ok(());
             }
@@ -118,9 +121,13 @@ impl Run<'_> {
         }
         for range in &s.histograms {
             let h = histogram::decode(self.body, *range)?;
-            let done = self.append(s.label_bytes(self.body), &mut labels, &mut series, |app, l, r| {
-                app.append_histogram(r, l, 0, h.t_ms, &h.value)
-            }, h.t_ms)?;
+            let done = self.append(
+                s.label_bytes(self.body),
+                &mut labels,
+                &mut series,
+                |app, l, r| app.append_histogram(r, l, 0, h.t_ms, &h.value),
+                h.t_ms,
+            )?;
             if !done {
                 return Ok(());
             }

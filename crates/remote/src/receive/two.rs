@@ -90,7 +90,12 @@ impl Run<'_> {
     }
 
     #[inline]
-    fn series(&mut self, s: &mut DecodedV2, range: (usize, usize), scratch: &mut Scratch) -> Result<(), Failure> {
+    fn series(
+        &mut self,
+        s: &mut DecodedV2,
+        range: (usize, usize),
+        scratch: &mut Scratch,
+    ) -> Result<(), Failure> {
         let o = &self.receiver.options;
         // With type and unit as labels the set is not the one of the request, so the cache does not help.
         let label_key = if o.type_and_unit_labels { None } else { s.label_key(self.cache.seed()) };

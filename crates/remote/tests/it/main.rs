@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use remote::encode::{OutSeries, snappy, write_v1, write_v2};
 use remote::{MessageType, Receiver, ReceiverOptions, WriteResponse, WriteStats};
 use storage::memory::MemoryStore;
-use storage::{Queryable, QueryContext, SampleBuf, SelectHints};
+use storage::{QueryContext, Queryable, SampleBuf, SelectHints};
 use telemetry::Registry;
 
 struct FixedClock;
@@ -31,7 +31,11 @@ fn receiver(options: ReceiverOptions) -> (Receiver, MemoryStore) {
 }
 
 fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> OutSeries {
-    OutSeries { labels: Labels::from_pairs(pairs.iter().copied()), samples: samples.to_vec(), ..OutSeries::default() }
+    OutSeries {
+        labels: Labels::from_pairs(pairs.iter().copied()),
+        samples: samples.to_vec(),
+        ..OutSeries::default()
+    }
 }
 
 fn read(store: &MemoryStore, name: &str) -> Vec<(String, SampleBuf)> {
@@ -105,14 +109,20 @@ fn one_is_all_or_nothing() {
     assert_eq!(read(&store, "a")[0].1.times, [1000]);
     let future = [series(&[("__name__", "a")], &[(NOW_MS + 600_001, 2.0)])];
     let answer = v1(&r, &future);
-    assert_eq!((answer.status, answer.error.as_str()), (400, "out of bounds: timestamp is too far in the future"));
+    assert_eq!(
+        (answer.status, answer.error.as_str()),
+        (400, "out of bounds: timestamp is too far in the future")
+    );
     assert_eq!(v1(&r, &[series(&[("__name__", "a")], &[(NOW_MS + 600_000, 2.0)])]).status, 204);
 }
 
 #[test]
 fn two_stores_what_is_good_and_lists_the_rest() {
     let (r, store) = receiver(ReceiverOptions::default());
-    let first = [series(&[("__name__", "a")], &[(1000, 1.0)]), series(&[("__name__", "b"), ("x", "1")], &[(1000, 1.0)])];
+    let first = [
+        series(&[("__name__", "a")], &[(1000, 1.0)]),
+        series(&[("__name__", "b"), ("x", "1")], &[(1000, 1.0)]),
+    ];
     let answer = v2(&r, &first);
     assert_eq!(answer.written, Some(WriteStats { samples: 2, histograms: 0, exemplars: 0 }));
     let mixed = [
@@ -209,8 +219,18 @@ fn exemplars_never_fail_a_request() {
         let (r, _store) = receiver(ReceiverOptions::default());
         let mut s = series(&[("__name__", "m")], &[(1000, 1.0)]);
         s.exemplars = vec![
-            Exemplar { labels: Labels::from_pairs([("trace_id", "abc")]), value: 1.0, timestamp_ms: 1000, has_timestamp: true },
-            Exemplar { labels: Labels::from_pairs([("x", "y".repeat(500))]), value: 1.0, timestamp_ms: 2000, has_timestamp: true },
+            Exemplar {
+                labels: Labels::from_pairs([("trace_id", "abc")]),
+                value: 1.0,
+                timestamp_ms: 1000,
+                has_timestamp: true,
+            },
+            Exemplar {
+                labels: Labels::from_pairs([("x", "y".repeat(500))]),
+                value: 1.0,
+                timestamp_ms: 2000,
+                has_timestamp: true,
+            },
         ];
         assert_eq!(write(&r, &[s]).status, 204);
     }
@@ -230,7 +250,9 @@ fn odd_but_legal_encodings() {
     let (r, store) = receiver(ReceiverOptions::default());
     let sample = field(2, &[&[0x09][..], &2.5_f64.to_le_bytes(), &[0x10, 0x05]].concat());
     // Labels on both sides of the sample, unsorted, an unknown field between, metadata at the end.
-    let ts = [label(b"z", b"1"), sample.clone(), vec![0x78, 0x01], label(b"__name__", b"odd"), label(b"e", b"")].concat();
+    let ts =
+        [label(b"z", b"1"), sample.clone(), vec![0x78, 0x01], label(b"__name__", b"odd"), label(b"e", b"")]
+            .concat();
     let body = [field(1, &ts), field(3, b"\x08\x01")].concat();
     assert_eq!(r.write(MessageType::V1, &snappy(&body)).status, 204);
     assert_eq!(read(&store, "odd")[0].0, r#"{__name__="odd", z="1"}"#);
@@ -298,11 +320,26 @@ fn headers_are_checked_first() {
         refused("application/x-protobuf", "snappy"),
         "prometheus.WriteRequest protobuf message is not accepted by this server; only accepts io.prometheus.write.v2.Request"
     );
-    assert_eq!(refused("", "gzip"), "gzip encoding (compression) is not accepted by this server; only snappy is acceptable");
-    assert_eq!(refused("text/plain", ""), "expected application/x-protobuf as the first (media) part, got text/plain content-type");
-    assert!(refused("application/x-protobuf;proto=x.Y", "").contains("unknown type for remote write protobuf message x.Y"));
-    assert!(refused("application/x-protobuf;proto", "").contains("expected parameters to be key-values, got proto"));
-    assert_eq!(r.check("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy").unwrap(), MessageType::V2);
+    assert_eq!(
+        refused("", "gzip"),
+        "gzip encoding (compression) is not accepted by this server; only snappy is acceptable"
+    );
+    assert_eq!(
+        refused("text/plain", ""),
+        "expected application/x-protobuf as the first (media) part, got text/plain content-type"
+    );
+    assert!(
+        refused("application/x-protobuf;proto=x.Y", "")
+            .contains("unknown type for remote write protobuf message x.Y")
+    );
+    assert!(
+        refused("application/x-protobuf;proto", "")
+            .contains("expected parameters to be key-values, got proto")
+    );
+    assert_eq!(
+        r.check("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy").unwrap(),
+        MessageType::V2
+    );
 }
 
 proptest! {

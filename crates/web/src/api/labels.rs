@@ -3,8 +3,8 @@
 use model::{Labels, Matcher};
 use storage::{LabelHints, Querier, SelectHints, StorageError, merge_sets};
 
-use super::params::{self, TRUNCATED};
 use super::Call;
+use super::params::{self, TRUNCATED};
 use crate::respond::{Answer, ApiError, ApiResult};
 use crate::state::State;
 use crate::text::{quote_bytes, unescape_name};

@@ -279,10 +279,13 @@ pub(super) fn exemplars(state: &State, call: &Call) -> ApiResult {
         .map_err(|e| ApiError::storage(&e))?;
     let mut answer = Answer::new();
     answer.json.list(&found, |json, s| {
-        json.raw("{\"seriesLabels\":").labels(&s.labels).raw(",\"exemplars\":").list(&s.exemplars, |json, e| {
-            json.raw("{\"labels\":").labels(&e.labels).raw(",\"value\":").quoted_float(e.value);
-            json.raw(",\"timestamp\":").time_ms(e.timestamp_ms).raw("}");
-        });
+        json.raw("{\"seriesLabels\":").labels(&s.labels).raw(",\"exemplars\":").list(
+            &s.exemplars,
+            |json, e| {
+                json.raw("{\"labels\":").labels(&e.labels).raw(",\"value\":").quoted_float(e.value);
+                json.raw(",\"timestamp\":").time_ms(e.timestamp_ms).raw("}");
+            },
+        );
         json.raw("}");
     });
     Ok(answer.done())

@@ -30,7 +30,8 @@ pub(super) fn rules(call: &Call) -> ApiResult {
     }
     let exclude = call.form.query("exclude_alerts").to_lowercase();
     if !exclude.is_empty() {
-        let wrong = |e| ApiError::parameter("exclude_alerts", format!("error converting exclude_alerts: {e}"));
+        let wrong =
+            |e| ApiError::parameter("exclude_alerts", format!("error converting exclude_alerts: {e}"));
         parse_bool(&exclude).map_err(wrong)?;
     }
     let (limit, token) = (call.form.query("group_limit"), call.form.query("group_next_token"));
@@ -39,7 +40,8 @@ pub(super) fn rules(call: &Call) -> ApiResult {
         return Err(ApiError::parameter("group_next_token", why));
     }
     if !limit.is_empty() {
-        let wrong = |e| ApiError::parameter("group_limit", format!("group_limit needs to be a valid number: {e}"));
+        let wrong =
+            |e| ApiError::parameter("group_limit", format!("group_limit needs to be a valid number: {e}"));
         if parse_int32(limit).map_err(wrong)? <= 0 {
             return Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0"));
         }

@@ -36,7 +36,10 @@ fn kind(f: &Family) -> &'static str {
 
 fn write_family(json: &mut Json, f: &Family) {
     json.raw("{\"name\":").string_plain(&f.name).raw(",\"help\":").string_plain(&f.help);
-    json.raw(",\"type\":").string(kind(f)).raw(",\"metric\":").list(&f.metrics, |json, m| write_metric(json, f, m));
+    json.raw(",\"type\":")
+        .string(kind(f))
+        .raw(",\"metric\":")
+        .list(&f.metrics, |json, m| write_metric(json, f, m));
     json.raw("}");
 }
 

@@ -156,9 +156,11 @@ fn internal(e: &storage::StorageError) -> ApiError {
 
 /// `/status/tsdb/blocks`.
 pub(super) fn blocks(state: &State) -> ApiResult {
-    let blocks = state.parts.status.blocks().map_err(|e| {
-        ApiError::new(internal(&e).kind, format!("error getting block metadata: {e}"))
-    })?;
+    let blocks = state
+        .parts
+        .status
+        .blocks()
+        .map_err(|e| ApiError::new(internal(&e).kind, format!("error getting block metadata: {e}")))?;
     let mut answer = Answer::new();
     // A meta.json that is not JSON would break the answer: it is left out.
     let metas = blocks.iter().filter_map(|b| compact(&b.meta_json));
@@ -192,7 +194,15 @@ fn compact(text: &str) -> Option<String> {
 pub(super) fn replay(state: &State) -> ApiResult {
     let (min, max, current) = state.parts.status.replay_progress();
     let mut answer = Answer::new();
-    answer.json.raw("{\"min\":").uint(min).raw(",\"max\":").uint(max).raw(",\"current\":").uint(current).raw("}");
+    answer
+        .json
+        .raw("{\"min\":")
+        .uint(min)
+        .raw(",\"max\":")
+        .uint(max)
+        .raw(",\"current\":")
+        .uint(current)
+        .raw("}");
     Ok(answer.done())
 }
 

@@ -205,7 +205,10 @@ pub(super) fn metadata(state: &State, call: &Call) -> ApiResult {
     let json = &mut answer.json;
     json.raw("{");
     for (i, (family, all)) in families.iter().take(shown).enumerate() {
-        json.raw(if i > 0 { "," } else { "" }).string(family).raw(":").list(all, |json, m| write_metadata(json, m));
+        json.raw(if i > 0 { "," } else { "" })
+            .string(family)
+            .raw(":")
+            .list(all, |json, m| write_metadata(json, m));
     }
     json.raw("}");
     Ok(answer.done())
