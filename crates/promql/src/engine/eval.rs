@@ -162,13 +162,13 @@ impl<'a> Eval<'a> {
         if selector.smoothed {
             return self.smooth(selector, grid, pos);
         }
-        let offset = Self::offset_of(selector, grid);
+        let (offset, stats) = (Self::offset_of(selector, grid), selector.stats_only);
         let lookback = self.settings.lookback_ms;
         let series = self.series(selector.slot);
         let meter = Arc::clone(&self.meter);
         let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
             meter.ctx.check()?;
-            instant_row(columns, series[i].as_ref(), grid, offset, lookback, &meter, |_, v| v)
+            instant_row(columns, series[i].as_ref(), grid, (offset, stats), lookback, &meter, |_, v| v)
         })?;
         Ok(rows.into_iter().flatten().collect())
     }
@@ -205,7 +205,7 @@ impl<'a> Eval<'a> {
         let mut all = Vec::new();
         for series in self.series(selector.slot) {
             self.meter.ctx.check()?;
-            columns.read(series.as_ref(), mint + 1, maxt, false)?;
+            columns.read(series.as_ref(), mint + 1, maxt, false, selector.stats_only)?;
             let mut floats: Vec<(i64, f64)> =
                 columns.ft.iter().copied().zip(columns.fv.iter().copied()).collect();
             let histograms: Vec<_> = columns.ht.iter().copied().zip(columns.hv.iter().cloned()).collect();
@@ -283,14 +283,18 @@ pub(crate) fn instant_row(
     columns: &mut Columns,
     series: &dyn Series,
     grid: Grid,
-    offset: i64,
+    (offset, stats): (i64, bool),
     lookback: i64,
     meter: &Meter,
     value: impl Fn(i64, f64) -> f64,
 ) -> Result<Option<Row>, QueryError> {
     let first = grid.start - offset;
-    let buf =
-        columns.read_raw(series, first.saturating_sub(lookback).saturating_add(1), grid.last() - offset)?;
+    let buf = columns.read_raw(
+        series,
+        first.saturating_sub(lookback).saturating_add(1),
+        grid.last() - offset,
+        stats,
+    )?;
     if buf.is_empty() {
         return Ok(None);
     }

@@ -261,12 +261,12 @@ impl Eval<'_> {
     ) -> Result<Vec<Row>, QueryError> {
         let offset = Self::offset_of(selector, grid);
         let lookback = self.settings.lookback_ms;
-        let series = self.series(selector.slot);
+        let (series, stats) = (self.series(selector.slot), selector.stats_only);
         let meter = Arc::clone(&self.meter);
         let results = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
             meter.ctx.check()?;
             let first = grid.start - offset - lookback;
-            columns.read(series[i].as_ref(), first + 1, grid.last() - offset + lookback, false)?;
+            columns.read(series[i].as_ref(), first + 1, grid.last() - offset + lookback, false, stats)?;
             let mut notes = Annotations::default();
             let labels = series[i].labels();
             let mut row = Row::empty(labels.clone(), grid.count);

@@ -182,9 +182,9 @@ impl Eval<'_> {
         let selector = selector.clone();
         let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
             meter.ctx.check()?;
-            // With `@` every step looks at that time, whatever the offset says, as upstream.
+            // With `@` every step looks at that one time.
             let at_or_offset = |step: usize| match selector.at_ms {
-                Some(t) => grid.at(step) - t,
+                Some(t) => grid.at(step) - t + selector.offset_ms,
                 None => selector.offset_ms,
             };
             if selector.at_ms.is_none() && id == F::Timestamp {
@@ -193,7 +193,7 @@ impl Eval<'_> {
                     columns,
                     series[i].as_ref(),
                     grid,
-                    selector.offset_ms,
+                    (selector.offset_ms, false),
                     lookback,
                     &meter,
                     fold,
@@ -203,7 +203,7 @@ impl Eval<'_> {
             let mut row = Row::empty(series[i].labels().clone(), grid.count);
             for step in 0..grid.count {
                 let reference = grid.at(step) - at_or_offset(step);
-                let buf = columns.read_raw(series[i].as_ref(), reference - lookback + 1, reference)?;
+                let buf = columns.read_raw(series[i].as_ref(), reference - lookback + 1, reference, false)?;
                 let Some(last) = buf.len().checked_sub(1) else { continue };
                 let stale =
                     buf.histogram_at(last).map_or(model::is_stale_nan(buf.values[last]), |h| h.is_stale());

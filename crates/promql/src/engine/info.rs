@@ -122,12 +122,20 @@ impl Eval<'_> {
             meter.ctx.check()?;
             let time = |t: i64, _: f64| t as f64;
             let Some(_) = at_ms else {
-                return instant_row(columns, series[i].as_ref(), grid, offset_ms, lookback, &meter, time);
+                return instant_row(
+                    columns,
+                    series[i].as_ref(),
+                    grid,
+                    (offset_ms, false),
+                    lookback,
+                    &meter,
+                    time,
+                );
             };
             // With `@` each step looks at that one time.
             let one = Grid { count: 1, ..grid };
             let offset = effective_offset(offset_ms, at_ms, one);
-            let row = instant_row(columns, series[i].as_ref(), one, offset, lookback, &meter, time)?;
+            let row = instant_row(columns, series[i].as_ref(), one, (offset, false), lookback, &meter, time)?;
             Ok(row.map(|r| Row { floats: vec![r.floats[0]; grid.count], ..r }))
         })?;
         let rows: Vec<Row> = rows.into_iter().flatten().collect();

@@ -22,6 +22,8 @@ pub(crate) struct Selector {
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
     pub(crate) matchers: Vec<Matcher>,
+    /// Only count and sum of histograms are looked at.
+    pub(crate) stats_only: bool,
 }
 
 /// A node of the plan.
@@ -108,6 +110,10 @@ struct Path {
     subquery_step_ms: i64,
     func: &'static str,
     grouping: Option<(Vec<String>, bool)>,
+    /// Under `histogram_count` and its kin.
+    wants_stats: bool,
+    /// Under something that needs the buckets.
+    wants_buckets: bool,
 }
 
 struct Lowering {
@@ -221,7 +227,8 @@ impl Lowering {
                 let step_ms = if step_ms == 0 { self.times.default_step_ms } else { step_ms };
                 let offset_ms = self.offset(s.offset_ns, s.offset_expr.as_ref())?;
                 let at_ms = self.at(s.at);
-                let mut below = Path { grouping: None, subquery_step_ms: step_ms, ..path.clone() };
+                let mut below =
+                    Path { grouping: None, subquery_step_ms: step_ms, wants_buckets: true, ..path.clone() };
                 if at_ms.is_some() {
                     (below.offset_ms, below.range_ms, below.at_ms) = (offset_ms, range_ms, at_ms);
                 } else {
@@ -257,7 +264,9 @@ impl Lowering {
                 Lowered { node: node(Kind::Aggregate(Box::new(plan))), invariant, wrap }
             }
             Expr::Binary(b) => {
-                let below = Path { func: "", grouping: None, ..path.clone() };
+                let trims = matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+                let wants_buckets = path.wants_buckets || trims;
+                let below = Path { func: "", grouping: None, wants_buckets, ..path.clone() };
                 let lhs = self.lower(&b.lhs, &below)?;
                 let rhs = self.lower(&b.rhs, &below)?;
                 let invariant = lhs.invariant && rhs.invariant;
@@ -289,7 +298,16 @@ impl Lowering {
                 if let Some(v) = folded {
                     return Ok(constant(Kind::Number(v)));
                 }
-                let below = Path { func: c.func.name, grouping: None, ..path.clone() };
+                let mut below = Path { func: c.func.name, grouping: None, ..path.clone() };
+                match c.func.id {
+                    FunctionId::HistogramCount | FunctionId::HistogramSum | FunctionId::HistogramAvg => {
+                        below.wants_stats = true;
+                    }
+                    FunctionId::HistogramQuantile
+                    | FunctionId::HistogramQuantiles
+                    | FunctionId::HistogramFraction => below.wants_buckets = true,
+                    _ => {}
+                }
                 let mut invariant = !depends_on_step(c.func.id);
                 let mut timestamp_of_fixed = c.func.id == FunctionId::Timestamp;
                 let mut args = Vec::with_capacity(c.args.len());
@@ -369,6 +387,7 @@ impl Lowering {
             anchored: v.anchored,
             smoothed: v.smoothed,
             matchers: v.matchers.clone(),
+            stats_only: path.wants_stats && !path.wants_buckets,
         })
     }
 

@@ -101,11 +101,11 @@ impl Eval<'_> {
             Source::Rows(r, _) => r.len(),
         };
         let use_starts = self.settings.use_starts && uses_starts(id);
+        let stats_only = matches!(&args[at].kind, Kind::Matrix(s, _) if s.stats_only);
         let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
         let (settings, meter) = (self.settings, Arc::clone(&self.meter));
-        let pos = args[0].pos;
-        let all_pos = args[0].pos.to(args[args.len() - 1].pos);
-        let pos = if matches!(id, FunctionId::Irate | FunctionId::Idelta) { all_pos } else { pos };
+        // A subquery's result has no place of its own upstream, so that notes point to the beginning.
+        let pos = if from_subquery && at == 0 { PosRange::default() } else { args[0].pos };
         let work = |columns: &mut Columns, i: usize| -> Result<Option<(Row, Annotations)>, QueryError> {
             meter.ctx.check()?;
             let (labels, drop_already) = match &source {
@@ -113,7 +113,13 @@ impl Eval<'_> {
                     let series = all[i].as_ref();
                     let mint = (grid.start - offset).saturating_sub(range_ms).saturating_sub(back);
                     let last = if fixed { grid.start } else { grid.last() };
-                    columns.read(series, mint.saturating_add(1), last - offset + ahead, use_starts)?;
+                    columns.read(
+                        series,
+                        mint.saturating_add(1),
+                        last - offset + ahead,
+                        use_starts,
+                        stats_only,
+                    )?;
                     (series.labels(), false)
                 }
                 Source::Rows(rows, inner) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::is_stale_nan;
+use model::{FloatHistogram, HistogramValue, is_stale_nan};
 use storage::{SampleBuf, Series};
 
 use super::error::QueryError;
@@ -41,9 +41,9 @@ impl Columns {
         mint: i64,
         maxt: i64,
         starts: bool,
+        stats_only: bool,
     ) -> Result<(), QueryError> {
-        self.clear();
-        series.read(mint, maxt, &mut self.buf)?;
+        self.read_raw(series, mint, maxt, stats_only)?;
         self.has_starts = starts && !self.buf.starts.is_empty();
         let float_only = self.buf.histograms.is_empty();
         if float_only && !self.has_starts && !self.buf.values.iter().any(|v| is_stale_nan(*v)) {
@@ -79,9 +79,13 @@ impl Columns {
         series: &dyn Series,
         mint: i64,
         maxt: i64,
+        stats_only: bool,
     ) -> Result<&SampleBuf, QueryError> {
         self.clear();
         series.read(mint, maxt, &mut self.buf)?;
+        if stats_only {
+            keep_stats(&mut self.buf.histograms);
+        }
         Ok(&self.buf)
     }
 
@@ -100,6 +104,38 @@ impl Columns {
                 self.hv.push(without_reset_hint(h));
             }
         }
+    }
+}
+
+/// Leaves only count, sum and reset hint of histograms, where nothing else is asked for. The hint is made
+/// here, as without buckets a reset cannot be seen later.
+fn keep_stats(histograms: &mut [(u32, HistogramValue)]) {
+    use model::CounterResetHint::{NotReset, Reset, Unknown};
+    let mut last: Option<FloatHistogram> = None;
+    for (_, value) in histograms {
+        if value.is_stale() {
+            continue;
+        }
+        let mut h = FloatHistogram::clone(&value.to_float());
+        h.reset_hint = match (h.reset_hint, &last) {
+            (Unknown, None) => Unknown,
+            (Unknown, Some(last)) => {
+                if h.detect_reset(last) {
+                    Reset
+                } else {
+                    NotReset
+                }
+            }
+            (known, _) => known,
+        };
+        *value = HistogramValue::Float(Arc::new(FloatHistogram {
+            reset_hint: h.reset_hint,
+            schema: h.schema,
+            count: h.count,
+            sum: h.sum,
+            ..FloatHistogram::default()
+        }));
+        last = Some(h);
     }
 }
 

@@ -59,14 +59,12 @@ fn stored_hint(previous: Option<&FloatHistogram>, h: &FloatHistogram) -> Counter
     let Some(p) = previous.filter(|p| !model::is_stale_nan(p.sum) && p.reset_hint != Gauge) else {
         return Unknown;
     };
-    if h.count < p.count {
-        return Reset;
-    }
     if h.schema != p.schema || h.zero_threshold != p.zero_threshold || h.custom_values != p.custom_values {
         return Unknown;
     }
+    // A reset that the store finds itself comes back as unknown (prometheus/prometheus#15346).
     let unknown = FloatHistogram { reset_hint: Unknown, ..h.clone() };
-    if unknown.detect_reset(p) { Reset } else { NotReset }
+    if unknown.detect_reset(p) { Unknown } else { NotReset }
 }
 
 #[derive(Default)]
