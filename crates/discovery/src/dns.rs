@@ -60,7 +60,9 @@ enum DnsError {
     Servers(NetError),
     #[error("{name:?} is no name: {reason}")]
     Name { name: String, reason: String },
-    #[error("could not resolve {name:?}: all servers responded with errors to at least one search domain: {reason}")]
+    #[error(
+        "could not resolve {name:?}: all servers responded with errors to at least one search domain: {reason}"
+    )]
     Unresolved { name: String, reason: String },
 }
 
@@ -217,7 +219,9 @@ fn target(name: &str, data: &RData, config: &DnsSdConfig) -> Option<LabelMap> {
             labels.insert("__meta_dns_srv_record_port".to_string(), srv.port.to_string());
             (host, i64::from(srv.port))
         }
-        (DnsRecordType::Mx, RData::MX(mx)) => (named("__meta_dns_mx_record_target", &mx.exchange), config.port),
+        (DnsRecordType::Mx, RData::MX(mx)) => {
+            (named("__meta_dns_mx_record_target", &mx.exchange), config.port)
+        }
         (DnsRecordType::Ns, RData::NS(ns)) => (named("__meta_dns_ns_record_target", &ns.0), config.port),
         (DnsRecordType::A, RData::A(a)) => (IpAddr::from(a.0).to_string(), config.port),
         (DnsRecordType::Aaaa, RData::AAAA(aaaa)) => (IpAddr::from(aaaa.0).to_string(), config.port),

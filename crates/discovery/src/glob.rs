@@ -28,7 +28,8 @@ pub(crate) fn glob(pattern: &str) -> Result<Vec<String>, BadPattern> {
     let dirs = if has_meta(dir) { glob(dir)? } else { vec![dir.to_string()] };
     let mut found = Vec::new();
     for dir in dirs {
-        let Ok(entries) = std::fs::read_dir(if dir.is_empty() { Path::new(".") } else { Path::new(&dir) }) else {
+        let Ok(entries) = std::fs::read_dir(if dir.is_empty() { Path::new(".") } else { Path::new(&dir) })
+        else {
             continue;
         };
         let names = entries.take(ENTRIES_MAX).filter_map(|e| e.ok()?.file_name().into_string().ok());
@@ -92,7 +93,9 @@ impl Step {
             Step::Star => false,
             Step::Any => c != '/',
             Step::One(one) => *one == c,
-            Step::Class { negated, ranges } => ranges.iter().any(|(lo, hi)| (*lo..=*hi).contains(&c)) != *negated,
+            Step::Class { negated, ranges } => {
+                ranges.iter().any(|(lo, hi)| (*lo..=*hi).contains(&c)) != *negated
+            }
         }
     }
 }
@@ -163,7 +166,10 @@ mod tests {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let base = dir.path().to_str().unwrap();
-        assert_eq!(glob(&format!("{base}/*.json")).unwrap(), [format!("{base}/a.json"), format!("{base}/b.json")]);
+        assert_eq!(
+            glob(&format!("{base}/*.json")).unwrap(),
+            [format!("{base}/a.json"), format!("{base}/b.json")]
+        );
         assert_eq!(glob(&format!("{base}/c.yml")).unwrap(), [format!("{base}/c.yml")]);
         assert!(glob(&format!("{base}/d.yml")).unwrap().is_empty());
         assert!(glob("/nonexistent/*.yml").unwrap().is_empty());

@@ -50,7 +50,9 @@ enum HttpSdError {
     Status(String),
     #[error("unsupported content type {}", model::name::Quoted(.0))]
     ContentType(String),
-    #[error("Get {url:?}: context deadline exceeded after {seconds} s (refresh_interval is also the timeout)")]
+    #[error(
+        "Get {url:?}: context deadline exceeded after {seconds} s (refresh_interval is also the timeout)"
+    )]
     Timeout { url: String, seconds: f64 },
 }
 
@@ -59,10 +61,17 @@ impl HttpDiscovery {
     ///
     /// # Errors
     /// A client's files or a URL that cannot be used.
-    pub fn new(config: &HttpSdConfig, set: &str, options: &Options, metrics: Metrics) -> Result<Self, ProviderError> {
-        let client_options = ClientOptions { user_agent: options.user_agent.clone(), ..ClientOptions::default() };
+    pub fn new(
+        config: &HttpSdConfig,
+        set: &str,
+        options: &Options,
+        metrics: Metrics,
+    ) -> Result<Self, ProviderError> {
+        let client_options =
+            ClientOptions { user_agent: options.user_agent.clone(), ..ClientOptions::default() };
         let client = HttpClient::new(&config.http, client_options)?;
-        let bad_url = |e: http::uri::InvalidUri| ProviderError::Url { url: config.url.clone(), reason: e.to_string() };
+        let bad_url =
+            |e: http::uri::InvalidUri| ProviderError::Url { url: config.url.clone(), reason: e.to_string() };
         Ok(HttpDiscovery {
             client,
             bodies: options.bodies.clone(),
@@ -100,7 +109,8 @@ impl HttpDiscovery {
         if response.status() != http::StatusCode::OK {
             return Err(HttpSdError::Status(status_text(&response)));
         }
-        let content_type = response.headers().get("Content-Type").map(|v| String::from_utf8_lossy(v.as_bytes()));
+        let content_type =
+            response.headers().get("Content-Type").map(|v| String::from_utf8_lossy(v.as_bytes()));
         let content_type = content_type.unwrap_or_default().into_owned();
         if !is_json(&content_type) {
             return Err(HttpSdError::ContentType(content_type));
@@ -117,7 +127,8 @@ impl HttpDiscovery {
         }
         let before = self.groups_before.swap(count, Ordering::Relaxed);
         groups.extend(
-            (count..before).map(|i| TargetGroup { source: format!("{}:{i}", self.url), ..TargetGroup::default() }),
+            (count..before)
+                .map(|i| TargetGroup { source: format!("{}:{i}", self.url), ..TargetGroup::default() }),
         );
         Ok(groups)
     }
@@ -129,7 +140,8 @@ fn is_json(content_type: &str) -> bool {
     match text.strip_prefix("application/json") {
         Some("") => true,
         Some(rest) => {
-            let parameter = rest.strip_prefix(';').map(|p| p.trim_start_matches(['\t', '\n', '\x0c', '\r', ' ']));
+            let parameter =
+                rest.strip_prefix(';').map(|p| p.trim_start_matches(['\t', '\n', '\x0c', '\r', ' ']));
             matches!(parameter, Some("charset=utf-8" | "charset=\"utf-8\""))
         }
         None => false,
@@ -160,10 +172,22 @@ mod tests {
 
     #[test]
     fn content_types_of_upstream() {
-        for good in ["application/json", " Application/JSON ", "application/json;charset=utf-8", "application/json; charset=\"UTF-8\""] {
+        for good in [
+            "application/json",
+            " Application/JSON ",
+            "application/json;charset=utf-8",
+            "application/json; charset=\"UTF-8\"",
+        ] {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "text/json", "application/json;", "application/json; charset=latin1", "application/jsonx", "application/json; charset=utf-8; x"] {
+        for bad in [
+            "",
+            "text/json",
+            "application/json;",
+            "application/json; charset=latin1",
+            "application/jsonx",
+            "application/json; charset=utf-8; x",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

@@ -111,7 +111,11 @@ impl Manager {
     /// A manager, and the channel on which it sends. [`Manager::run`] does the sending; `stop` ends
     /// everything.
     #[must_use]
-    pub fn new(options: Options, metrics: Metrics, stop: CancellationToken) -> (Self, mpsc::Receiver<TargetSets>) {
+    pub fn new(
+        options: Options,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> (Self, mpsc::Receiver<TargetSets>) {
         // Room for one map: a receiver that is busy gets the newest state when it is done, not a queue.
         let (sets, receiver) = mpsc::channel(1);
         let inner = Inner {
@@ -124,7 +128,9 @@ impl Manager {
             stop,
         };
         inner.metrics.failed_configs.with(&[&inner.options.name]).set(0.0);
-        for counter in [&inner.metrics.received_updates, &inner.metrics.delayed_updates, &inner.metrics.sent_updates] {
+        for counter in
+            [&inner.metrics.received_updates, &inner.metrics.delayed_updates, &inner.metrics.sent_updates]
+        {
             let _ = counter.with(&[&inner.options.name]);
         }
         (Manager { inner: Arc::new(inner) }, receiver)
@@ -216,7 +222,13 @@ impl Manager {
         old
     }
 
-    fn start(&self, id: u64, config: ProviderConfig, sets: BTreeSet<String>, mechanism: Box<dyn Mechanism>) -> Provider {
+    fn start(
+        &self,
+        id: u64,
+        config: ProviderConfig,
+        sets: BTreeSet<String>,
+        mechanism: Box<dyn Mechanism>,
+    ) -> Provider {
         tracing::debug!(discovery = mechanism.name(), config = ?sets, "Starting provider");
         let stop = self.inner.stop.child_token();
         let (sender, receiver) = mpsc::channel(1);
@@ -227,7 +239,12 @@ impl Manager {
         Provider { config, sets, groups: BTreeMap::new(), stop, id, tasks }
     }
 
-    async fn take_updates(self, id: u64, mut updates: mpsc::Receiver<Vec<TargetGroup>>, stop: CancellationToken) {
+    async fn take_updates(
+        self,
+        id: u64,
+        mut updates: mpsc::Receiver<Vec<TargetGroup>>,
+        stop: CancellationToken,
+    ) {
         let received = self.inner.metrics.received_updates.with(&[&self.inner.options.name]);
         loop {
             let groups = tokio::select! {

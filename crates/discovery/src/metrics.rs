@@ -101,10 +101,8 @@ impl Metrics {
                 "Number of HTTP service discovery refresh failures.",
             ),
             dns_lookups: registry.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups."),
-            dns_failures: registry.counter(
-                "prometheus_sd_dns_lookup_failures_total",
-                "The number of DNS-SD lookup failures.",
-            ),
+            dns_failures: registry
+                .counter("prometheus_sd_dns_lookup_failures_total", "The number of DNS-SD lookup failures."),
         }
     }
 

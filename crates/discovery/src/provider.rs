@@ -82,10 +82,17 @@ impl ProviderConfig {
     ///
     /// # Errors
     /// A client's files or URL that cannot be used.
-    pub fn build(&self, set: &str, options: &Options, metrics: &Metrics) -> Result<Box<dyn Mechanism>, ProviderError> {
+    pub fn build(
+        &self,
+        set: &str,
+        options: &Options,
+        metrics: &Metrics,
+    ) -> Result<Box<dyn Mechanism>, ProviderError> {
         Ok(match self {
             ProviderConfig::Static(groups) => Box::new(StaticDiscovery { groups: static_groups(groups) }),
-            ProviderConfig::File(config) => Box::new(file::FileDiscovery::new(config.clone(), metrics.clone())),
+            ProviderConfig::File(config) => {
+                Box::new(file::FileDiscovery::new(config.clone(), metrics.clone()))
+            }
             ProviderConfig::Http(config) => {
                 Box::new(http::HttpDiscovery::new(config, set, options, metrics.clone())?)
             }
