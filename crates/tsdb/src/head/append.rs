@@ -16,9 +16,11 @@ use super::series::Applied;
 use crate::wal::record::{
     self, ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, histogram_type,
 };
+use crate::wal::{RecordCompressor, WalCompression};
 
 /// Buffers kept for the next transaction: scrapes of one server are of like size.
-const BUFFERS_KEPT: usize = 64;
+/// Each has a compressor of some 100 KB beside its samples.
+const BUFFERS_KEPT: usize = 16;
 /// A buffer above this is given back: 1 M samples of 32 bytes.
 const BUFFER_SAMPLES_KEPT: usize = 1 << 20;
 
@@ -34,6 +36,10 @@ pub(super) struct Buffers {
     metadata: Vec<MetadataRecord>,
     log: Vec<u8>,
     ends: Vec<usize>,
+    /// Compresses on the caller's core, so that the log's lock is held for framing and the write only.
+    compressor: Option<RecordCompressor>,
+    compressed: Vec<u8>,
+    compressed_ends: Vec<(usize, u8)>,
 }
 
 impl Buffers {
@@ -46,6 +52,19 @@ impl Buffers {
         self.metadata.clear();
         self.log.clear();
         self.ends.clear();
+        self.compressed.clear();
+        self.compressed_ends.clear();
+    }
+
+    fn compress(&mut self, kind: WalCompression) {
+        let compressor = self.compressor.get_or_insert_with(|| RecordCompressor::new(kind));
+        let mut from = 0;
+        for end in &self.ends {
+            let (data, flag) = compressor.compress(self.log.get(from..*end).unwrap_or_default());
+            self.compressed.extend_from_slice(data);
+            self.compressed_ends.push((self.compressed.len(), flag));
+            from = *end;
+        }
     }
 
     fn record(&mut self, encode: impl FnOnce(&mut Vec<u8>, &[SampleRecord], &[HistogramRecord])) {
@@ -196,6 +215,7 @@ impl HeadAppender {
         }
 
         let head = &self.head;
+        b.compress(head.compression);
         let mut wal = head.wal.lock();
         let new_series = std::mem::take(&mut *head.unlogged.lock());
         let mut first = Vec::new();
@@ -205,13 +225,12 @@ impl HeadAppender {
             return Ok(());
         }
         let mut from = 0;
-        let rest = b.ends.iter().map(|end| {
-            let part = b.log.get(from..*end).unwrap_or_default();
+        let rest = b.compressed_ends.iter().map(|(end, flag)| {
+            let part = b.compressed.get(from..*end).unwrap_or_default();
             from = *end;
-            part
+            (part, *flag)
         });
-        let records = Some(first.as_slice()).filter(|r| !r.is_empty()).into_iter().chain(rest);
-        match wal.log(records) {
+        match wal.log_with(Some(first.as_slice()).filter(|r| !r.is_empty()), rest) {
             Ok(()) => {
                 head.metrics.wal_segment.store(wal.segment(), Ordering::Relaxed);
                 head.metrics.wal_page_flushes.inc();
@@ -359,23 +378,6 @@ fn apply_floats(head: &Head, floats: &[SampleRecord], min_valid: i64, tally: &mu
     }
 }
 
-/// Whether a histogram has as many buckets as its spans say.
-fn fits_spans(value: &HistogramValue) -> Result<(), String> {
-    let fits = |side: &str, spans: &[model::Span], buckets: usize| {
-        let needed: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
-        if needed == buckets as u64 {
-            return Ok(());
-        }
-        Err(format!("{side} side: spans need {needed} buckets, have {buckets} buckets"))
-    };
-    match value {
-        HistogramValue::Int(h) => fits("negative", &h.negative_spans, h.negative_buckets.len())
-            .and_then(|()| fits("positive", &h.positive_spans, h.positive_buckets.len())),
-        HistogramValue::Float(h) => fits("negative", &h.negative_spans, h.negative_buckets.len())
-            .and_then(|()| fits("positive", &h.positive_spans, h.positive_buckets.len())),
-    }
-}
-
 impl Appender for HeadAppender {
     fn append(
         &mut self,
@@ -454,13 +456,16 @@ impl Appender for HeadAppender {
         t_ms: i64,
         value: &HistogramValue,
     ) -> Result<SeriesRef, AppendError> {
-        let valid = fits_spans(value);
+        let valid = match value {
+            HistogramValue::Int(h) => h.validate(),
+            HistogramValue::Float(h) => h.validate(),
+        };
         let min_valid = self.min_valid(t_ms);
         let done = if t_ms < min_valid {
             Err(AppendError::OutOfBounds)
         } else {
             valid
-                .map_err(AppendError::InvalidHistogram)
+                .map_err(|e| AppendError::InvalidHistogram(e.to_string()))
                 .and_then(|()| self.add_histogram(series, labels, t_ms, value.clone()))
         };
         done.map(SeriesRef).inspect_err(|e| self.refused(e, 1))

@@ -113,13 +113,12 @@ impl Head {
         }
         let began = Instant::now();
         let all = self.wal_segments()?;
-        let compression = {
+        {
             let mut wal = self.wal.lock();
             // A new one each time, so that a server with little to log does not keep more than it needs.
             let segment = wal.next_segment()?;
             self.metrics.wal_segment.store(segment, Ordering::Relaxed);
-            wal.compression()
-        };
+        }
         let (Some(first), Some(last)) = (all.first().copied(), all.last().copied()) else { return Ok(()) };
         let last = last.saturating_sub(1).max(first);
         let to = first + (last - first) * 2 / 3;
@@ -131,7 +130,7 @@ impl Head {
             self.table.with(series, |_, _| ()).is_some()
                 || self.wal_expiry.lock().get(&series).is_some_and(|until| *until >= mint)
         };
-        let done = checkpoint::write(&self.disk, &self.wal_dir, to, compression, mint, &keep)
+        let done = checkpoint::write(&self.disk, &self.wal_dir, to, self.compression, mint, &keep)
             .inspect_err(|_| self.metrics.checkpoints_failed.inc())?;
         for loss in &done.losses {
             self.metrics.wal_corruptions.inc();

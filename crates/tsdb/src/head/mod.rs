@@ -36,7 +36,7 @@ use crate::disk::{Disk, DiskResult};
 use crate::exemplars::Exemplars;
 use crate::tombstones::Interval;
 use crate::wal::record::SeriesRecord;
-use crate::wal::{WalWriter, segments};
+use crate::wal::{WalCompression, WalWriter, segments};
 
 pub(crate) use append::HeadAppender;
 pub(crate) use gc::Truncation;
@@ -52,6 +52,7 @@ pub(crate) struct Head {
     disk: Arc<dyn Disk>,
     wal_dir: PathBuf,
     rules: ChunkRules,
+    compression: WalCompression,
     index: RwLock<HeadIndex>,
     table: SeriesTable,
     files: HeadChunks,
@@ -122,6 +123,7 @@ impl Head {
                 range_ms: options.min_block_ms.max(1),
                 samples: options.samples_per_chunk.max(4),
             },
+            compression: options.wal_compression,
             index: RwLock::new(HeadIndex::new()),
             table: SeriesTable::default(),
             files,

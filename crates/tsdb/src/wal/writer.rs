@@ -39,7 +39,7 @@ impl RecordCompressor {
     }
 
     /// The bytes to store and their flag: the record itself where compression gains nothing.
-    pub(super) fn compress<'a>(&'a mut self, record: &'a [u8]) -> (&'a [u8], u8) {
+    pub(crate) fn compress<'a>(&'a mut self, record: &'a [u8]) -> (&'a [u8], u8) {
         let (size, flag) = match (self.kind, &mut self.zstd) {
             (WalCompression::Snappy, _) => {
                 self.out.resize(snap::raw::max_compress_len(record.len()), 0);
@@ -144,12 +144,6 @@ impl WalWriter {
         &self.dir
     }
 
-    /// How records are compressed.
-    #[must_use]
-    pub fn compression(&self) -> WalCompression {
-        self.compressor.kind
-    }
-
     /// Number of the segment that is written to.
     #[must_use]
     pub fn segment(&self) -> u64 {
@@ -168,15 +162,26 @@ impl WalWriter {
     /// # Errors
     /// No room, device failed, a record larger than a segment.
     pub fn log<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> DiskResult<()> {
+        self.log_with(records, [])
+    }
+
+    /// As [`WalWriter::log`], with records behind the others that the caller compressed outside the lock:
+    /// bytes and flag of [`RecordCompressor`].
+    pub(crate) fn log_with<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a [u8]>,
+        compressed: impl IntoIterator<Item = (&'a [u8], u8)>,
+    ) -> DiskResult<()> {
         self.buf.clear();
-        let mut compressor =
-            std::mem::replace(&mut self.compressor, RecordCompressor::new(WalCompression::None));
+        let none = RecordCompressor::new(WalCompression::None);
+        let mut compressor = std::mem::replace(&mut self.compressor, none);
         let result = records.into_iter().try_for_each(|record| {
             let (data, flag) = compressor.compress(record);
             self.push(data, flag)
         });
         self.compressor = compressor;
         result?;
+        compressed.into_iter().try_for_each(|(data, flag)| self.push(data, flag))?;
         self.write_out()
     }
 
