@@ -1,0 +1,9 @@
+//! The manager over real sockets and a store in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod differential;
+mod hostile;
+mod life;
+mod reload;
+mod rig;
+mod samples;
