@@ -15,6 +15,8 @@ mod page;
 mod read;
 mod relabel_again;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use cache::TargetCache;
 pub use error::{IngestError, IngestFailure};

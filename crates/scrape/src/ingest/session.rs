@@ -414,8 +414,8 @@ impl<'s> Session<'s> {
                 }
                 first = false;
                 let reduced = match &mut h {
-                    HistogramValue::Int(h) => Arc::make_mut(h).reduce(schema),
-                    HistogramValue::Float(h) => Arc::make_mut(h).reduce(schema),
+                    HistogramValue::Int(h) => Arc::make_mut(h).reduce_to(schema),
+                    HistogramValue::Float(h) => Arc::make_mut(h).reduce_to(schema),
                 };
                 if !reduced {
                     let what = "spans and buckets disagree".to_string();
