@@ -8,7 +8,7 @@ use crate::ast::{Look, Node};
 use crate::unicode::{self, Ranges};
 
 /// Bound of one compiled automaton. Go's own bound is 128 MiB of instructions that each match a whole
-/// character; here a class of Unicode is hundreds of byte states, so that `\pL{1000}` needs about 40 MiB.
+/// character; here a class of Unicode is hundreds of byte states, so that this takes `\pL{1000}` and not much more.
 const NFA_BYTES_MAX: usize = 64 << 20;
 /// Bound of the one-pass automaton, which makes captures quick: relabel rules need some tens of KiB.
 const ONEPASS_BYTES_MAX: usize = 1 << 20;
