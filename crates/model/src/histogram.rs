@@ -4,6 +4,7 @@
 //! [`FloatHistogram`] counts in floats, absolute, as queries work on. Follows upstream's
 //! `model/histogram`. Arithmetic on float histograms is in [`ops`], checks are in [`validate`].
 
+mod bounds;
 mod buckets;
 pub mod ops;
 pub mod validate;

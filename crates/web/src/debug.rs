@@ -15,7 +15,12 @@ pub(crate) fn serve(state: &State, subpath: &str, request: &Request) -> Response
     let Some(profile) = subpath.strip_prefix("pprof/") else { return not_found() };
     match profile {
         "" => text(StatusCode::OK, "cmdline: the command line\n"),
-        "cmdline" => text(StatusCode::OK, state.parts.options.command_line.join("\0")),
+        "cmdline" => {
+            let mut response = text(StatusCode::OK, state.parts.options.command_line.join("\0"));
+            let nosniff = http::HeaderValue::from_static("nosniff");
+            response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            response
+        }
         "profile" | "symbol" | "trace" | "fgprof" | "allocs" | "block" | "goroutine" | "heap" | "mutex"
         | "threadcreate" => text_error(
             StatusCode::NOT_IMPLEMENTED,

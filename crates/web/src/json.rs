@@ -54,7 +54,8 @@ impl Json {
         self.escaped(s, true)
     }
 
-    /// As [`Json::string`], but `<`, `>` and `&` stay as they are (`/api/v1/features`).
+    /// As [`Json::string`], but `<`, `>`, `&`, U+2028 and U+2029 stay as they are: label sets, which upstream
+    /// writes by another way, and `/api/v1/features`.
     pub(crate) fn string_plain(&mut self, s: &str) -> &mut Self {
         self.escaped(s, false)
     }
@@ -68,7 +69,7 @@ impl Json {
                 b'"' | b'\\' | 0..0x20 => false,
                 b'<' | b'>' | b'&' => !html,
                 // First byte of U+2028 and U+2029: e2 80 a8 / a9.
-                0xe2 => !matches!(bytes.get(i + 1..i + 3), Some([0x80, 0xa8 | 0xa9])),
+                0xe2 => !html || !matches!(bytes.get(i + 1..i + 3), Some([0x80, 0xa8 | 0xa9])),
                 _ => true,
             };
             if plain {
@@ -135,6 +136,29 @@ impl Json {
         self
     }
 
+    /// A float in quotes, `'f'` form whatever its size: scalars, which upstream writes by another way.
+    pub(crate) fn quoted_float_f(&mut self, v: f64) -> &mut Self {
+        self.buf.push(b'"');
+        if v.is_finite() && v != 0.0 && !(1e-6..1e21).contains(&v.abs()) {
+            self.raw(&model::float_text::format_f(v));
+        } else {
+            write_float(&mut self.buf, v, "");
+        }
+        self.buf.push(b'"');
+        self
+    }
+
+    /// Milliseconds as decimal seconds without zeros at the end: the time of a scalar or a string.
+    pub(crate) fn time_ms_short(&mut self, t_ms: i64) -> &mut Self {
+        self.time_ms(t_ms);
+        if t_ms % 1000 != 0 {
+            while self.buf.last() == Some(&b'0') {
+                self.buf.pop();
+            }
+        }
+        self
+    }
+
     /// A float as a JSON number, as Go's `encoding/json` writes one. NaN and infinities have no JSON form
     /// and become 0.
     pub(crate) fn float(&mut self, v: f64) -> &mut Self {
@@ -149,9 +173,9 @@ impl Json {
             if i > 0 {
                 self.buf.push(b',');
             }
-            self.string(name);
+            self.string_plain(name);
             self.buf.push(b':');
-            self.string(value);
+            self.string_plain(value);
         }
         self.buf.push(b'}');
         self
@@ -378,6 +402,27 @@ mod tests {
             }),
             "-9223372036854775.808"
         );
+    }
+
+    #[test]
+    fn scalars_have_their_own_form() {
+        for (v, want) in [
+            (-1.5e-9, "-0.0000000015"),
+            (1e21, "1000000000000000000000"),
+            (0.5, "0.5"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            let t = text(|j| {
+                let _ = j.quoted_float_f(v);
+            });
+            assert_eq!(t, format!("\"{want}\""));
+        }
+        for (t, want) in [(4250, "4.25"), (12_050, "12.05"), (10_000, "10"), (-500, "-0.5")] {
+            let got = text(|j| {
+                let _ = j.time_ms_short(t);
+            });
+            assert_eq!(got, want);
+        }
     }
 
     proptest! {

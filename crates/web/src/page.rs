@@ -29,9 +29,7 @@ pub(crate) fn home(state: &State, route: Route, request: &Request) -> Response {
         (Route::Graph, query) => format!("{base}/query?{}", query.unwrap_or_default()),
         _ => format!("{base}/query"),
     };
-    // Upstream joins paths, which takes a question mark at the end away.
-    let to = to.strip_suffix('?').unwrap_or(&to);
-    redirect(StatusCode::FOUND, to, request.method())
+    redirect(StatusCode::FOUND, &to, request.method())
 }
 
 pub(crate) fn serve(state: &State, route: Route, file: &str, headers: &HeaderMap) -> Response {

@@ -1,5 +1,6 @@
 //! Buckets as intervals: bounds from schema and index, and iteration in order.
 
+use super::bounds::MANTISSAS;
 use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Span};
 
 /// One bucket as an interval with its count.
@@ -33,8 +34,10 @@ pub fn bucket_bound(index: i32, schema: i32) -> f64 {
     }
     let fraction_index = index & ((1 << schema) - 1);
     let exponent = index >> schema;
-    // 2^(k / 2^schema) for k in 0..2^schema, divided by two: mantissas in [0.5, 1) as frexp gives.
-    let fraction = 0.5 * 2_f64.powf(f64::from(fraction_index) / f64::from(1 << schema));
+    // Schemas above 8 do not come here: histograms are reduced or refused before.
+    let stride = 8_i32.saturating_sub(schema).max(0);
+    let at = usize::try_from(fraction_index << stride).unwrap_or(0);
+    let fraction = MANTISSAS.get(at).copied().unwrap_or(f64::NAN);
     if fraction_index == 0 && exponent == 1024 {
         return f64::MAX;
     }

@@ -63,9 +63,8 @@ fn options(call: &Call) -> Result<QueryOptions, ApiError> {
     let timeout = call.form.get("timeout");
     if !timeout.is_empty() {
         let ns = parse_duration_ns(timeout).map_err(|e| ApiError::parameter("timeout", e))?;
-        // Upstream finds such a deadline passed while it prepares the query.
-        if ns < SHORTEST_TIMEOUT_NS {
-            return Err(ApiError::parameter("query", "context deadline exceeded"));
+        if ns <= 0 {
+            return Err(ApiError::query(&QueryError::Timeout("query execution")));
         }
         options.timeout = Some(Duration::from_nanos(ns.unsigned_abs()));
     }
@@ -78,8 +77,6 @@ fn options(call: &Call) -> Result<QueryOptions, ApiError> {
     options.per_step_stats = call.form.get("stats") == "all";
     Ok(options)
 }
-
-const SHORTEST_TIMEOUT_NS: i64 = 10_000;
 
 fn instant(state: &State, call: &Call) -> Result<Query, ApiError> {
     let limit = params::limit(call)?;
@@ -221,10 +218,10 @@ fn write_value(json: &mut Json, value: &Value, shown: usize) {
     json.raw("{\"resultType\":\"").raw(value.value_type().as_str()).raw("\",\"result\":");
     match value {
         Value::Scalar { t_ms, value } => {
-            json.raw("[").time_ms(*t_ms).raw(",").quoted_float(*value).raw("]");
+            json.raw("[").time_ms_short(*t_ms).raw(",").quoted_float_f(*value).raw("]");
         }
         Value::String { t_ms, value } => {
-            json.raw("[").time_ms(*t_ms).raw(",").string(value).raw("]");
+            json.raw("[").time_ms_short(*t_ms).raw(",").string(value).raw("]");
         }
         Value::Vector(samples) => {
             json.list(samples.iter().take(shown), write_sample);

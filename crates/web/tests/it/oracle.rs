@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use crate::calls::{Line, all};
+use crate::calls::{Compare, Line, all};
 use crate::golden::{differences, headers, name};
 use crate::parts::{Answer, data, headers_of};
 
@@ -68,13 +68,26 @@ async fn answers_equal_those_of_a_real_prometheus() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    // Discovery hands its targets over after some seconds.
+    for _ in 0..150 {
+        let r = client.get(format!("{base}/api/v1/targets").parse().unwrap()).await.unwrap();
+        let body = r.into_body().collect().await.unwrap().to_bytes();
+        if String::from_utf8_lossy(&body).contains("scrapeUrl") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let body = remote::encode::snappy(&remote::encode::write_v1(&data()));
     let r = http::Request::post(format!("{base}/api/v1/write")).header("content-encoding", "snappy");
     let r = r.header("content-type", "application/x-protobuf").body(Full::from(body)).unwrap();
     assert_eq!(client.request(r).await.unwrap().status(), 204);
     let mut theirs = BTreeMap::new();
     for l in all() {
-        theirs.insert(name(&l), ask(&base, &l).await);
+        let mut answer = ask(&base, &l).await;
+        if l.compare == Compare::Status {
+            answer.body.clear();
+        }
+        theirs.insert(name(&l), answer);
     }
     if std::env::var("GODWIT_TEST_RECORD").is_ok() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/golden.json");

@@ -75,7 +75,17 @@ impl ScrapeViews for Scrape {
     }
     fn targets(&self, pool: Option<&str>) -> Vec<PoolTargets> {
         let target = TargetView {
-            discovered_labels: Labels::from_pairs([("__address__", "127.0.0.1:1"), ("job", "prometheus")]),
+            discovered_labels: Labels::from_pairs([
+                ("__address__", "127.0.0.1:1"),
+                ("__always_scrape_classic_histograms__", "false"),
+                ("__convert_classic_histograms_to_nhcb__", "false"),
+                ("__metrics_path__", "/metrics"),
+                ("__scheme__", "http"),
+                ("__scrape_interval__", "15s"),
+                ("__scrape_native_histograms__", "false"),
+                ("__scrape_timeout__", "10s"),
+                ("job", "prometheus"),
+            ]),
             labels: Labels::from_pairs([("instance", "127.0.0.1:1"), ("job", "prometheus")]),
             url: "http://127.0.0.1:1/metrics".into(),
             last_error: "refused".into(),
