@@ -202,12 +202,8 @@ impl Session<'_> {
             }
             (at, kind) = parser.place();
         }
-        // Past the last line feed of a text body; OpenMetrics has left by its own end.
-        parser.go(at, kind);
-        match parser.read()? {
-            Event::Eof => Ok(()),
-            _ => Ok(()),
-        }
+        // Behind the last line of a text body; OpenMetrics has left by its own end.
+        Ok(())
     }
 
     /// A known series' sample with its own time.

@@ -260,6 +260,9 @@ impl<'s> Session<'s> {
         if let (Some(id), SampleValue::Float(value), true) = (found, s.value, batchable) {
             let marker = is_stale_nan(value);
             if marker || self.admit() {
+                if let Some(entry) = self.cache.page.entry_mut(id) {
+                    entry.kind = EntryKind::Float;
+                }
                 self.push(id, value);
             }
             return Ok(());

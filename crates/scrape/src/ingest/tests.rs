@@ -238,7 +238,7 @@ fn native_histograms_and_limits() {
         Ok(buf.histogram_at(1).unwrap().to_float())
     };
     assert_eq!(run(options()).unwrap().positive_buckets, [2.0; 8]);
-    let limited = run(IngestOptions { bucket_limit: 2, ..options() }).unwrap();
+    let limited = run(IngestOptions { bucket_limit: 1, ..options() }).unwrap();
     assert_eq!((limited.schema, limited.positive_buckets.clone()), (0, vec![16.0]));
     let coarse = run(IngestOptions { native_histogram_min_bucket_factor: 1.4, ..options() }).unwrap();
     assert_eq!((coarse.schema, coarse.positive_buckets.clone()), (1, vec![8.0, 8.0]));
@@ -356,7 +356,7 @@ fn page(lines: &[(u8, u8, u8)], openmetrics: bool) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     /// Pages that change at random: lines come, go, move, repeat. The cache must store what the plain way
     /// stores.
