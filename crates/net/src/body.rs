@@ -76,7 +76,7 @@ struct Shared {
     limits: BodyLimits,
     memory: Arc<Semaphore>,
     buffers: Mutex<Kept>,
-    gunzips: Mutex<Vec<Gunzip>>,
+    gunzips: Mutex<Vec<Box<Gunzip>>>,
 }
 
 #[derive(Default)]
@@ -160,7 +160,7 @@ impl PooledBody {
 
 enum Coding {
     Identity,
-    Gzip(Option<Gunzip>),
+    Gzip(Option<Box<Gunzip>>),
     Zstd(Box<ZstdDecoder<'static>>, usize),
 }
 
@@ -220,13 +220,13 @@ impl BodyPool {
         result
     }
 
-    fn gunzip(&self) -> Gunzip {
+    fn gunzip(&self) -> Box<Gunzip> {
         match self.shared.gunzips.lock().pop() {
             Some(mut used) => {
                 used.reset();
                 used
             }
-            None => Gunzip::new(),
+            None => Box::new(Gunzip::new()),
         }
     }
 
@@ -254,7 +254,7 @@ impl BodyPool {
         }
         let complete = match coding {
             Coding::Identity => true,
-            Coding::Gzip(gunzip) => gunzip.as_ref().is_some_and(Gunzip::is_complete),
+            Coding::Gzip(gunzip) => gunzip.as_ref().is_some_and(|g| g.is_complete()),
             Coding::Zstd(_, hint) => *hint == 0,
         };
         if !complete {

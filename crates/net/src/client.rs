@@ -186,7 +186,12 @@ impl HttpClient {
             }
             let Some(location) = response.headers().get(header::LOCATION) else { return Ok(response) };
             if hop >= REDIRECTS_MAX {
-                return Err(fail(format!("stopped after {REDIRECTS_MAX} redirects")));
+                // Go names the Location here, as it was sent.
+                return Err(ClientError::Request {
+                    method: go_method(&method),
+                    url: String::from_utf8_lossy(location.as_bytes()).chars().take(1000).collect(),
+                    reason: format!("stopped after {REDIRECTS_MAX} redirects"),
+                });
             }
             let next = location.to_str().ok().and_then(|l| resolve(&uri, l)).ok_or_else(|| {
                 fail(format!(

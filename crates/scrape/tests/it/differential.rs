@@ -42,6 +42,19 @@ fn page(request: &Recorded, n: usize) -> Answer {
         "/notfound" => Answer::text("").status(404),
         "/blank" => Answer::Page { status: 200, headers: vec![], body: b"a 1\n".to_vec() },
         "/html" => Answer::page("text/html", "<p>"),
+        "/nul" => Answer::text("a 1\n\0b 2\n"),
+        "/nuls" => Answer::text(vec![0; 1000]),
+        "/open" => Answer::text("{".repeat(1000)),
+        "/no-eof" => Answer::page(OM, "a 1\n"),
+        "/far" => Answer::page(OM, "a 1 1e400\n# EOF\n"),
+        "/future" => Answer::text(format!("a 1 {}\nb 2\n", now_ms() + 3_600_000)),
+        "/truncated" => Answer::text(&testkit::gzip(b"a 1\n")[..10]).with("Content-Encoding", "gzip"),
+        "/not-gzip" => Answer::text("a 1 and no gzip").with("Content-Encoding", "gzip"),
+        "/zstd" => Answer::text(testkit::zstd(b"a 1\n")).with("Content-Encoding", "zstd"),
+        "/cut" => Answer::Hostile(testkit::Hostile::ClosedMidBody),
+        "/loop" => Answer::Hostile(testkit::Hostile::RedirectLoop),
+        "/slow" => Answer::Hostile(testkit::Hostile::Silence),
+        "/slow-body" => Answer::Hostile(testkit::Hostile::SlowBody(Duration::from_millis(500))),
         "/empty" => Answer::text(""),
         "/duplicates" => Answer::text("a 1\na 1\na 2\nb 1\n"),
         "/classic" => Answer::text(
@@ -70,6 +83,19 @@ const JOBS: &str = r#"
 - {job_name: blank-fallback, metrics_path: /blank, fallback_scrape_protocol: PrometheusText0.0.4}
 - {job_name: html, metrics_path: /html}
 - {job_name: empty, metrics_path: /empty}
+- {job_name: nul, metrics_path: /nul}
+- {job_name: nuls, metrics_path: /nuls}
+- {job_name: open, metrics_path: /open}
+- {job_name: no-eof, metrics_path: /no-eof}
+- {job_name: far, metrics_path: /far}
+- {job_name: future, metrics_path: /future}
+- {job_name: truncated, metrics_path: /truncated}
+- {job_name: not-gzip, metrics_path: /not-gzip}
+- {job_name: zstd, metrics_path: /zstd}
+- {job_name: cut, metrics_path: /cut}
+- {job_name: loop, metrics_path: /loop}
+- {job_name: slow, metrics_path: /slow}
+- {job_name: slow-body, metrics_path: /slow-body}
 - {job_name: duplicates, metrics_path: /duplicates}
 - {job_name: classic, metrics_path: /classic}
 - {job_name: classic-nhcb, metrics_path: /classic, convert_classic_histograms_to_nhcb: true}
@@ -246,6 +272,10 @@ fn compare_targets(rig: &Rig, theirs: &Value, problems: &mut Vec<String>) {
 
 /// A syntax error without what was found and where, which the two sides word differently.
 fn meaning(text: &str) -> &str {
+    let text = text.split_once(" (line ").map_or(text, |(text, _)| text);
+    if text.contains("value out of range") {
+        return "value out of range";
+    }
     match text.split_once(", got ") {
         Some((expected, found)) if found.contains("while parsing") => expected,
         _ => text,

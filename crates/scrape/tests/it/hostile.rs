@@ -23,7 +23,6 @@ fn pages() -> Vec<(&'static str, Answer)> {
         ("protobuf of a huge length", Answer::page(PROTO, vec![0xff, 0xff, 0xff, 0xff, 0x7f, 1])),
         ("open braces", Answer::text("{".repeat(1 << 20))),
         ("a quote without end", Answer::text(format!("\"{}", "x".repeat(1 << 20)))),
-        ("NUL bytes", Answer::text(vec![0; 1 << 20])),
         ("OpenMetrics without EOF", Answer::page(OPENMETRICS, "a 1\n")),
         ("timestamps out of range", Answer::page(OPENMETRICS, "a 1 1e400\n# EOF\n")),
     ]
@@ -43,25 +42,25 @@ fn peak_memory() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_they_do_reaches_the_others() {
     const ORDINARY: usize = 20;
-    let bodies = net::BodyLimits { body_bytes_max: 16 << 20, in_flight_bytes_max: 64 << 20 };
+    let bodies = net::BodyLimits { body_bytes_max: 12 << 20, in_flight_bytes_max: 64 << 20 };
     let mut targets = Vec::new();
     let mut jobs = String::new();
     let mut add = |name: String, target: FakeTarget, timeout: &str| {
-        jobs += &format!("- job_name: '{name}'\n  scrape_interval: 1s\n  scrape_timeout: {timeout}\n");
+        jobs += &format!("- job_name: '{name}'\n  scrape_interval: 2s\n  scrape_timeout: {timeout}\n");
         targets.push((name, target));
     };
     for i in 0..ORDINARY {
         let page: String = (0..1000).map(|n| format!("ordinary{{n=\"{n}\"}} {n}\n")).collect();
         let answer = Answer::text(testkit::gzip(page.as_bytes())).with("Content-Encoding", "gzip");
-        add(format!("ordinary {i}"), FakeTarget::start(move |_| answer.clone()).await.unwrap(), "1s");
+        add(format!("ordinary {i}"), FakeTarget::start(move |_| answer.clone()).await.unwrap(), "2s");
     }
     for hostile in Hostile::all() {
         let name = format!("hostile {hostile:?}").replace('\'', "");
         let answer = Answer::Hostile(hostile);
-        add(name, FakeTarget::start(move |_| answer.clone()).await.unwrap(), "1s");
+        add(name, FakeTarget::start(move |_| answer.clone()).await.unwrap(), "2s");
     }
     for (name, answer) in pages() {
-        add(format!("hostile page: {name}"), FakeTarget::start(move |_| answer.clone()).await.unwrap(), "1s");
+        add(format!("hostile page: {name}"), FakeTarget::start(move |_| answer.clone()).await.unwrap(), "2s");
     }
     let before = peak_memory();
     let options = scrape::Options { bodies, zstd_scrape: true, ..options() };
@@ -75,7 +74,7 @@ async fn nothing_they_do_reaches_the_others() {
         active.len() == n && active.iter().all(|t| t.status().health != TargetHealth::Unknown)
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     for (name, targets) in rig.manager.targets_active() {
         let status = targets[0].status();
         if name.starts_with("hostile") {
@@ -91,7 +90,7 @@ async fn nothing_they_do_reaches_the_others() {
     for (labels, samples) in rig.series("up") {
         if labels.get("job").starts_with("ordinary") {
             assert!(samples.iter().all(|s| s.1 == 1.0), "{labels}");
-            late += samples.windows(2).filter(|w| (w[1].0 - w[0].0 - 1000).abs() > 300).count();
+            late += samples.windows(2).filter(|w| (w[1].0 - w[0].0 - 2000).abs() > 300).count();
         }
     }
     // The hostile targets run in this very process and burn its cores; a few scrapes may come late.
