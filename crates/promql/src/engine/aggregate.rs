@@ -299,9 +299,9 @@ impl Eval<'_> {
         // Order of an instant vector: groups in turn, best first.
         let mut order: Vec<usize> = Vec::new();
         for members in &members {
-            for step in 0..grid.count {
+            for (step, param) in params.iter().enumerate() {
                 self.meter.ctx.check()?;
-                let picked = self.pick_step(a.op, &rows, members, step, params[step], pos);
+                let picked = self.pick_step(a.op, &rows, members, step, *param, pos);
                 if grid.count == 1 {
                     order.extend(&picked);
                 }

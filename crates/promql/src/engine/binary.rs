@@ -331,9 +331,7 @@ fn float_row_with_scalar(
             continue;
         }
         let (a, b) = if scalar_left { (*s, *v) } else { (*v, *s) };
-        if !op.is_comparison() {
-            *v = scalar_op(op, a, b);
-        } else if return_bool {
+        if !op.is_comparison() || return_bool {
             *v = scalar_op(op, a, b);
         } else if !compare(op, a, b) {
             *v = super::row::absent();
@@ -489,7 +487,9 @@ impl Matched<'_> {
         let fills = fill_one.is_some() || fill_many.is_some();
         let mut rows: HashMap<Labels, (usize, Row)> = HashMap::new();
         for step in 0..self.steps {
-            if !(any_many[step] || any_one[step]) || (!(any_many[step] && any_one[step]) && !fills) {
+            let (many_here, one_here) = (any_many[step], any_one[step]);
+            let worth_it = if fills { many_here || one_here } else { many_here && one_here };
+            if !worth_it {
                 continue;
             }
             let mut one = None;

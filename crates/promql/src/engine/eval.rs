@@ -111,7 +111,7 @@ impl<'a> Eval<'a> {
     /// Evaluates at the first step and spreads the result over all.
     fn invariant(&mut self, inner: &Node, grid: Grid) -> Result<Out, QueryError> {
         let total = self.meter.total.load(Ordering::Relaxed);
-        let once = self.eval(inner, Grid { count: grid.count.min(1), ..grid })?;
+        let once = self.eval(inner, grid.first())?;
         let spent = self.meter.total.load(Ordering::Relaxed) - total;
         self.meter.total.fetch_add(spent * (grid.count as u64).saturating_sub(1), Ordering::Relaxed);
         let mut frame = match once {

@@ -149,7 +149,7 @@ impl Eval<'_> {
             }) as f64
         };
         match args.first() {
-            Some(arg) => self.map_floats(arg, grid, |v| field(v as i64)),
+            Some(arg) => self.map_floats(arg, grid, |v| field(super::math::go_i64(v))),
             None => {
                 let floats = (0..grid.count).map(|i| field(grid.at(i) / 1000)).collect();
                 self.frame(vec![Row { floats, ..Row::empty(Labels::empty(), 0) }])
@@ -221,10 +221,10 @@ impl Eval<'_> {
     }
 
     fn sort(&mut self, node: &Node, id: F, args: &[Node], grid: Grid) -> Result<Out, QueryError> {
-        if grid.count > 1 {
+        let mut frame = self.rows(&args[0], grid)?;
+        if grid.start != grid.end {
             self.notes.sort_in_range(node.pos);
         }
-        let mut frame = self.rows(&args[0], grid)?;
         let mut rows = frame.take_rows();
         match id {
             F::SortByLabel | F::SortByLabelDesc => {

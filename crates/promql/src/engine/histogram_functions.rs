@@ -90,16 +90,16 @@ impl Eval<'_> {
                 let name_for_notes =
                     if self.settings.delayed_names { source.labels.metric_name() } else { "" };
                 let mut row = self.result_row(&source.labels, grid);
-                for step in 0..grid.count {
+                for (step, first) in call[0].iter().enumerate() {
                     let Cell::Hist(h) = source.cell(step) else { continue };
                     if clashes.is_some_and(|c: usize| has_buckets(&classics[c], &frame.rows, step)) {
                         self.notes.mixed_classic_native(name_for_notes, pos);
                         continue;
                     }
                     row.floats[step] = if id == F::HistogramFraction {
-                        native_fraction(call[0][step], call[1][step], h, name_for_notes, pos, &mut self.notes)
+                        native_fraction(*first, call[1][step], h, name_for_notes, pos, &mut self.notes)
                     } else {
-                        native_quantile(call[0][step], h, name_for_notes, pos, &mut self.notes)
+                        native_quantile(*first, h, name_for_notes, pos, &mut self.notes)
                     };
                 }
                 self.finish(row, label.as_deref(), call[0], &mut out);
@@ -110,7 +110,7 @@ impl Eval<'_> {
                     natives.iter().filter(|(_, c)| *c == Some(index)).map(|(i, _)| *i).collect();
                 let mut row = self.result_row(&classic.labels, grid);
                 let mut buckets: Vec<(f64, f64)> = Vec::new();
-                for step in 0..grid.count {
+                for (step, first) in call[0].iter().enumerate() {
                     buckets.clear();
                     let cell = |r: usize| frame.rows[r].floats[step];
                     buckets.extend(
@@ -122,9 +122,9 @@ impl Eval<'_> {
                         continue;
                     }
                     row.floats[step] = if id == F::HistogramFraction {
-                        classic_fraction(call[0][step], call[1][step], &mut buckets)
+                        classic_fraction(*first, call[1][step], &mut buckets)
                     } else {
-                        let (value, forced) = classic_quantile(call[0][step], &mut buckets);
+                        let (value, forced) = classic_quantile(*first, &mut buckets);
                         if let Some(forced) = forced {
                             let name =
                                 if self.settings.delayed_names { classic.labels.metric_name() } else { "" };

@@ -133,7 +133,7 @@ impl Eval<'_> {
                 );
             };
             // With `@` each step looks at that one time.
-            let one = Grid { count: 1, ..grid };
+            let one = grid.first();
             let offset = effective_offset(offset_ms, at_ms, one);
             let row = instant_row(columns, series[i].as_ref(), one, (offset, false), lookback, &meter, time)?;
             Ok(row.map(|r| Row { floats: vec![r.floats[0]; grid.count], ..r }))

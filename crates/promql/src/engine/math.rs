@@ -28,6 +28,12 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
     if a < b { a } else { b }
 }
 
+/// `int64(v)` on the machines that Prometheus runs on: what does not fit, NaN too, is the smallest integer.
+pub(crate) fn go_i64(v: f64) -> i64 {
+    // 2^63 itself does not fit; its negative does.
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&v) { v as i64 } else { i64::MIN }
+}
+
 /// `math.Pow`. IEEE's special cases are the same in both languages.
 pub(crate) fn go_pow(a: f64, b: f64) -> f64 {
     a.powf(b)

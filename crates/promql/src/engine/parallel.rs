@@ -51,10 +51,9 @@ pub(crate) fn map<T: Send, S>(
     });
     let mut all = Vec::with_capacity(n);
     for result in done.into_inner() {
-        match result {
-            Some(items) => all.extend(items?),
-            // A block that nobody took: another one failed, and its error comes first or follows.
-            None => {}
+        // A block that nobody took is behind one that failed, whose error has gone out already.
+        if let Some(items) = result {
+            all.extend(items?);
         }
     }
     Ok(all)

@@ -35,12 +35,19 @@ pub(crate) struct Grid {
     /// Above 0.
     pub(crate) step: i64,
     pub(crate) count: usize,
+    /// As asked for; need not fall on a step.
+    pub(crate) end: i64,
 }
 
 impl Grid {
     pub(crate) fn new(start: i64, end: i64, step: i64) -> Grid {
-        let count = if end < start { 0 } else { ((end - start) / step + 1) as usize };
-        Grid { start, step, count }
+        let count =
+            if end < start { 0 } else { (end.saturating_sub(start) / step).saturating_add(1) as usize };
+        Grid { start, step, count, end }
+    }
+    /// The first step alone.
+    pub(crate) fn first(self) -> Grid {
+        Grid { count: self.count.min(1), end: self.start, ..self }
     }
     pub(crate) fn at(&self, i: usize) -> i64 {
         self.start + self.step * i as i64

@@ -28,10 +28,15 @@ pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Fields of a Unix time in seconds. Years beyond what i64 seconds reach do not occur.
+/// Seconds from 1 March of the year -292,277,022,400, where Go's calendar begins, to 1970.
+const UNIX_TO_ABSOLUTE: u64 = 9_223_372_028_741_760_000;
+
+/// Fields of a Unix time in seconds. Times before Go's calendar wrap around to its end, as there.
 pub(crate) fn civil(unix_seconds: i64) -> Civil {
-    let days = unix_seconds.div_euclid(86_400);
-    let rest = unix_seconds.rem_euclid(86_400);
+    let absolute = (unix_seconds as u64).wrapping_add(UNIX_TO_ABSOLUTE);
+    let unix_seconds = i128::from(absolute) - i128::from(UNIX_TO_ABSOLUTE);
+    let days = unix_seconds.div_euclid(86_400) as i64;
+    let rest = unix_seconds.rem_euclid(86_400) as i64;
     // Eras of 400 years that begin on 1 March 0000: month lengths then follow a linear formula.
     let z = i128::from(days) + 719_468;
     let era = z.div_euclid(146_097);

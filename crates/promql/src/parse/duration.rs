@@ -5,7 +5,7 @@ use super::parser::{PREC_MIN, PREC_POW, Parsed, Parser, precedence};
 use super::token::{Kind, Preprocessor, Token};
 
 /// Seconds that fit 2^63 nanoseconds.
-const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
 fn out_of_range(seconds: f64) -> bool {
     !(-SECONDS_MAX..=SECONDS_MAX).contains(&seconds) && !seconds.is_nan()

@@ -323,10 +323,7 @@ mod tests {
             })
             .collect();
         assert_eq!(shown.join(" "), "1 2 5 8 _ _ _ S -1 -1 inf 1 0");
-        let (_, h) = parse_series("{{schema:1 sum:3 buckets:[1 2] offset:-1}}x1").map_or_else(
-            |_| parse_series("m {{schema:1 sum:3 buckets:[1 2] offset:-1}}x1").unwrap(),
-            |ok| ok,
-        );
+        let (_, h) = parse_series("m {{schema:1 sum:3 buckets:[1 2] offset:-1}}x1").unwrap();
         assert_eq!(h.len(), 2);
         for bad in ["m 1x", "m 1+1", "m {{", "m {{buckets:[1}}", "m{a} 1", "m foo", "m 1x99999999999"] {
             assert!(parse_series(bad).is_err() || bad == "m{a} 1", "{bad}");
