@@ -26,7 +26,7 @@ pub enum Parser<'b> {
     /// Prometheus text.
     Text(TextParser<'b>),
     /// OpenMetrics text.
-    OpenMetrics(OpenMetricsParser<'b>),
+    OpenMetrics(Box<OpenMetricsParser<'b>>),
     /// Protobuf, which converts classic histograms itself.
     Protobuf(Box<ProtobufParser<'b>>),
     /// A text format with classic histograms converted.
@@ -43,7 +43,7 @@ impl<'b> Parser<'b> {
                 Parser::Converting(Box::new(NhcbParser::new(body, format, options)))
             }
             Format::Text => Parser::Text(TextParser::new(body, options)),
-            Format::OpenMetrics => Parser::OpenMetrics(OpenMetricsParser::new(body, options)),
+            Format::OpenMetrics => Parser::OpenMetrics(Box::new(OpenMetricsParser::new(body, options))),
         }
     }
 
