@@ -1,5 +1,7 @@
 //! The receiver over a store in memory: what is stored, what is answered, and that no bytes harm it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! `testdata/golden.json` holds its recorded answers. With `GODWIT_TEST_PROMETHEUS` naming a Prometheus
 //! binary the calls are also made to that one; with `GODWIT_TEST_RECORD=1` its answers are written there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod calls;
 mod golden;
 mod life;
