@@ -38,7 +38,11 @@ impl Ring {
         }
         let Some(newest) = self.by_series.get(series).and_then(VecDeque::back) else { return Ok(()) };
         let same_value = newest.value.to_bits() == e.value.to_bits();
-        if newest.timestamp_ms == e.timestamp_ms && same_value && newest.labels == e.labels {
+        // A target without exemplar times shows the same exemplar at each scrape: the scrape's time, filled in,
+        // does not make it another one.
+        let same_time =
+            newest.timestamp_ms == e.timestamp_ms || !(newest.has_timestamp || e.has_timestamp);
+        if same_time && same_value && newest.labels == e.labels {
             return Err(AppendError::DuplicateExemplar);
         }
         // Of equal times the larger value is the newer one, and then the larger label set, so that a
@@ -183,6 +187,11 @@ mod tests {
         store.add(&a, exemplar(1, 1.0, "x")).unwrap();
         assert_eq!(store.add(&a, exemplar(1, 1.0, "x")), Err(AppendError::DuplicateExemplar));
         assert_eq!(store.check(&a, &exemplar(0, 1.0, "x")), Err(AppendError::OutOfOrderExemplar));
+        let untimed = |t| Exemplar { has_timestamp: false, ..exemplar(t, 5.0, "u") };
+        let c = Labels::from_pairs([("s", "c")]);
+        let other = Exemplars::new(3, &registry);
+        other.add(&c, untimed(1)).unwrap();
+        assert_eq!(other.add(&c, untimed(2)), Err(AppendError::DuplicateExemplar));
         let long = "é".repeat(121);
         assert_eq!(store.check(&a, &exemplar(9, 1.0, &long)), Err(AppendError::ExemplarTooLong));
         assert_eq!(store.check(&a, &exemplar(9, 1.0, &long[2..])), Ok(()));
