@@ -17,7 +17,7 @@ impl ConfigUrl {
     /// # Errors
     /// Control characters, a bad scheme, port or percent escape, a space in the host.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let failed = |why: &str| format!("parse {}: {why}", quoted(text));
+        let failed = |why: &str| format!("parse {}: {why}", quoted(&without_user(text)));
         let bad = |why: &str| Err(failed(why));
         if text.chars().any(|c| c < ' ' || c == '\u{7f}') {
             return bad("net/url: invalid control character in URL");
@@ -195,6 +195,14 @@ fn check_host(host: &str) -> Result<(), String> {
     let valid =
         port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.bytes().all(|b| b.is_ascii_digit()));
     if valid { check_escapes(host) } else { Err(format!("invalid port {} after host", quoted(port))) }
+}
+
+/// The text without what stands between `//` and `@`, for messages.
+fn without_user(text: &str) -> String {
+    match (text.find("//"), text.rfind('@')) {
+        (Some(start), Some(end)) if start + 2 < end => format!("{}xxxxx{}", &text[..start + 2], &text[end..]),
+        _ => text.to_string(),
+    }
 }
 
 fn quoted(text: &str) -> String {

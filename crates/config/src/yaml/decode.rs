@@ -255,12 +255,15 @@ impl Decoder {
                     if !self.enter(item) {
                         break;
                     }
+                    let alias = usize::from(is_alias(item));
+                    self.alias_depth += alias;
                     match item.target().kind {
                         Kind::Map(_) => {
                             apply(item.target(), self);
                         }
                         _ => self.mismatch(item.target(), "a mapping to merge"),
                     }
+                    self.alias_depth -= alias;
                 }
             }
             _ => self.mismatch(target, "a mapping or a list of mappings to merge"),

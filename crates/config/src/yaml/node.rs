@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
 use crate::error::Problem;
 
@@ -123,7 +123,7 @@ fn check_characters(text: &str) -> Result<(), Problem> {
 /// A collection whose end has not come.
 enum Open {
     Seq { node: Node, anchor: usize, items: Vec<Node> },
-    Map { node: Node, anchor: usize, pairs: Vec<(Node, Node)>, key: Option<Node> },
+    Map { node: Node, anchor: usize, block: bool, pairs: Vec<(Node, Node)>, key: Option<Node> },
 }
 
 #[derive(Default)]
@@ -152,9 +152,10 @@ impl Builder {
                 let node = Node { pos, tag: tag_text(tag.as_deref()), kind: Kind::Seq(Vec::new()) };
                 self.open(Open::Seq { node, anchor, items: Vec::new() }, pos)?;
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 let node = Node { pos, tag: tag_text(tag.as_deref()), kind: Kind::Map(Vec::new()) };
-                self.open(Open::Map { node, anchor, pairs: Vec::new(), key: None }, pos)?;
+                let block = style == StructureStyle::Block;
+                self.open(Open::Map { node, anchor, block, pairs: Vec::new(), key: None }, pos)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let (node, anchor) = match self.stack.pop() {
@@ -162,10 +163,10 @@ impl Builder {
                         node.kind = Kind::Seq(items);
                         (node, anchor)
                     }
-                    Some(Open::Map { mut node, anchor, pairs, .. }) => {
+                    Some(Open::Map { mut node, anchor, block, pairs, .. }) => {
                         // A block mapping's event begins at its first ':'; its first key is the better place.
-                        if let Some((key, _)) = pairs.first() {
-                            node.pos = if key.pos.line <= node.pos.line { key.pos } else { node.pos };
+                        if let Some((key, _)) = pairs.first().filter(|_| block) {
+                            node.pos = key.pos;
                         }
                         node.kind = Kind::Map(pairs);
                         (node, anchor)

@@ -147,7 +147,7 @@ fn is_date(text: &str) -> bool {
 
 /// Whether a string must be quoted to stay a string when printed.
 pub(crate) fn needs_quotes(text: &str) -> bool {
-    resolve(text) != Meaning::Text || text == "<<" || is_date(text) || is_base60(text)
+    resolve(text) != Meaning::Text || is_date(text) || is_base60(text)
 }
 
 /// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`: a YAML 1.1 number that nobody reads but some quote.
@@ -214,9 +214,7 @@ mod tests {
 
     #[test]
     fn quotes_where_a_string_would_change_its_meaning() {
-        for text in
-            ["", "yes", "12", "1e3", "2001-01-01", "2001-1-1T10:00:00Z", "12:30", "1:2.5", "<<", "null"]
-        {
+        for text in ["", "yes", "12", "1e3", "2001-01-01", "2001-1-1T10:00:00Z", "12:30", "1:2.5", "null"] {
             assert!(needs_quotes(text), "{text}");
         }
         for text in ["a", "12s", "localhost:9090", "1.2.3.4:80", "a:1", "2001-13-01", "12:99"] {
