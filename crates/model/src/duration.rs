@@ -104,7 +104,9 @@ mod tests {
 
     #[test]
     fn refuses_what_upstream_refuses() {
-        for text in ["", "1", "1y1m1d", "-1w", "1.5d", "d", "1s1s", "294y", "200y10400w", "107675d", "2584200h"] {
+        for text in
+            ["", "1", "1y1m1d", "-1w", "1.5d", "d", "1s1s", "294y", "200y10400w", "107675d", "2584200h"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

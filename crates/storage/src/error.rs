@@ -54,7 +54,9 @@ pub enum StorageError {
     #[error("TSDB not ready")]
     NotReady,
     /// The query's or all queries' byte budget is used up.
-    #[error("query needs more memory than its limit of {limit_bytes} bytes; narrow the selector or the time range")]
+    #[error(
+        "query needs more memory than its limit of {limit_bytes} bytes; narrow the selector or the time range"
+    )]
     MemoryLimit {
         /// The budget that was hit.
         limit_bytes: u64,

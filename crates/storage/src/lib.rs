@@ -22,6 +22,6 @@ pub use error::{AppendError, StorageError};
 pub use exemplar::{ExemplarQueryable, ExemplarSeries};
 pub use merge::{MergedSeries, merge_sets};
 pub use query::{
-    ChunkEncoding, LabelHints, Queryable, Querier, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
+    ChunkEncoding, LabelHints, Querier, Queryable, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
 };
 pub use status::{BlockStatus, CardinalityEntry, HeadStatus, StatusSource, TsdbStatus};

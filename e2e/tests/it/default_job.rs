@@ -65,10 +65,13 @@ fn read_page(text: &str) -> (Samples, BTreeMap<String, String>) {
 
 /// The series with its labels in order of names: the two programs may order them differently.
 fn sorted_labels(series: &str) -> String {
-    let Some((name, labels)) = series.trim_end_matches('}').split_once('{') else { return series.to_string() };
-    let mut parts: Vec<&str> = labels.split("\",").map(|l| l.trim_end_matches('"')).collect();
+    let Some((name, labels)) = series.strip_suffix("\"}").and_then(|s| s.split_once('{')) else {
+        return series.to_string();
+    };
+    // An empty label and none are the same once scraped.
+    let mut parts: Vec<&str> = labels.split("\",").filter(|l| !l.ends_with("=\"")).collect();
     parts.sort_unstable();
-    format!("{name}{{{}}}", parts.join("\","))
+    format!("{name}{{{}\"}}", parts.join("\","))
 }
 
 const COLLECTORS: [&str; 15] = [

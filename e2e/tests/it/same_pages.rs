@@ -74,9 +74,10 @@ fn newest(server: &Server) -> Answer {
     answer
 }
 
-fn compare(flags: &[&str]) {
+fn compare(flags: &[&str], skip: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let pages = pages(folder.path());
+    let mut pages = pages(folder.path());
+    pages.retain(|p| !skip.contains(&p.path.as_str()));
     let port = serve(pages.clone()).unwrap();
     std::fs::write(folder.path().join("prometheus.yml"), config(port, &pages)).unwrap();
     let start = |program: &Path, data: &str| {
@@ -100,10 +101,12 @@ fn compare(flags: &[&str]) {
 
 #[test]
 fn classic() {
-    compare(&[]);
+    // With native histograms off, 3.5 drops a histogram that has native buckets, as newer versions do not:
+    // they read its classic ones.
+    compare(&[], &["/self/proto"]);
 }
 
 #[test]
 fn native_histograms() {
-    compare(&["--enable-feature=native-histograms,exemplar-storage"]);
+    compare(&["--enable-feature=native-histograms,exemplar-storage"], &[]);
 }
