@@ -80,7 +80,8 @@ fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     loop {
         let end = rest.windows(2).position(|w| w == b"\r\n").context("chunk size cut off")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end])?.split(';').next().unwrap_or(""), 16)?;
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&rest[..end])?.split(';').next().unwrap_or(""), 16)?;
         rest = &rest[end + 2..];
         if size == 0 {
             return Ok(out);

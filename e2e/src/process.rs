@@ -29,7 +29,11 @@ pub fn godwit() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folder = this.parent().and_then(Path::parent).context("no target folder")?;
     let path = folder.join("godwit");
-    ensure!(path.exists(), "{} does not exist: run `make test`, or `cargo build -p godwit` first", path.display());
+    ensure!(
+        path.exists(),
+        "{} does not exist: run `make test`, or `cargo build -p godwit` first",
+        path.display()
+    );
     Ok(path)
 }
 

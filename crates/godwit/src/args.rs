@@ -14,5 +14,5 @@ pub mod table;
 pub mod value;
 
 pub use mode::{Mode, choose_mode};
-pub use parse::{ArgsError, Parsed, parse};
+pub use parse::{Parsed, parse};
 pub use server::{LogFormat, ServerArgs, WalCompression};

@@ -51,8 +51,19 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 const OWN: [&str; 13] = [
-    "godwit", "config", "discovery", "exposition", "host", "net", "promql", "remote", "scrape", "storage",
-    "telemetry", "tsdb", "web",
+    "godwit",
+    "config",
+    "discovery",
+    "exposition",
+    "host",
+    "net",
+    "promql",
+    "remote",
+    "scrape",
+    "storage",
+    "telemetry",
+    "tsdb",
+    "web",
 ];
 
 fn render(event: &Event<'_>, format: LogFormat, colour: bool) -> String {

@@ -18,7 +18,11 @@ pub fn register(registry: &Registry) {
     );
     let version = [TRACKED_VERSION, env!("CARGO_PKG_VERSION"), "godwit", "none", "linux", arch(), "godwit"];
     build.with(&version).set(1.0);
-    registry.counter_fn("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", cpu_seconds);
+    registry.counter_fn(
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        cpu_seconds,
+    );
     registry.gauge_fn("process_resident_memory_bytes", "Resident memory size in bytes.", || memory_pages(1));
     registry.gauge_fn("process_virtual_memory_bytes", "Virtual memory size in bytes.", || memory_pages(0));
     registry.gauge_fn("process_open_fds", "Number of open file descriptors.", || {
@@ -55,7 +59,10 @@ pub fn arch() -> &'static str {
 fn stat_field(index: usize) -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    rest.split_ascii_whitespace().nth(index.saturating_sub(2)).and_then(|f| f.parse().ok()).unwrap_or_default()
+    rest.split_ascii_whitespace()
+        .nth(index.saturating_sub(2))
+        .and_then(|f| f.parse().ok())
+        .unwrap_or_default()
 }
 
 fn cpu_seconds() -> f64 {
@@ -64,7 +71,8 @@ fn cpu_seconds() -> f64 {
 
 fn memory_pages(field: usize) -> f64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: f64 = text.split_ascii_whitespace().nth(field).and_then(|f| f.parse().ok()).unwrap_or_default();
+    let pages: f64 =
+        text.split_ascii_whitespace().nth(field).and_then(|f| f.parse().ok()).unwrap_or_default();
     pages * rustix::param::page_size() as f64
 }
 

@@ -39,7 +39,10 @@ pub struct Reloader {
 
 impl Reloader {
     /// A table without parts. `read` gives the configuration as it is on disk now, or the reason why not.
-    pub fn new(read: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static, registry: &Registry) -> Self {
+    pub fn new(
+        read: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static,
+        registry: &Registry,
+    ) -> Self {
         Reloader {
             read: Box::new(read),
             steps: Vec::new(),

@@ -19,7 +19,12 @@ impl ScrapeViews for ManagerViews {
         let active = self.0.targets_active().into_iter().filter(|(name, _)| pool.is_none_or(|p| p == name));
         let view = |(name, targets): (String, Vec<std::sync::Arc<Target>>)| PoolTargets {
             active: targets.iter().map(|t| target(t)).collect(),
-            dropped: dropped.remove(&name).unwrap_or_default().iter().map(|t| t.discovered_labels()).collect(),
+            dropped: dropped
+                .remove(&name)
+                .unwrap_or_default()
+                .iter()
+                .map(|t| t.discovered_labels())
+                .collect(),
             dropped_count: counts.get(&name).copied().unwrap_or_default(),
             pool: name,
         };
@@ -35,7 +40,8 @@ impl ScrapeViews for ManagerViews {
                 all
             }
         };
-        let of = |t: std::sync::Arc<Target>| TargetMetadata { labels: t.labels().clone(), families: families(&t) };
+        let of =
+            |t: std::sync::Arc<Target>| TargetMetadata { labels: t.labels().clone(), families: families(&t) };
         self.0.targets_active().into_values().flatten().map(of).collect()
     }
 }

@@ -64,13 +64,21 @@ fn node_page(round: u64) -> (String, u64) {
     let mut out = String::new();
     let mut n = 0;
     for f in 0..400_u64 {
-        let _ = write!(out, "# HELP node_family_{f}_bytes Some help text for family {f}.\n# TYPE node_family_{f}_bytes gauge\n");
+        let _ = write!(
+            out,
+            "# HELP node_family_{f}_bytes Some help text for family {f}.\n# TYPE node_family_{f}_bytes gauge\n"
+        );
         for i in 0..(1 + f % 8) {
             let v = f * 7919 + i * 104_729 + round * 13;
             let _ = match f % 4 {
                 0 => writeln!(out, "node_family_{f}_bytes{{device=\"sda{i}\",mode=\"x\"}} {v}"),
                 1 => writeln!(out, "node_family_{f}_bytes{{cpu=\"{i}\"}} {}.{:02}", v / 100, v % 100),
-                2 => writeln!(out, "node_family_{f}_bytes{{device=\"eth{i}\"}} {}.{:06}e+09", 1 + v % 9, v % 999_999),
+                2 => writeln!(
+                    out,
+                    "node_family_{f}_bytes{{device=\"eth{i}\"}} {}.{:06}e+09",
+                    1 + v % 9,
+                    v % 999_999
+                ),
                 _ => writeln!(out, "node_family_{f}_bytes{{i=\"{i}\"}} 0"),
             };
             n += 1;

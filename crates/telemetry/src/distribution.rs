@@ -143,7 +143,8 @@ impl Summary {
 
 impl SummaryState {
     fn expire(&mut self, now: Instant) {
-        while self.windows.front().is_some_and(|w| now.duration_since(w.began) >= WINDOW_AGE * WINDOWS as u32) {
+        while self.windows.front().is_some_and(|w| now.duration_since(w.began) >= WINDOW_AGE * WINDOWS as u32)
+        {
             self.windows.pop_front();
         }
     }

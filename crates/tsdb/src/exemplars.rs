@@ -40,8 +40,7 @@ impl Ring {
         let same_value = newest.value.to_bits() == e.value.to_bits();
         // A target without exemplar times shows the same exemplar at each scrape: the scrape's time, filled in,
         // does not make it another one.
-        let same_time =
-            newest.timestamp_ms == e.timestamp_ms || !(newest.has_timestamp || e.has_timestamp);
+        let same_time = newest.timestamp_ms == e.timestamp_ms || !(newest.has_timestamp || e.has_timestamp);
         if same_time && same_value && newest.labels == e.labels {
             return Err(AppendError::DuplicateExemplar);
         }

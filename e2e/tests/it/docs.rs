@@ -69,11 +69,12 @@ fn commands_in_the_manual_run() {
                 .env("PATH", &path)
                 .output()
                 .unwrap();
-            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let (out, err) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "{}:{}\n{text}\n{out}\n{err}", page.display(), block.line);
             *run.entry(page.clone()).or_insert(0) += 1;
         }
         server.stop().unwrap();
     }
-    assert!(run.values().sum::<usize>() >= 10, "{run:?}");
+    assert!(run.values().sum::<usize>() >= 6, "{run:?}");
 }

@@ -51,7 +51,12 @@ fn a_bad_start_ends_with_the_exit_code_of_prometheus() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), BAD);
     let config = "--config.file=prometheus.yml";
-    for arguments in [&[config][..], &["--no-such-flag"], &["--config.file=missing.yml"], &[config, "--query.timeout=soon"]] {
+    for arguments in [
+        &[config][..],
+        &["--no-such-flag"],
+        &["--config.file=missing.yml"],
+        &[config, "--query.timeout=soon"],
+    ] {
         let theirs = run(&peer("prometheus").unwrap(), folder.path(), arguments);
         let ours = run(&godwit().unwrap(), folder.path(), arguments);
         let text = String::from_utf8_lossy(&ours.stderr).into_owned();
@@ -120,7 +125,8 @@ fn a_swapped_config_map_is_reloaded() {
     let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, folder.path().join(at)).unwrap();
     link("..1", "..data");
     link("..data/prometheus.yml", "prometheus.yml");
-    let server = start(folder.path(), &["--enable-feature=auto-reload-config", "--config.auto-reload-interval=1s"]);
+    let server =
+        start(folder.path(), &["--enable-feature=auto-reload-config", "--config.auto-reload-interval=1s"]);
     until("first pool", || pools(&server) == ["a"]);
     link("..2", "..tmp");
     std::fs::rename(folder.path().join("..tmp"), folder.path().join("..data")).unwrap();
@@ -135,7 +141,8 @@ fn one_server_a_folder() {
     let port = free_port().unwrap().to_string();
     let listen = LISTEN.replace("{port}", &port);
     let arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", &listen];
-    let mut second = Server::spawn(&godwit().unwrap(), &arguments, folder.path(), port.parse().unwrap()).unwrap();
+    let mut second =
+        Server::spawn(&godwit().unwrap(), &arguments, folder.path(), port.parse().unwrap()).unwrap();
     let status = second.wait(Duration::from_secs(20)).unwrap();
     assert_eq!(status.code(), Some(1), "{}", second.log_tail());
     assert!(second.log_text().contains("lock"), "{}", second.log_tail());
@@ -151,7 +158,8 @@ fn samples_survive_stop_and_kill() {
         let server = start(folder.path(), &["--web.enable-lifecycle"]);
         write(folder.path(), &config.replace("PORT", &server.port.to_string()));
         assert_eq!(http::request(server.port, "POST", "/-/reload", &[], &[]).unwrap().status, 200);
-        let time = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let time =
+            || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         let count = |server: &Server| {
             let answer = query(server.port, &instant("sum(count_over_time(up[1h]))", time())).unwrap();
             answer.values().next().map_or(0.0, |p| p[0].1.trim_matches('"').parse::<f64>().unwrap())

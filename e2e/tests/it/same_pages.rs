@@ -82,7 +82,8 @@ fn compare(flags: &[&str], skip: &[&str]) {
     std::fs::write(folder.path().join("prometheus.yml"), config(port, &pages)).unwrap();
     let start = |program: &Path, data: &str| {
         let data = format!("--storage.tsdb.path={data}");
-        let mut arguments = vec!["--web.listen-address=127.0.0.1:{port}", "--config.file=prometheus.yml", &data];
+        let mut arguments =
+            vec!["--web.listen-address=127.0.0.1:{port}", "--config.file=prometheus.yml", &data];
         arguments.extend(flags);
         Server::start(program, &arguments, folder.path(), "/-/ready").unwrap()
     };

@@ -97,10 +97,5 @@ mod tests {
         for line in long.lines().filter(|line| line.starts_with("      ")) {
             assert!(line.len() <= WIDTH + 10, "{line}");
         }
-        assert!(
-            version("prometheus", "3.15.0", "", "abc", "1.95")
-                .starts_with("prometheus, version 3.15.0 (branch: , revision: abc)\n")
-        );
-        assert!(documentation().contains("--config.file"));
     }
 }

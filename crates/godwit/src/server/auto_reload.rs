@@ -11,7 +11,12 @@ use crate::args::ServerArgs;
 use crate::reload::Reloader;
 
 /// Starts the watch; does nothing where it is off.
-pub fn start(args: &ServerArgs, sources: &Sources, reloader: Arc<Reloader>, stop: CancellationToken) -> JoinHandle<()> {
+pub fn start(
+    args: &ServerArgs,
+    sources: &Sources,
+    reloader: Arc<Reloader>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     let (interval, path) = (args.config_auto_reload_interval, sources.path());
     let enabled = args.config_auto_reload;
     tokio::spawn(async move {

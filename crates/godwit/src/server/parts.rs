@@ -44,7 +44,8 @@ impl Sources {
         } else {
             GodwitSettings::load_file(args.godwit_config.as_ref())
         };
-        let settings = settings.map_err(|e| Failure { text: format!("Error loading config (--godwit.config): {e}"), code: 2 })?;
+        let settings = settings
+            .map_err(|e| Failure { text: format!("Error loading config (--godwit.config): {e}"), code: 2 })?;
         let mut options = args.load_options();
         // Upstream 3.5 switches native histograms on by this flag, 3.9 and newer ignore it. Who gives it
         // wants them.
@@ -272,7 +273,11 @@ fn web_options(args: &ServerArgs) -> Result<web::Options, Failure> {
         enable_lifecycle: args.web_enable_lifecycle,
         enable_admin_api: args.web_enable_admin_api,
         enable_remote_write_receiver: args.web_enable_remote_write_receiver,
-        accepted_write_messages: args.web_remote_write_messages.iter().filter_map(|m| remote::MessageType::from_name(m)).collect(),
+        accepted_write_messages: args
+            .web_remote_write_messages
+            .iter()
+            .filter_map(|m| remote::MessageType::from_name(m))
+            .collect(),
         agent: args.agent,
         lookback_delta: args.query_lookback_delta,
         query_timeout: args.query_timeout,

@@ -28,7 +28,8 @@ pub fn run(mut args: ServerArgs, program: &'static str, bare: bool) -> u8 {
     let own_start = bare || (!args.is_given("config.file") && !Path::new(&args.config_file).exists());
     let embedded = program != "prometheus" && own_start;
     if embedded {
-        args.storage_path = if args.is_given("storage.tsdb.path") { args.storage_path } else { "data/".into() };
+        args.storage_path =
+            if args.is_given("storage.tsdb.path") { args.storage_path } else { "data/".into() };
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -63,7 +64,11 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     for warning in &args.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(version = process_metrics::TRACKED_VERSION, godwit = env!("CARGO_PKG_VERSION"), "Starting godwit");
+    tracing::info!(
+        version = process_metrics::TRACKED_VERSION,
+        godwit = env!("CARGO_PKG_VERSION"),
+        "Starting godwit"
+    );
 
     let registry = Registry::new();
     process_metrics::register(&registry);
@@ -73,8 +78,10 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let built = parts::build(&args, &sources, &registry, &late, reload_requests, stop.clone())?;
     let state = built.state.clone();
 
-    let listeners = net::bind(&args.web_listen_addresses).map_err(|e| Failure::runtime("Unable to start web listener", e))?;
-    let server = net::Server::new(listeners, built.serve_options).map_err(|e| Failure::runtime("Unable to start web listener", e))?;
+    let listeners = net::bind(&args.web_listen_addresses)
+        .map_err(|e| Failure::runtime("Unable to start web listener", e))?;
+    let server = net::Server::new(listeners, built.serve_options)
+        .map_err(|e| Failure::runtime("Unable to start web listener", e))?;
     // Requests are answered until the store is closed; `stop` comes first, this one last.
     let closed = CancellationToken::new();
     let web_task = tokio::spawn(server.run(built.router, closed.clone()));
@@ -95,7 +102,10 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
             let scraping = tokio::spawn(async move { scrape.run(sets).await });
             let first = reloader.reload().await;
             let ended = match first {
-                Err(text) => Err(Failure { text: format!("Error loading config from {:?}: {text}", args.config_file), code: 1 }),
+                Err(text) => Err(Failure {
+                    text: format!("Error loading config from {:?}: {text}", args.config_file),
+                    code: 1,
+                }),
                 Ok(()) => {
                     state.set_readiness(Readiness::Ready);
                     tracing::info!("Server is ready to receive web requests.");
@@ -126,7 +136,12 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
 }
 
 /// Opens the store on a blocking thread. False where the process was told to stop meanwhile.
-async fn open_store(args: &ServerArgs, registry: &Registry, late: &LateDb, stop: &CancellationToken) -> Result<bool, Failure> {
+async fn open_store(
+    args: &ServerArgs,
+    registry: &Registry,
+    late: &LateDb,
+    stop: &CancellationToken,
+) -> Result<bool, Failure> {
     tracing::info!(fs_type = fs_type(&args.storage_path), "Starting TSDB ...");
     let options = parts::db_options(args, registry, late)?;
     let open = tokio::task::spawn_blocking(move || tsdb::Db::open(options));
@@ -135,7 +150,10 @@ async fn open_store(args: &ServerArgs, registry: &Registry, late: &LateDb, stop:
         () = told_to_stop(stop) => return Ok(false),
     };
     let db = db.map_err(|e| Failure {
-        text: format!("opening storage failed: {e} (`godwit doctor --storage.tsdb.path={}` looks closer)", args.storage_path),
+        text: format!(
+            "opening storage failed: {e} (`godwit doctor --storage.tsdb.path={}` looks closer)",
+            args.storage_path
+        ),
         code: 1,
     })?;
     db.spawn_background();
@@ -158,7 +176,8 @@ async fn close_store(late: &LateDb) -> Result<(), Failure> {
 
 /// A signal to end, or `/-/quit`.
 async fn told_to_stop(stop: &CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return stop.cancelled().await;
     };
     tokio::select! {

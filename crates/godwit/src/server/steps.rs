@@ -63,7 +63,10 @@ pub fn add(
             ("remote_read", !loaded.config.remote_read.is_empty()),
         ] {
             if used {
-                tracing::warn!(part, "this part of the configuration is checked but not in force yet in this version of godwit");
+                tracing::warn!(
+                    part,
+                    "this part of the configuration is checked but not in force yet in this version of godwit"
+                );
             }
         }
         std::future::ready(Ok(()))

@@ -12,7 +12,10 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
     let mut names: Vec<String> = names.collect();
     names.sort();
     for name in &names {
-        if name.ends_with(".tmp-for-creation") || name.ends_with(".tmp-for-deletion") || name.ends_with(".tmp") {
+        if name.ends_with(".tmp-for-creation")
+            || name.ends_with(".tmp-for-deletion")
+            || name.ends_with(".tmp")
+        {
             leftovers.push(name.clone());
         } else if is_ulid(name) {
             match tsdb::block::Block::open(Arc::new(tsdb::disk::RealDisk), &data.join(name)) {
@@ -20,7 +23,9 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
                 Err(e) => report.bad(
                     "block",
                     format!("{name}: {e}"),
-                    format!("the server leaves it out and runs on; move {name} away, or restore it from a copy"),
+                    format!(
+                        "the server leaves it out and runs on; move {name} away, or restore it from a copy"
+                    ),
                 ),
             }
         }
@@ -29,7 +34,11 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
         report.ok("blocks", format!("{good} blocks open"));
     }
     if !leftovers.is_empty() {
-        let what = format!("{} unfinished folders of an interrupted compaction: {}", leftovers.len(), leftovers.join(", "));
+        let what = format!(
+            "{} unfinished folders of an interrupted compaction: {}",
+            leftovers.len(),
+            leftovers.join(", ")
+        );
         report.ok("leftovers", format!("{what}; the next start removes them"));
     }
     log(&data.join("wal"), report);
@@ -52,7 +61,9 @@ fn log(wal: &Path, report: &mut Report) {
             format!("segments between {:08} and {:08} are missing", gap[0], gap[1]),
             "restore them from a copy; without them the samples in between are lost, the others are kept",
         ),
-        (None, Some(first), Some(last)) => report.ok("log", format!("segments {first:08} to {last:08}, none missing")),
+        (None, Some(first), Some(last)) => {
+            report.ok("log", format!("segments {first:08} to {last:08}, none missing"))
+        }
         _ => {}
     }
 }

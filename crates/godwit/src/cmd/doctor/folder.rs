@@ -13,7 +13,8 @@ const ROOM_BYTES_LOW: u64 = 1 << 30;
 pub(super) fn examine(data: &Path, report: &mut Report) {
     let existing = nearest_existing(data);
     if existing != data {
-        let what = format!("{} does not exist yet; the server makes it in {}", data.display(), existing.display());
+        let what =
+            format!("{} does not exist yet; the server makes it in {}", data.display(), existing.display());
         report.ok("data folder", what);
     } else if !data.is_dir() {
         let remedy = "name a folder with --storage.tsdb.path";
@@ -51,10 +52,18 @@ fn ownership(folder: &Path, report: &mut Report) {
     match try_write(folder) {
         Ok(()) => report.ok("owner", format!("{who}; it can write there")),
         Err(e) if e.raw_os_error() == Some(rustix::io::Errno::ROFS.raw_os_error()) => {
-            report.bad("owner", format!("{who}; the file system is read-only"), "mount it read-write, or name another folder with --storage.tsdb.path");
+            report.bad(
+                "owner",
+                format!("{who}; the file system is read-only"),
+                "mount it read-write, or name another folder with --storage.tsdb.path",
+            );
         }
         Err(e) if e.kind() == std::io::ErrorKind::StorageFull => {
-            report.bad("owner", format!("{who}; the disk is full"), "free some room; see the check of room below");
+            report.bad(
+                "owner",
+                format!("{who}; the disk is full"),
+                "free some room; see the check of room below",
+            );
         }
         Err(e) => {
             let remedy = format!(
@@ -87,16 +96,25 @@ fn strangers(data: &Path, report: &mut Report) {
         let inner: Vec<PathBuf> = if entry.is_dir() { list(&entry).collect() } else { Vec::new() };
         for path in inner.into_iter().chain([entry]) {
             let unreadable = rustix::fs::access(&path, rustix::fs::Access::READ_OK).is_err();
-            let unwritable = path.is_dir() && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_err();
+            let unwritable =
+                path.is_dir() && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_err();
             if unreadable || unwritable {
                 foreign.push(path);
             }
         }
     }
     if let Some(first) = foreign.first() {
-        let what = format!("{} files or folders inside are closed to this user, first {}", foreign.len(), first.display());
+        let what = format!(
+            "{} files or folders inside are closed to this user, first {}",
+            foreign.len(),
+            first.display()
+        );
         let gid = rustix::process::getegid().as_raw();
-        report.bad("files inside", what, format!("run `chown -R {}:{gid} {}` as root", uid.as_raw(), data.display()));
+        report.bad(
+            "files inside",
+            what,
+            format!("run `chown -R {}:{gid} {}` as root", uid.as_raw(), data.display()),
+        );
     }
 }
 

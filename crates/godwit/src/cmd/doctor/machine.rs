@@ -61,7 +61,8 @@ fn open_files(report: &mut Report) {
 /// Memory limit of the control group, version 2 then 1.
 fn memory(report: &mut Report) {
     let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let limit = read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    let limit =
+        read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
     // Version 1 says "no limit" with a number near 2^63.
     match limit.filter(|n| *n < 1 << 60) {
         Some(n) if n < 256 << 20 => report.warn(
@@ -82,6 +83,10 @@ fn port(listen: &str, report: &mut Report) {
             format!("{listen} is in use"),
             "stop the program that has it (`ss -ltnp`), or choose another with --web.listen-address",
         ),
-        Err(e) => report.bad("port", format!("{listen}: {e}"), "choose an address of this machine with --web.listen-address"),
+        Err(e) => report.bad(
+            "port",
+            format!("{listen}: {e}"),
+            "choose an address of this machine with --web.listen-address",
+        ),
     }
 }

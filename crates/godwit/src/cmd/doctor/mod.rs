@@ -9,7 +9,9 @@ mod report;
 
 use std::path::PathBuf;
 
-pub use report::{Finding, Report, Status};
+use report::Report;
+#[cfg(test)]
+use report::{Finding, Status};
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -40,17 +42,23 @@ pub fn examine(options: &Options) -> Report {
 #[must_use]
 pub fn run(arguments: &[String]) -> u8 {
     let options = match Options::parse(arguments) {
-        Ok(options) => options,
-        Err(end) => {
-            let _ = end.print();
-            return if end.use_stderr() { 2 } else { 0 };
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{HELP}");
+            return 0;
+        }
+        Err(text) => {
+            eprintln!("godwit doctor: {text}");
+            return 2;
         }
     };
     let mut report = examine(&options);
     if let Some(config) = &options.config {
         match config::Config::load_file(config, &config::LoadOptions::default()) {
             Ok(_) => report.ok("config", format!("{} is valid", config.display())),
-            Err(e) => report.bad("config", e.to_string(), "mend the named line; `godwit check config` looks closer"),
+            Err(e) => {
+                report.bad("config", e.to_string(), "mend the named line; `godwit check config` looks closer")
+            }
         }
     }
     if options.json {
@@ -61,32 +69,51 @@ pub fn run(arguments: &[String]) -> u8 {
     u8::from(report.is_bad())
 }
 
-/// The command line of `godwit doctor`.
-#[must_use]
-pub fn command() -> clap::Command {
-    let arg = |name: &'static str, value: &'static str, help: &'static str| {
-        clap::Arg::new(name).long(name).value_name(value).help(help)
-    };
-    clap::Command::new("godwit doctor")
-        .about("Looks at a data folder, its disk and the machine, and says what is wrong and how to mend it. Changes nothing.")
-        .arg(arg("storage.tsdb.path", "FOLDER", "The data folder to look at.").default_value("data/"))
-        .arg(arg("config.file", "FILE", "A configuration to check as well."))
-        .arg(arg("web.listen-address", "ADDRESS", "An address that the server is to listen on: is it free?"))
-        .arg(arg("output", "FORM", "text for people, json for scripts.").value_parser(["text", "json"]).default_value("text"))
-        .after_help("Exit code: 0 nothing worse than warnings, 1 something is wrong, 2 wrong arguments.")
-}
+const HELP: &str = "\
+usage: godwit doctor [<flags>]
+
+Looks at a data folder, its disk and the machine, and says what is wrong and how to mend it. Changes nothing.
+
+  --storage.tsdb.path=data/     the data folder to look at
+  --config.file=FILE            a configuration to check as well
+  --web.listen-address=ADDRESS  an address that the server is to listen on: is it free?
+  --output=text|json            text for people, json for scripts
+
+Exit codes: 0 nothing worse than warnings, 1 something is wrong, 2 wrong arguments.
+";
+
+const FLAGS: [&str; 4] = ["storage.tsdb.path", "config.file", "web.listen-address", "output"];
 
 impl Options {
-    fn parse(arguments: &[String]) -> Result<Options, clap::Error> {
-        let name = std::iter::once("godwit doctor".to_string());
-        let mut found = command().try_get_matches_from(name.chain(arguments.iter().cloned()))?;
-        let mut take = |name: &str| found.remove_one::<String>(name);
-        Ok(Options {
-            data: PathBuf::from(take("storage.tsdb.path").unwrap_or_default()),
-            config: take("config.file").map(PathBuf::from),
-            listen: take("web.listen-address"),
-            json: take("output").as_deref() == Some("json"),
-        })
+    /// `None` where the help is asked for.
+    fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
+        let mut options = Options { data: "data/".into(), config: None, listen: None, json: false };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            if argument == "-h" || argument == "--help" {
+                return Ok(None);
+            }
+            let flag =
+                argument.strip_prefix("--").ok_or_else(|| format!("unexpected {argument:?}; see --help"))?;
+            let (name, inline) = flag.split_once('=').map_or((flag, None), |(n, v)| (n, Some(v.to_string())));
+            if !FLAGS.contains(&name) {
+                let near = config::nearest(name, FLAGS).map(|n| format!(", did you mean --{n}?"));
+                return Err(format!("unknown flag --{name}{}", near.unwrap_or_default()));
+            }
+            let value =
+                inline.or_else(|| rest.next().cloned()).ok_or_else(|| format!("--{name} needs a value"))?;
+            match name {
+                "storage.tsdb.path" => options.data = value.into(),
+                "config.file" => options.config = Some(value.into()),
+                "web.listen-address" => options.listen = Some(value),
+                _ => match value.as_str() {
+                    "text" => options.json = false,
+                    "json" => options.json = true,
+                    other => return Err(format!("--output is text or json, not {other:?}")),
+                },
+            }
+        }
+        Ok(Some(options))
     }
 }
 
@@ -132,6 +159,16 @@ mod tests {
         let file = std::fs::File::options().write(true).open(wal.join("00000003")).unwrap();
         file.set_modified(future).unwrap();
         assert_eq!(of(&look(folder.path()), "clock").status, Status::Bad);
+    }
+
+    #[test]
+    fn arguments() {
+        let parse = |line: &str| Options::parse(&line.split(' ').map(str::to_string).collect::<Vec<_>>());
+        let options = parse("--storage.tsdb.path=x --output json").unwrap().unwrap();
+        assert_eq!((options.data.to_str(), options.json), (Some("x"), true));
+        assert!(parse("--help").unwrap().is_none());
+        assert!(parse("--storage.tsdb.pth=x").unwrap_err().contains("--storage.tsdb.path"));
+        assert!(parse("--output=xml").is_err() && parse("x").is_err() && parse("--output").is_err());
     }
 
     #[test]
