@@ -596,7 +596,8 @@ impl Hooks for SigV4Config {
         }
         let name = self.session_name.as_bytes();
         let word = |b: &u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(b);
-        if !name.is_empty() && !((2..=64).contains(&name.len()) && name.iter().all(word)) {
+        let fits = (2..=64).contains(&name.len()) && name.iter().all(word);
+        if !name.is_empty() && !fits {
             let text =
                 r"session_name must match ^[\w+=,.@-]{2,64}$ (2-64 alphanumeric and +=,.@- characters)";
             return Err(Invalid::at("session_name", text));

@@ -1,5 +1,10 @@
 //! The `godwit` binary: chooses what is meant and runs it. The one place that turns errors into exit codes.
 
+#![allow(
+    unreachable_pub,
+    reason = "in a binary nothing is reachable from outside; pub says what a module offers"
+)]
+
 mod args;
 mod cmd;
 mod embedded;

@@ -76,6 +76,7 @@ struct Shared {
     limits: BodyLimits,
     memory: Arc<Semaphore>,
     buffers: Mutex<Kept>,
+    #[allow(clippy::vec_box, reason = "a decoder is 40 KiB and moves in and out of here for each body")]
     gunzips: Mutex<Vec<Box<Gunzip>>>,
 }
 

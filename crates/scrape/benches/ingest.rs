@@ -1,6 +1,8 @@
 //! Cost per sample of a warm scrape: against the last page, and by plain parsing and hashing as a
 //! straightforward scraper does it. The store is a sink, so that only the scraper's part is measured.
 
+#![allow(clippy::result_large_err, reason = "as in the crate")]
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hint::black_box;

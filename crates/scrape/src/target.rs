@@ -129,6 +129,7 @@ impl Target {
 
     /// Public labels: those put on every sample.
     #[must_use]
+    #[allow(clippy::misnamed_getters, reason = "to everyone outside, a target's labels are its public ones")]
     pub fn labels(&self) -> &Labels {
         &self.public
     }

@@ -1,5 +1,6 @@
 //! From tree to values, with all problems of a document in one pass.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -288,10 +289,14 @@ impl Decoder {
             }
             let mut item = T::zero();
             if self.decode(value, &mut item) {
-                if into.contains_key(&name) {
-                    self.fail(key.pos, format!("key {name:?} already set in map"));
-                } else {
-                    into.insert(name, item);
+                match into.entry(name) {
+                    Entry::Occupied(taken) => {
+                        let text = format!("key {:?} already set in map", taken.key());
+                        self.fail(key.pos, text);
+                    }
+                    Entry::Vacant(free) => {
+                        free.insert(item);
+                    }
                 }
             }
         }

@@ -275,7 +275,7 @@ impl Emitter {
         let text = match code {
             _ if short != '\0' => format!("\\{short}"),
             ..=0xff => format!("\\x{code:02X}"),
-            ..=0xffff => format!("\\u{code:04X}"),
+            0x100..=0xffff => format!("\\u{code:04X}"),
             _ => format!("\\U{code:08X}"),
         };
         text.chars().for_each(|c| self.put(c));

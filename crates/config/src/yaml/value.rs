@@ -95,7 +95,7 @@ pub fn format_size(bytes: u64) -> String {
     let mut parts = Vec::new();
     let mut rest = bytes;
     for prefix in SIZE_UNITS {
-        if rest % 1024 != 0 {
+        if !rest.is_multiple_of(1024) {
             let suffix = if prefix.is_empty() { "B" } else { "iB" };
             parts.push(format!("{}{prefix}{suffix}", rest % 1024));
         }

@@ -61,10 +61,6 @@ impl Values {
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
     }
-    /// Sets a value that follows from others.
-    pub fn set(&mut self, name: &'static str, value: Value) {
-        self.values.insert(name, value);
-    }
     /// Names given on the command line, in order, each once.
     #[must_use]
     pub fn given(&self) -> &[&'static str] {
@@ -249,7 +245,7 @@ mod tests {
         let a = args("--web.listen-address=:1 --web.listen-address=:2 --config.file=");
         assert_eq!((a.web_listen_addresses.join(","), a.config_file.as_str()), (":1,:2".to_string(), ""));
         assert!(matches!(run("-h"), Ok(Parsed::Help { long: false })));
-        assert!(matches!(run("--help-long --foo=bar"), Err(_)));
+        assert!(run("--help-long --foo=bar").is_err());
         assert!(matches!(run("--version --config.file=x"), Ok(Parsed::Version)));
         assert!(matches!(run("--write-documentation"), Ok(Parsed::Help { long: true })));
     }

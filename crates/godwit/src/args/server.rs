@@ -41,6 +41,10 @@ pub enum WalCompression {
 /// All settings of the server. Sizes are bytes; a size of 0 means the store's own default.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each field is the flag of its name, explained in the table of flags")]
+#[allow(
+    dead_code,
+    reason = "flags of parts that COMPAT.md lists as not built are taken and checked all the same"
+)]
 pub struct ServerArgs {
     pub config_file: String,
     pub config_auto_reload: bool,

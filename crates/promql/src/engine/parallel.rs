@@ -50,11 +50,9 @@ pub(crate) fn map<T: Send, S>(
         run();
     });
     let mut all = Vec::with_capacity(n);
-    for result in done.into_inner() {
-        // A block that nobody took is behind one that failed, whose error has gone out already.
-        if let Some(items) = result {
-            all.extend(items?);
-        }
+    // A block that nobody took is behind one that failed, whose error has gone out already.
+    for items in done.into_inner().into_iter().flatten() {
+        all.extend(items?);
     }
     Ok(all)
 }

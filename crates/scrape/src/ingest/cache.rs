@@ -89,6 +89,10 @@ impl TargetCache {
     ///
     /// # Errors
     /// The body's syntax, a limit, or a store that refuses samples for reasons other than their time.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the report is wanted on failure, too, and one is made a scrape"
+    )]
     pub fn ingest(
         &mut self,
         body: &[u8],
@@ -129,6 +133,7 @@ impl TargetCache {
     ///
     /// # Errors
     /// A store that refuses markers for reasons other than their time.
+    #[allow(clippy::result_large_err, reason = "as above")]
     pub fn write_stale(
         &mut self,
         t_ms: i64,

@@ -62,8 +62,8 @@ pub(super) fn compare_counters<T: Copy + PartialOrd + Default>(
 ) -> Option<Difference> {
     let mut difference = Difference::default();
     let no_reset = walk(indices(old_spans).zip(old), indices(new_spans).zip(new), |a, b, _| match (a, b) {
-        // Not `a <= b`: counts that cannot be ordered (NaN) are no reset.
-        (Some(a), Some(b)) => !(a > b),
+        // Counts that cannot be ordered (NaN) are no reset.
+        (Some(a), Some(b)) => a.partial_cmp(&b) != Some(std::cmp::Ordering::Greater),
         (Some(a), None) => {
             difference.backward = true;
             a == T::default()

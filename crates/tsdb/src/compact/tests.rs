@@ -245,15 +245,22 @@ fn blocks_merge_series_by_series() {
     let cancel = CancelToken::default();
     cancel.cancel();
     let ulid = Ulid::from_parts(4, 0);
-    assert!(compact(Arc::clone(&disk), Path::new("data"), ulid, &[merged.clone()], &cancel).is_err());
+    assert!(
+        compact(Arc::clone(&disk), Path::new("data"), ulid, std::slice::from_ref(&merged), &cancel).is_err()
+    );
     let names: Vec<_> = disk.list(Path::new("data")).unwrap().into_iter().map(|e| e.name).collect();
     assert_eq!(names.len(), 3, "{names:?}");
 
     // Everything deleted: no block, the source is marked.
     let ctx = storage::QueryContext::unlimited();
     merged.delete(&ctx, i64::MIN, i64::MAX, &[]).unwrap();
-    let made =
-        compact(Arc::clone(&disk), Path::new("data"), ulid, &[merged.clone()], &CancelToken::default());
+    let made = compact(
+        Arc::clone(&disk),
+        Path::new("data"),
+        ulid,
+        std::slice::from_ref(&merged),
+        &CancelToken::default(),
+    );
     assert!(made.unwrap().meta.is_none() && merged.meta().compaction.deletable);
     assert!(!disk.exists(&Path::new("data").join(ulid.to_string())).unwrap());
 }

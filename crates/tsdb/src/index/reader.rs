@@ -122,10 +122,10 @@ impl IndexReader {
     /// Sorted label names.
     #[must_use]
     pub fn label_names(&self) -> Vec<String> {
-        let named = |n: &&Box<str>| !n.is_empty();
+        let named = |n: &str| (!n.is_empty()).then(|| n.to_string());
         match &self.tables {
-            Tables::V1(t) => t.keys().filter(named).map(ToString::to_string).collect(),
-            Tables::V2(t) => t.keys().filter(named).map(ToString::to_string).collect(),
+            Tables::V1(t) => t.keys().filter_map(|n| named(n)).collect(),
+            Tables::V2(t) => t.keys().filter_map(|n| named(n)).collect(),
         }
     }
 
