@@ -10,6 +10,7 @@ mod cmd;
 mod embedded;
 mod late;
 mod logging;
+mod memory;
 mod process_metrics;
 mod reload;
 mod server;

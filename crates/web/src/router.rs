@@ -1,6 +1,7 @@
 //! From a request to its handler: prefix, redirects, methods, readiness, CORS, metrics.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
@@ -10,6 +11,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use storage::CancelToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::{self, Call};
 use crate::compress::Encoding;
@@ -121,7 +123,7 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
         Route::MetricsPage => {
             let path = format!("/metrics/{}", String::from_utf8_lossy(&param));
             let Some(page) = state.parts.pages.iter().find(|p| p.path == path) else { return not_found() };
-            let families = std::sync::Arc::clone(&page.families);
+            let families = Arc::clone(&page.families);
             return metrics_page::serve(state, request.into_parts().0, move || families()).await;
         }
         Route::Federate => return federate::serve(state, request.into_parts().0).await,
@@ -160,6 +162,7 @@ async fn call(request: Request, param: Vec<u8>) -> Result<Call, ApiError> {
             Err(BodyFault::Broken(e)) => {
                 return Err(ApiError::bad_data(format!("error parsing form values: {e}")));
             }
+            Err(BodyFault::Crowded) => return Err(ApiError::bad_data("error parsing form values")),
         }
     } else {
         None
@@ -192,20 +195,54 @@ pub(crate) enum BodyFault {
     TooLong,
     /// The connection broke.
     Broken(String),
+    /// The memory for bodies is used up by others.
+    Crowded,
 }
 
 /// Reads a body of at most `max` bytes; memory grows with what arrives, never with what is announced.
-pub(crate) async fn limited(mut body: Body, max: usize) -> Result<Vec<u8>, BodyFault> {
+pub(crate) async fn limited(body: Body, max: usize) -> Result<Vec<u8>, BodyFault> {
     let mut out = Vec::new();
+    collect(body, max, &mut out, |_| Ok(())).await?;
+    Ok(out)
+}
+
+/// As [`limited`], with the bytes taken out of `memory` as they arrive, and given back with the second
+/// value. Never waits for memory: bodies that each hold a part and wait for the rest would wait for ever.
+pub(crate) async fn limited_within(
+    body: Body,
+    max: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), BodyFault> {
+    let (mut out, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    collect(body, max, &mut out, |more| {
+        let more = u32::try_from(more).map_err(|_| BodyFault::TooLong)?;
+        let taken = Arc::clone(memory).try_acquire_many_owned(more).map_err(|_| BodyFault::Crowded)?;
+        match &mut held {
+            Some(held) => held.merge(taken),
+            None => held = Some(taken),
+        }
+        Ok(())
+    })
+    .await?;
+    Ok((out, held))
+}
+
+async fn collect(
+    mut body: Body,
+    max: usize,
+    out: &mut Vec<u8>,
+    mut grant: impl FnMut(usize) -> Result<(), BodyFault>,
+) -> Result<(), BodyFault> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| BodyFault::Broken(e.to_string()))?;
         let Some(data) = frame.data_ref() else { continue };
         if out.len() + data.len() > max {
             return Err(BodyFault::TooLong);
         }
+        grant(data.len())?;
         out.extend_from_slice(data);
     }
-    Ok(out)
+    Ok(())
 }
 
 pub(crate) fn empty(status: StatusCode) -> Response {

@@ -62,6 +62,9 @@ pub struct Options {
     pub query_bytes_max: u64,
     /// Bytes all queries may hold together; `None` for no limit.
     pub queries_bytes: Option<Arc<Budget>>,
+    /// Bytes of remote write bodies that may be in memory at once; what comes beyond is refused with 503,
+    /// which senders retry. At least one whole body of 32 MiB.
+    pub write_bodies_bytes_max: usize,
     /// Feature `promql-per-step-stats`.
     pub per_step_stats: bool,
     /// Feature `created-timestamp-zero-ingestion`.
@@ -96,6 +99,7 @@ impl Default for Options {
             query_concurrency: 20,
             query_bytes_max: u64::MAX,
             queries_bytes: None,
+            write_bodies_bytes_max: 128 << 20,
             per_step_stats: false,
             start_zero_ingestion: false,
             type_and_unit_labels: false,
@@ -214,6 +218,10 @@ pub struct Inner {
     pub(crate) active: ActiveQueries,
     pub(crate) query_slots: Arc<Semaphore>,
     pub(crate) read_slots: Arc<Semaphore>,
+    /// Bytes of remote write bodies in memory.
+    pub(crate) write_bytes: Arc<Semaphore>,
+    /// Remote writes being stored.
+    pub(crate) write_slots: Arc<Semaphore>,
     pub(crate) birth: SystemTime,
     ready_gauge: Gauge,
     readiness: AtomicU8,
@@ -222,6 +230,8 @@ pub struct Inner {
 /// Label reads, federation and the like that run at once: as many as queries by default. They are short,
 /// and each one holds a blocking thread.
 const READ_SLOTS_MIN: usize = 20;
+/// Remote writes being stored at once: each needs a core and, decompressed, up to 22 times its body.
+const WRITES_AT_ONCE: usize = 8;
 
 impl State {
     /// Builds the state, registers the HTTP metrics; not ready yet.
@@ -241,6 +251,7 @@ impl State {
             },
         );
         let concurrency = o.query_concurrency.max(1);
+        let write_bytes = o.write_bodies_bytes_max.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             metrics: HttpMetrics::new(&parts.registry),
             write,
@@ -249,6 +260,8 @@ impl State {
             active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency),
             query_slots: Arc::new(Semaphore::new(concurrency)),
             read_slots: Arc::new(Semaphore::new(concurrency.max(READ_SLOTS_MIN))),
+            write_bytes: Arc::new(Semaphore::new(write_bytes)),
+            write_slots: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
             birth: SystemTime::now(),
             ready_gauge: parts.registry.gauge(
                 "prometheus_ready",

@@ -1,6 +1,5 @@
 //! The endpoints that take data: remote write; and those that are known but not built.
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
@@ -8,7 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use remote::WriteResponse;
 
 use crate::respond::{header_str, text_error};
-use crate::router::{BodyFault, empty, limited};
+use crate::router::{BodyFault, empty, limited_within};
 use crate::state::State;
 
 /// `/api/v1/write`.
@@ -26,15 +25,18 @@ pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
         Ok(message) => message,
         Err(refusal) => return answer(&refusal),
     };
-    // Bodies in memory at once are bounded: slots × 32 MiB, and a slot is held from the first byte on.
-    let Ok(_slot) = state.read_slots.clone().acquire_owned().await else {
-        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
-    };
-    let body: Body = body;
-    let body = match limited(body, state.write.body_bytes_max()).await {
+    // A slow sender holds the memory of what it sent so far, and nothing else.
+    let (body, _memory) = match limited_within(body, state.write.body_bytes_max(), &state.write_bytes).await {
         Ok(body) => body,
         Err(BodyFault::TooLong) => return answer(&state.write.too_large()),
         Err(BodyFault::Broken(e)) => return text_error(StatusCode::BAD_REQUEST, e),
+        Err(BodyFault::Crowded) => {
+            let text = "too many remote write requests are being received at once; send again later";
+            return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
+        }
+    };
+    let Ok(_slot) = state.write_slots.clone().acquire_owned().await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
     };
     let state = state.clone();
     // Not stopped when the client goes away: what was received is stored whole or refused whole.

@@ -19,6 +19,7 @@ use super::{Failure, features, run, steps};
 use crate::args::{ServerArgs, WalCompression};
 use crate::embedded;
 use crate::late::LateDb;
+use crate::memory::{self, Shares};
 use crate::process_metrics::TRACKED_VERSION;
 use crate::reload::Loaded;
 use crate::views::ManagerViews;
@@ -140,8 +141,9 @@ pub fn build(
 ) -> Result<Built, Failure> {
     let clock = Arc::new(SystemClock);
     let store = Arc::new(late.clone());
-    let engine = Arc::new(promql::Engine::new(engine_options(args), registry));
-    let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), scrape_options(args));
+    let shares = memory::shares(sources.settings.memory_budget);
+    let engine = Arc::new(promql::Engine::new(engine_options(args, shares), registry));
+    let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), scrape_options(args, shares));
     let mut options = discovery::Options::new("scrape");
     options.user_agent = user_agent();
     options.send_pause_max = args.scrape_discovery_reload_interval;
@@ -170,7 +172,7 @@ pub fn build(
         quit: stop,
         active_queries_dir: Some(PathBuf::from(&args.storage_path)),
         pages,
-        options: web_options(args)?,
+        options: web_options(args, shares)?,
     });
     Ok(Built {
         router: web::router(state.clone()),
@@ -203,12 +205,14 @@ fn positive(n: i64) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
-fn engine_options(args: &ServerArgs) -> EngineOptions {
+fn engine_options(args: &ServerArgs, shares: Shares) -> EngineOptions {
     let has = |feature: &str| args.features.has(feature);
     EngineOptions {
         lookback_delta_ms: i64::try_from(args.query_lookback_delta.as_millis()).unwrap_or(i64::MAX),
         max_samples: positive(args.query_max_samples),
         timeout: args.query_timeout,
+        query_memory_bytes: shares.query_bytes,
+        total_memory_bytes: shares.queries_bytes,
         concurrency: positive(args.query_max_concurrency),
         parser: ParserOptions {
             experimental_functions: has("promql-experimental-functions"),
@@ -224,10 +228,11 @@ fn engine_options(args: &ServerArgs) -> EngineOptions {
     }
 }
 
-fn scrape_options(args: &ServerArgs) -> scrape::Options {
+fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
     let has = |feature: &str| args.features.has(feature);
     scrape::Options {
         version: TRACKED_VERSION.to_string(),
+        bodies: net::BodyLimits::for_memory(shares.budget_bytes),
         discovery_reload_interval: args.scrape_discovery_reload_interval,
         // Nothing is scraped before the first groups come; there is no reason to wait for more of them.
         discovery_reload_on_startup: true,
@@ -254,7 +259,7 @@ fn serve_options(args: &ServerArgs) -> net::ServeOptions {
     }
 }
 
-fn web_options(args: &ServerArgs) -> Result<web::Options, Failure> {
+fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failure> {
     let listen = args.web_listen_addresses.first().cloned().unwrap_or_default();
     let bad = |what: &str, e: &dyn std::fmt::Display| Failure { text: format!("{what}: {e}"), code: 2 };
     let cors = Matcher::new(MatchOp::Regex, "origin", args.web_cors_origin.as_str());
@@ -282,6 +287,9 @@ fn web_options(args: &ServerArgs) -> Result<web::Options, Failure> {
         lookback_delta: args.query_lookback_delta,
         query_timeout: args.query_timeout,
         query_concurrency: positive(args.query_max_concurrency),
+        query_bytes_max: shares.query_bytes,
+        queries_bytes: Some(storage::Budget::new(shares.queries_bytes, None)),
+        write_bodies_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(128 << 20),
         per_step_stats: has("promql-per-step-stats"),
         start_zero_ingestion: has("created-timestamp-zero-ingestion"),
         type_and_unit_labels: has("type-and-unit-labels"),

@@ -58,13 +58,9 @@ fn open_files(report: &mut Report) {
     }
 }
 
-/// Memory limit of the control group, version 2 then 1.
+/// Memory limit of the control group.
 fn memory(report: &mut Report) {
-    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let limit =
-        read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-    // Version 1 says "no limit" with a number near 2^63.
-    match limit.filter(|n| *n < 1 << 60) {
+    match crate::memory::group_limit_bytes() {
         Some(n) if n < 256 << 20 => report.warn(
             "memory",
             format!("the control group allows {} MiB", n >> 20),
