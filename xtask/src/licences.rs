@@ -24,7 +24,7 @@ const ALLOWED: [&str; 12] = [
 const BANNED: [(&str, &str); 4] = [
     ("openssl-sys", "TLS is rustls; OpenSSL would break the static image"),
     ("aws-lc-sys", "the TLS provider is ring; two providers in one process conflict"),
-    ("serde_yaml", "archived, and without columns in its errors; serde-saphyr is used"),
+    ("serde_yaml", "archived, and without columns in its errors; crate config reads YAML on granit-parser"),
     ("chrono", "jiff is the one time library"),
 ];
 

@@ -14,7 +14,6 @@ mod memory;
 mod process_metrics;
 mod reload;
 mod server;
-mod views;
 
 use std::process::ExitCode;
 

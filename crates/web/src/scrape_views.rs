@@ -88,10 +88,11 @@ impl ScrapeViews for scrape::Manager {
 
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata> {
         let of = |t: &scrape::Target| {
-            let families = match metric {
-                None => t.metadata().into_iter().map(|m| (m.family.clone(), m.metadata.clone())).collect(),
+            let mut families: Vec<_> = match metric {
+                None => t.metadata().into_iter().map(|m| (m.family, m.metadata)).collect(),
                 Some(name) => t.metadata_of(name).map(|m| (name.to_string(), m)).into_iter().collect(),
             };
+            families.sort_by(|a, b| a.0.cmp(&b.0));
             TargetMetadata { labels: t.labels().clone(), families }
         };
         self.targets_active().values().flatten().map(|t| of(t)).collect()

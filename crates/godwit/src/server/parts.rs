@@ -22,7 +22,6 @@ use crate::late::LateDb;
 use crate::memory::{self, Shares};
 use crate::process_metrics::TRACKED_VERSION;
 use crate::reload::Loaded;
-use crate::views::ManagerViews;
 
 /// Where the configuration comes from: a file, or the embedded text.
 #[derive(Clone)]
@@ -161,7 +160,7 @@ pub fn build(
         appendable: store.clone(),
         status: store,
         engine,
-        scrape: Arc::new(ManagerViews(scrape.clone())),
+        scrape: Arc::new(scrape.clone()),
         config: Arc::clone(&config),
         flags: args.flags_map(),
         features: features::map(args),

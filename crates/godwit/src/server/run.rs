@@ -22,6 +22,17 @@ use crate::{embedded, logging, process_metrics};
 /// waits in its connection.
 const RELOADS_WAITING_MAX: usize = 16;
 
+/// Flags whose part does not exist yet: they are checked, and whoever gives one is told.
+const NOT_BUILT_YET: [&str; 7] = [
+    "agent",
+    "web.enable-admin-api",
+    "web.enable-otlp-receiver",
+    "web.console.templates",
+    "web.console.libraries",
+    "web.user-assets",
+    "storage.tsdb.delay-compact-file.path",
+];
+
 /// Runs the server until it is told to stop. Returns the exit code.
 pub fn run(mut args: ServerArgs, program: &'static str, bare: bool) -> u8 {
     logging::start(args.log_level, args.log_format);
@@ -61,6 +72,11 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
         code: 2,
     })?;
     args.settle(&first.config);
+    for flag in NOT_BUILT_YET.iter().filter(|flag| args.is_given(flag)) {
+        tracing::warn!(
+            "--{flag} is taken, but its part is not built into this version of godwit yet: see COMPAT.md"
+        );
+    }
     for warning in &args.warnings {
         tracing::warn!("{warning}");
     }
