@@ -27,7 +27,7 @@ pub use options::{
 };
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
-use crate::disk::LockGuard;
+use crate::disk::{LockGuard, Rng};
 use crate::head::{Head, HeadAppender, HeadQuerier};
 use metrics::DbMetrics;
 
@@ -55,6 +55,8 @@ struct Inner {
     pending_truncation: Mutex<Option<i64>>,
     retention: Mutex<Retention>,
     metrics: DbMetrics,
+    /// Random numbers of a simulation.
+    simulated: Option<Mutex<Rng>>,
     cancel: CancelToken,
     closed: AtomicBool,
     /// Apart from the rest, so that a sleeping thread does not keep the database alive.
@@ -144,6 +146,7 @@ impl Db {
             upkeep: Mutex::default(),
             pending_truncation: Mutex::default(),
             metrics,
+            simulated: options.simulated.map(|seed| Mutex::new(Rng::new(seed))),
             cancel: CancelToken::default(),
             closed: AtomicBool::new(false),
             stop: Arc::default(),

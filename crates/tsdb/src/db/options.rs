@@ -92,6 +92,8 @@ pub struct DbOptions {
     pub lockfile: bool,
     /// Where `open` says how far it is.
     pub progress: Arc<ReplayProgress>,
+    /// For simulators: everything happens on the caller's thread, and names of blocks come from this seed.
+    pub simulated: Option<u64>,
     /// Wall clock (for retention of what has no newer data beside it, and figures).
     pub clock: Clocks,
 }
@@ -123,6 +125,7 @@ impl DbOptions {
             out_of_order_window_ms: 0,
             lockfile: true,
             progress: Arc::default(),
+            simulated: None,
             clock: Clocks(Arc::new(SystemClock)),
         }
     }

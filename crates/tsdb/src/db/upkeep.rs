@@ -91,7 +91,11 @@ impl Inner {
 
     fn new_ulid(&self) -> Ulid {
         // Time from our clock, the rest random.
-        Ulid::from_parts(self.options.clock.0.now_ms().max(0) as u64, Ulid::generate().random())
+        let random = match &self.simulated {
+            Some(rng) => u128::from(rng.lock().next_u64()),
+            None => Ulid::generate().random(),
+        };
+        Ulid::from_parts(self.options.clock.0.now_ms().max(0) as u64, random)
     }
 
     fn compact_blocks(&self) -> Result<(), StorageError> {
@@ -268,8 +272,7 @@ impl Inner {
         if percentage <= 0.0 {
             return None;
         }
-        // The disk's seam knows free room only; the size of a file system is asked for here alone.
-        let fs = rustix::fs::statvfs(&self.options.path).ok()?;
-        Some((fs.f_frsize.saturating_mul(fs.f_blocks) as f64 * percentage / 100.0) as u64)
+        let total = self.options.disk.total_bytes(&self.options.path).ok()?;
+        Some((total as f64 * percentage / 100.0) as u64)
     }
 }

@@ -47,3 +47,20 @@ pub fn write_atomic(disk: &dyn Disk, path: &Path, content: &[u8]) -> DiskResult<
         _ => disk.sync_dir(Path::new(".")),
     }
 }
+
+/// Makes a directory and its parents, so that they survive a power cut.
+///
+/// # Errors
+/// No permission, no room, a file in the way.
+pub fn create_dir_durable(disk: &dyn Disk, path: &Path) -> DiskResult<()> {
+    let missing = |p: &&Path| !p.as_os_str().is_empty() && matches!(disk.exists(p), Ok(false));
+    let made: Vec<&Path> = path.ancestors().take_while(missing).collect();
+    disk.create_dir_all(path)?;
+    for dir in made.iter().rev() {
+        match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent)?,
+            _ => disk.sync_dir(Path::new("."))?,
+        }
+    }
+    Ok(())
+}

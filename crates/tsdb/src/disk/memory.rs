@@ -289,4 +289,9 @@ impl Disk for MemDisk {
         state.node("statfs", path)?;
         Ok(self.capacity.saturating_sub(state.used()))
     }
+
+    fn total_bytes(&self, path: &Path) -> DiskResult<u64> {
+        self.state.lock().node("statfs", path)?;
+        Ok(self.capacity)
+    }
 }

@@ -5,6 +5,7 @@
 //! a thread where nobody expects it. Reads are positioned (`pread`) and callers batch them.
 
 mod atomic;
+mod faulty;
 mod memory;
 mod real;
 #[cfg(test)]
@@ -15,7 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use atomic::{read_all, write_atomic};
+pub use atomic::{create_dir_durable, read_all, write_atomic};
+pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng};
 pub use memory::MemDisk;
 pub use real::RealDisk;
 
@@ -146,6 +148,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// Absent.
     fn free_bytes(&self, path: &Path) -> DiskResult<u64>;
+    /// Size of the file system of `path` in bytes.
+    ///
+    /// # Errors
+    /// Absent.
+    fn total_bytes(&self, path: &Path) -> DiskResult<u64>;
 }
 
 /// A held lock.

@@ -180,4 +180,9 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(path).map_err(io::Error::from).at("statfs", path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn total_bytes(&self, path: &Path) -> DiskResult<u64> {
+        let stat = rustix::fs::statvfs(path).map_err(io::Error::from).at("statfs", path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
 }

@@ -87,7 +87,11 @@ fn behaves(disk: &dyn Disk, root: &Path) {
     assert_eq!(kind(disk.lock(&root.join("lock"))), ErrorKind::WouldBlock);
     drop(lock);
     disk.lock(&root.join("lock")).unwrap();
-    assert!(disk.free_bytes(root).unwrap() > 0);
+    let free = disk.free_bytes(root).unwrap();
+    assert!(free > 0 && disk.total_bytes(root).unwrap() >= free);
+    create_dir_durable(disk, &root.join("deep/er")).unwrap();
+    create_dir_durable(disk, &root.join("deep/er")).unwrap();
+    assert!(disk.list(&root.join("deep/er")).unwrap().is_empty());
 }
 
 #[test]
@@ -100,4 +104,62 @@ fn real_disk_behaves() {
 fn memory_disk_behaves() {
     behaves(&MemDisk::new(), Path::new("/data"));
     behaves(&MemDisk::new(), Path::new("data"));
+}
+
+#[test]
+fn faulty_disk_behaves_where_it_has_no_faults() {
+    behaves(&FaultDisk::new(1), Path::new("/data"));
+    behaves(&FaultDisk::new(1), Path::new("data"));
+}
+
+#[test]
+fn a_kill_keeps_all_and_a_power_cut_what_was_synced() {
+    for seed in 0..200 {
+        let disk = FaultDisk::new(seed);
+        let dir = Path::new("/d");
+        create_dir_durable(&disk, dir).unwrap();
+        put(&disk, &dir.join("synced"), b"one");
+        disk.sync_dir(dir).unwrap();
+        write_atomic(&disk, &dir.join("atomic"), b"old").unwrap();
+        let mut late = disk.open_write(&dir.join("synced"), WriteMode::Append).unwrap();
+        late.append(&[7; 3000]).unwrap();
+        put(&disk, &dir.join("atomic.tmp"), b"new");
+        disk.rename(&dir.join("atomic.tmp"), &dir.join("atomic")).unwrap();
+        disk.restart(Restart::Kill);
+        assert!(late.append(b"x").is_err(), "handles of a dead process");
+        assert_eq!(disk.size(&dir.join("synced")).unwrap(), 3003);
+        disk.restart(Restart::PowerCut);
+        assert!(get(&disk, &dir.join("synced")).starts_with(b"one"));
+        let atomic = get(&disk, &dir.join("atomic"));
+        assert!(atomic == b"old" || atomic == b"new");
+    }
+}
+
+#[test]
+fn faults_come_as_ordered() {
+    let disk = FaultDisk::new(3);
+    let path = Path::new("f");
+    disk.inject(Fault { op: Op::Sync, path: "f".into(), skip: 1, times: 1, kind: FaultKind::Io });
+    let mut file = disk.open_write(path, WriteMode::Append).unwrap();
+    file.append(b"a").unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(Path::new(".")).unwrap();
+    file.append(&[b'b'; 8192]).unwrap();
+    assert!(file.sync().is_err());
+    file.sync().unwrap();
+    disk.restart(Restart::PowerCut);
+    assert_eq!(get(&disk, path), b"a", "a sync after a failed one does not bring back what that dropped");
+    // Full: a part is written, and the error says so.
+    disk.set_capacity(5);
+    let mut file = disk.open_write(path, WriteMode::Append).unwrap();
+    assert!(file.append(b"123456789").unwrap_err().is_full());
+    assert_eq!(get(&disk, path), b"a1234");
+    // A crash in the middle of a call.
+    disk.set_capacity(u64::MAX);
+    disk.crash_after(1);
+    assert!(file.append(&[1; 100]).is_err() && disk.is_off() && disk.exists(path).is_err());
+    disk.restart(Restart::Kill);
+    assert!(disk.size(path).unwrap() >= 5);
+    let (flipped, _) = disk.flip_bit(|p, _| p.ends_with("f")).unwrap();
+    assert_eq!(flipped, Path::new("/f"));
 }

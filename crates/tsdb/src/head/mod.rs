@@ -144,7 +144,7 @@ impl Head {
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
-        head.replay(replayed, loaded.chunks, &options.progress)?;
+        head.replay(replayed, loaded.chunks, &options.progress, options.simulated.is_none())?;
         Ok(head)
     }
 

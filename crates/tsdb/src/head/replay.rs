@@ -87,6 +87,7 @@ impl Head {
         source: Source,
         mapped: HashMap<u64, Vec<MappedChunk>>,
         progress: &ReplayProgress,
+        threads: bool,
     ) -> Result<(), StorageError> {
         let began = Instant::now();
         let numbers = || source.files.iter().map(|(n, _)| *n);
@@ -101,40 +102,55 @@ impl Head {
             min_valid: self.min_valid.load(Ordering::Acquire),
             chunks: 0,
         };
-        let (send, receive) = sync_channel::<(u64, Record)>(QUEUE_RECORDS);
-        let disk = &self.disk;
-        std::thread::scope(|scope| -> Result<(), StorageError> {
-            let files = &source.files;
-            let reader = scope.spawn(move || -> DiskResult<()> {
-                for (number, path) in files {
-                    let mut segment = SegmentReader::open(&**disk, path)?;
-                    while let Some(bytes) = segment.next_record()? {
-                        match record::decode(bytes) {
-                            Ok(decoded) => {
-                                if send.send((*number, decoded)).is_err() {
-                                    return Ok(());
-                                }
-                            }
-                            Err(e) => {
-                                tracing::warn!(error = %e, segment = %path.display(), "log record left out")
-                            }
-                        }
-                    }
+        let files = &source.files;
+        if threads {
+            let (send, receive) = sync_channel::<(u64, Record)>(QUEUE_RECORDS);
+            std::thread::scope(|scope| -> Result<(), StorageError> {
+                let reader =
+                    scope.spawn(move || self.read_records(files, |n, record| send.send((n, record)).is_ok()));
+                for (number, decoded) in receive {
+                    progress.reached(number);
+                    replay.take(decoded);
                 }
-                Ok(())
-            });
-            for (number, decoded) in receive {
+                match reader.join() {
+                    Ok(done) => Ok(done?),
+                    Err(_) => Err(StorageError::Other("the thread that reads the log died".to_string())),
+                }
+            })?;
+        } else {
+            self.read_records(files, |number, decoded| {
                 progress.reached(number);
                 replay.take(decoded);
-            }
-            match reader.join() {
-                Ok(done) => Ok(done?),
-                Err(_) => Err(StorageError::Other("the thread that reads the log died".to_string())),
-            }
-        })?;
+                true
+            })?;
+        }
         replay.finish();
         let files = source.files.len();
         tracing::info!(files, seconds = began.elapsed().as_secs_f64(), "WAL replay completed");
+        Ok(())
+    }
+}
+
+impl Head {
+    /// Reads and decodes the files one after the other, until `each` says false.
+    fn read_records(
+        &self,
+        files: &[(u64, PathBuf)],
+        mut each: impl FnMut(u64, Record) -> bool,
+    ) -> DiskResult<()> {
+        for (number, path) in files {
+            let mut segment = SegmentReader::open(&*self.disk, path)?;
+            while let Some(bytes) = segment.next_record()? {
+                match record::decode(bytes) {
+                    Ok(decoded) => {
+                        if !each(*number, decoded) {
+                            return Ok(());
+                        }
+                    }
+                    Err(e) => tracing::warn!(error = %e, segment = %path.display(), "log record left out"),
+                }
+            }
+        }
         Ok(())
     }
 }

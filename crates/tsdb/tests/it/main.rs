@@ -7,3 +7,4 @@ mod dump;
 mod golden;
 mod heads;
 mod peer;
+mod sim;
