@@ -23,7 +23,7 @@ use storage::{
 
 pub use options::{
     BLOCK_MS_DEFAULT, Clocks, DbOptions, ReplayProgress, Retention, SAMPLES_PER_CHUNK_DEFAULT,
-    WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
+    WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
 };
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
@@ -106,7 +106,7 @@ impl Db {
     /// Folder locked by another process, not readable or not writable.
     pub fn open(options: DbOptions) -> Result<Db, StorageError> {
         let disk = Arc::clone(&options.disk);
-        disk.create_dir_all(&options.path)?;
+        crate::disk::create_dir_durable(&*disk, &options.path)?;
         let lock_path = options.path.join("lock");
         let clean = !disk.exists(&lock_path)?;
         let clean_start = options.registry.gauge(
@@ -214,6 +214,12 @@ impl Db {
     /// The device failed.
     pub fn sync(&self) -> Result<(), StorageError> {
         Ok(self.0.head.sync()?)
+    }
+
+    /// What the log is like: whether the disk takes it, and what waits.
+    #[must_use]
+    pub fn log_status(&self) -> crate::wal::LogStatus {
+        self.0.head.log.status()
     }
 
     /// Changes retention while running.

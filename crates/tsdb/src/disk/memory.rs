@@ -43,7 +43,7 @@ fn err<T>(op: &'static str, path: &Path, kind: io::ErrorKind) -> DiskResult<T> {
 }
 
 fn is_root(path: &Path) -> bool {
-    path.parent().is_none() || path.as_os_str().is_empty()
+    path.parent().is_none() || path.as_os_str().is_empty() || path == Path::new(".")
 }
 
 impl State {
@@ -171,6 +171,7 @@ impl Disk for MemDisk {
             }
             Some(Node::Dir) => return err("open", path, io::ErrorKind::IsADirectory),
             Some(Node::File(content)) => Arc::clone(content),
+            None if mode == WriteMode::Existing => return err("open", path, io::ErrorKind::NotFound),
             None => {
                 let content = Content::default();
                 state.nodes.insert(path.to_path_buf(), Node::File(Arc::clone(&content)));

@@ -69,6 +69,8 @@ pub enum WriteMode {
     Truncate,
     /// Created where absent; [`WriteFile::append`] goes behind what is there.
     Append,
+    /// As `Append`, but must be there.
+    Existing,
 }
 
 /// One entry of a directory.

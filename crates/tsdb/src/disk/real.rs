@@ -105,6 +105,7 @@ impl Disk for RealDisk {
             WriteMode::Truncate => options.create(true).truncate(true),
             // Not O_APPEND: Linux then ignores the offset of pwrite.
             WriteMode::Append => options.create(true),
+            WriteMode::Existing => &mut options,
         };
         let file = options.open(path).at("open", path)?;
         let len = file.metadata().at("stat", path)?.len();

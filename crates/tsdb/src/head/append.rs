@@ -216,30 +216,30 @@ impl HeadAppender {
 
         let head = &self.head;
         b.compress(head.compression);
-        let mut wal = head.wal.lock();
-        let new_series = std::mem::take(&mut *head.unlogged.lock());
-        let mut first = Vec::new();
-        if !new_series.is_empty() {
-            record::encode_series(&mut first, &new_series);
-        } else if b.ends.is_empty() {
+        if b.ends.is_empty() && head.unlogged.lock().is_empty() {
             return Ok(());
         }
-        let mut from = 0;
-        let rest = b.compressed_ends.iter().map(|(end, flag)| {
-            let part = b.compressed.get(from..*end).unwrap_or_default();
-            from = *end;
-            (part, *flag)
-        });
-        match wal.log_with(Some(first.as_slice()).filter(|r| !r.is_empty()), rest) {
+        let mut new_series = Vec::new();
+        let first = || {
+            new_series = std::mem::take(&mut *head.unlogged.lock());
+            let mut record = Vec::new();
+            if !new_series.is_empty() {
+                record::encode_series(&mut record, &new_series);
+            }
+            record
+        };
+        let starts = std::iter::once(0).chain(b.compressed_ends.iter().map(|(end, _)| *end));
+        let rest = starts
+            .zip(&b.compressed_ends)
+            .map(|(from, (end, flag))| (b.compressed.get(from..*end).unwrap_or_default(), *flag));
+        match head.log.append(first, rest) {
             Ok(()) => {
-                head.metrics.wal_segment.store(wal.segment(), Ordering::Relaxed);
                 head.metrics.wal_page_flushes.inc();
                 Ok(())
             }
             Err(e) => {
                 // The next commit tries these again, before whatever it brings.
                 head.unlogged.lock().splice(0..0, new_series);
-                head.metrics.wal_writes_failed.inc();
                 Err(e.into())
             }
         }

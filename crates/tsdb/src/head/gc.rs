@@ -113,12 +113,8 @@ impl Head {
         }
         let began = Instant::now();
         let all = self.wal_segments()?;
-        {
-            let mut wal = self.wal.lock();
-            // A new one each time, so that a server with little to log does not keep more than it needs.
-            let segment = wal.next_segment()?;
-            self.metrics.wal_segment.store(segment, Ordering::Relaxed);
-        }
+        // A new one each time, so that a server with little to log does not keep more than it needs.
+        self.log.next_segment()?;
         let (Some(first), Some(last)) = (all.first().copied(), all.last().copied()) else { return Ok(()) };
         let last = last.saturating_sub(1).max(first);
         let to = first + (last - first) * 2 / 3;

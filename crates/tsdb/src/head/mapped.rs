@@ -51,6 +51,22 @@ impl MappedChunk {
     pub(crate) fn max_time(&self) -> i64 {
         self.min_time.saturating_add(i64::from(self.span))
     }
+    /// Sorts chunks of a series by time and leaves out those that overlap one before: a chunk holds all
+    /// samples of its span, so what is left out comes from the log.
+    pub(crate) fn restore_order(chunks: &mut Vec<MappedChunk>) {
+        if chunks.is_sorted_by(|a, b| a.max_time() < b.min_time) {
+            return;
+        }
+        chunks.sort_by_key(|c| (c.min_time, c.file, c.offset));
+        let mut end = None;
+        chunks.retain(|c| {
+            let fits = end.is_none_or(|end| c.min_time > end);
+            if fits {
+                end = Some(c.max_time());
+            }
+            fits
+        });
+    }
     /// Number of its file.
     pub(crate) fn file(&self) -> u32 {
         self.file
@@ -109,7 +125,7 @@ impl HeadChunks {
     /// # Errors
     /// No permission, no room.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, min_time: i64) -> DiskResult<(Self, Loaded)> {
-        disk.create_dir_all(dir)?;
+        crate::disk::create_dir_durable(&*disk, dir)?;
         let mut loaded = Loaded::default();
         let mut state = State::default();
         for file in files(&*disk, dir)? {
@@ -122,6 +138,8 @@ impl HeadChunks {
             }
             state.file = file;
         }
+        // Samples that were missing between chunks are written behind them.
+        loaded.chunks.values_mut().for_each(MappedChunk::restore_order);
         Ok((HeadChunks { disk, dir: dir.to_path_buf(), state: Mutex::new(state) }, loaded))
     }
 
@@ -363,21 +381,14 @@ fn load(
             let known = ChunkEncoding::from_u8(encoding);
             let samples = known.and_then(|e| crate::chunkenc::sample_count(e, &data).ok());
             if let (Some(samples), true) = (samples, encoding & OUT_OF_ORDER == 0 && maxt >= min_time) {
-                let list = loaded.chunks.entry(series).or_default();
-                if list.last().is_none_or(|c: &MappedChunk| c.max_time() < mint) {
-                    list.push(MappedChunk {
-                        min_time: mint,
-                        span: u32::try_from(maxt.saturating_sub(mint)).unwrap_or(u32::MAX),
-                        file,
-                        offset: at as u32,
-                        samples,
-                        encoding,
-                    });
-                } else {
-                    loaded
-                        .damaged
-                        .push(format!("{}: chunk at {at} out of sequence, ignored", path.display()));
-                }
+                loaded.chunks.entry(series).or_default().push(MappedChunk {
+                    min_time: mint,
+                    span: u32::try_from(maxt.saturating_sub(mint)).unwrap_or(u32::MAX),
+                    file,
+                    offset: at as u32,
+                    samples,
+                    encoding,
+                });
             }
         }
         at += size;

@@ -1,6 +1,6 @@
 //! The head's figures, under upstream's names (`tsdb/head.go`, `tsdb/wlog/wlog.go`).
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicI64;
 
 use telemetry::{Counter, Registry, Summary};
 
@@ -27,14 +27,12 @@ pub(crate) struct HeadMetrics {
     pub(crate) wal_truncate_seconds: Summary,
     pub(crate) wal_corruptions: Counter,
     pub(crate) wal_fsync_seconds: Summary,
-    pub(crate) wal_writes_failed: Counter,
     pub(crate) wal_page_flushes: Counter,
     pub(crate) unknown_refs: telemetry::CounterVec,
     pub(crate) mmap_corruptions: Counter,
     pub(crate) chunks: AtomicI64,
     pub(crate) stale: AtomicI64,
     pub(crate) appenders: AtomicI64,
-    pub(crate) wal_segment: AtomicU64,
 }
 
 impl HeadMetrics {
@@ -116,10 +114,6 @@ impl HeadMetrics {
                 "Duration of write log fsync.",
                 &[0.5, 0.9, 0.99],
             ),
-            wal_writes_failed: r.counter(
-                "prometheus_tsdb_wal_writes_failed_total",
-                "Total number of write log writes that failed.",
-            ),
             wal_page_flushes: r
                 .counter("prometheus_tsdb_wal_page_flushes_total", "Total number of page flushes."),
             unknown_refs: r.counter_vec(
@@ -134,7 +128,6 @@ impl HeadMetrics {
             chunks: AtomicI64::new(0),
             stale: AtomicI64::new(0),
             appenders: AtomicI64::new(0),
-            wal_segment: AtomicU64::new(0),
         }
     }
 }

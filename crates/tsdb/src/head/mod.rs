@@ -32,11 +32,11 @@ use parking_lot::{Mutex, RwLock};
 use storage::{AppendError, StorageError};
 
 use crate::db::DbOptions;
-use crate::disk::{Disk, DiskResult};
+use crate::disk::{Disk, DiskResult, create_dir_durable};
 use crate::exemplars::Exemplars;
 use crate::tombstones::Interval;
 use crate::wal::record::SeriesRecord;
-use crate::wal::{WalCompression, WalWriter, segments};
+use crate::wal::{Log, LogRules, LogStatus, WalCompression, segments};
 
 pub(crate) use append::HeadAppender;
 pub(crate) use gc::Truncation;
@@ -56,7 +56,7 @@ pub(crate) struct Head {
     index: RwLock<HeadIndex>,
     table: SeriesTable,
     files: HeadChunks,
-    wal: Mutex<WalWriter>,
+    pub(crate) log: Log,
     /// Series that are in memory and not in the log yet. Whoever commits first logs them, so that no
     /// sample is ever logged before its series, whichever transaction made that.
     unlogged: Mutex<Vec<SeriesRecord>>,
@@ -103,7 +103,7 @@ impl Head {
     pub(crate) fn open(options: &DbOptions, min_valid: i64) -> Result<Arc<Self>, StorageError> {
         let disk = Arc::clone(&options.disk);
         let wal_dir = options.path.join("wal");
-        disk.create_dir_all(&wal_dir)?;
+        create_dir_durable(&*disk, &wal_dir)?;
         let (files, loaded) =
             HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid)?;
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
@@ -113,9 +113,13 @@ impl Head {
             tracing::warn!(damage, "head chunks damaged; their samples are replayed from the log");
         }
         let replayed = replay::Source::prepare(&disk, &wal_dir, &metrics)?;
-        let wal =
-            WalWriter::open(Arc::clone(&disk), &wal_dir, options.wal_compression, options.wal_segment_bytes)?;
-        metrics.wal_segment.store(wal.segment(), Ordering::Relaxed);
+        let rules = LogRules {
+            compression: options.wal_compression,
+            segment_bytes: options.wal_segment_bytes,
+            strict: options.wal_strict,
+            hold_bytes: options.wal_hold_bytes,
+        };
+        let log = Log::open(Arc::clone(&disk), &wal_dir, rules)?;
         let head = Arc::new(Head {
             disk,
             wal_dir,
@@ -127,7 +131,7 @@ impl Head {
             index: RwLock::new(HeadIndex::new()),
             table: SeriesTable::default(),
             files,
-            wal: Mutex::new(wal),
+            log,
             unlogged: Mutex::default(),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
@@ -187,7 +191,33 @@ impl Head {
         gauge(
             "prometheus_tsdb_wal_segment_current",
             "Write log segment index that TSDB is currently writing to.",
-            |h| h.metrics.wal_segment.load(Ordering::Relaxed) as f64,
+            |h| h.log.segment() as f64,
+        );
+        gauge(
+            "godwit_tsdb_wal_held_bytes",
+            "Bytes of log records held in memory as the disk does not take them; 0 while all is well.",
+            |h| h.log.status().held_bytes as f64,
+        );
+        let counter = |name: &str, help: &str, read: fn(&LogStatus) -> u64| {
+            let weak = weak.clone();
+            registry.counter_fn(name, help, move || {
+                weak.upgrade().map_or(0.0, |head| read(&head.log.status()) as f64)
+            });
+        };
+        counter(
+            "prometheus_tsdb_wal_writes_failed_total",
+            "Total number of write log writes that failed.",
+            |s| s.failed_writes,
+        );
+        counter(
+            "godwit_tsdb_wal_dropped_records_total",
+            "Log records that were dropped as memory for what the disk refuses was used up; their samples are lost if the process ends before they are in a block.",
+            |s| s.dropped_records,
+        );
+        counter(
+            "godwit_tsdb_wal_segments_given_up_total",
+            "Log segments given up after a failed write or fsync; what they may have lost was written anew.",
+            |s| s.given_up,
         );
         gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", |h| {
             h.wal_size() as f64
@@ -266,15 +296,12 @@ impl Head {
 
     /// Makes the log durable.
     pub(crate) fn sync(&self) -> DiskResult<()> {
-        let work = self.wal.lock().take_sync_work();
-        let Some(work) = work else { return Ok(()) };
         let began = std::time::Instant::now();
-        let done = work.run();
-        self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
-        if done.is_err() {
-            self.wal.lock().sync_failed();
+        let done = self.log.sync();
+        if !matches!(done, Ok(false)) {
+            self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
         }
-        done
+        done.map(|_| ())
     }
 
     /// Hands complete chunks to the system.

@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 use model::Exemplar;
-use storage::StorageError;
+use storage::{SampleBuf, StorageError};
 
 use super::Head;
 use super::mapped::MappedChunk;
 use super::metrics::HeadMetrics;
+use super::series::Slot;
 use crate::db::ReplayProgress;
 use crate::disk::{Disk, DiskResult};
 use crate::tombstones::{Interval, add_interval};
@@ -75,6 +76,8 @@ struct Replay<'a> {
     /// Numbers in the log of series that have another number here, as their labels came twice.
     renamed: HashMap<u64, u64>,
     unknown: Unknown,
+    /// Samples older than the newest of their series, and in none of its chunks.
+    holes: HashMap<u64, SampleBuf>,
     min: i64,
     max: i64,
     min_valid: i64,
@@ -92,11 +95,16 @@ impl Head {
         let began = Instant::now();
         let numbers = || source.files.iter().map(|(n, _)| *n);
         progress.begin(numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
+        // Numbers of chunks whose series record a power cut took must not be given to others.
+        if let Some(highest) = mapped.keys().max() {
+            self.index.write().reserve_series(*highest);
+        }
         let mut replay = Replay {
             head: self,
             mapped,
             renamed: HashMap::new(),
             unknown: Unknown::default(),
+            holes: HashMap::new(),
             min: i64::MAX,
             max: i64::MIN,
             min_valid: self.min_valid.load(Ordering::Acquire),
@@ -182,6 +190,12 @@ impl Replay<'_> {
                             self.unknown.samples += 1;
                             continue;
                         };
+                        if slot.max_time().is_some_and(|last| s.t_ms <= last) {
+                            if !slot.covers(s.t_ms) {
+                                self.holes.entry(number).or_default().push(s.t_ms, s.value);
+                            }
+                            continue;
+                        }
                         let was_stale = slot.stale;
                         let done =
                             slot.append_float(number, s.t_ms, s.value, &self.head.rules, &self.head.files);
@@ -195,7 +209,14 @@ impl Replay<'_> {
                 for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
                     let number = self.number(h.series, h.t_ms);
                     let (rules, files) = (&self.head.rules, &self.head.files);
+                    let holes = &mut self.holes;
                     let done = self.head.table.with_mut(number, |slot| {
+                        if slot.max_time().is_some_and(|last| h.t_ms <= last) {
+                            if !slot.covers(h.t_ms) {
+                                holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
+                            }
+                            return (super::series::Applied::default(), 0);
+                        }
                         let was_stale = slot.stale;
                         let done = slot.append_histogram(number, h.t_ms, &h.value, rules, files);
                         (done, i64::from(slot.stale) - i64::from(was_stale))
@@ -297,16 +318,14 @@ impl Replay<'_> {
         head.table.with_mut(number, |slot| {
             slot.pending = false;
             let Some(mapped) = mapped else { return };
-            // Samples that came from the log so far are in these chunks, unless they are newer.
-            let newest = mapped.last().map_or(i64::MIN, MappedChunk::max_time);
-            if slot.max_time().is_some_and(|t| t > newest) || !slot.mapped.is_empty() {
-                return;
-            }
-            self.chunks += mapped.len() as i64 - i64::from(slot.chunk_count());
-            slot.drop_open();
-            slot.mapped = mapped;
+            let before = i64::from(slot.chunk_count());
+            // A series whose labels came twice has chunks under several numbers, with samples from the log
+            // before, between and behind them.
+            slot.close_open(number, &head.files);
+            slot.add_mapped(&mapped);
+            self.chunks += i64::from(slot.chunk_count()) - before;
             self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
-            self.max = self.max.max(newest);
+            self.max = self.max.max(slot.max_time().unwrap_or(i64::MIN));
         });
     }
 
@@ -342,7 +361,39 @@ impl Replay<'_> {
         }
     }
 
-    fn finish(self) {
+    /// Puts samples between chunks that were there before them.
+    fn fill_holes(&mut self) {
+        let head = self.head;
+        for (number, mut samples) in std::mem::take(&mut self.holes) {
+            crate::block::sort_by_time(&mut samples, 0);
+            head.table.with_mut(number, |slot| {
+                let before = i64::from(slot.chunk_count());
+                // Runs of samples without a chunk in between.
+                let run_of = |t: i64| slot.mapped.partition_point(|c| c.min_time <= t);
+                let runs: Vec<usize> = samples.times.iter().map(|t| run_of(*t)).collect();
+                let mut made = Slot::default();
+                for (i, t) in samples.times.iter().enumerate() {
+                    if i > 0 && runs.get(i) != runs.get(i - 1) {
+                        made.close_open(number, &head.files);
+                    }
+                    match samples.histogram_at(i) {
+                        Some(h) => made.append_histogram(number, *t, h, &head.rules, &head.files),
+                        None => {
+                            let v = samples.values.get(i).copied().unwrap_or_default();
+                            made.append_float(number, *t, v, &head.rules, &head.files)
+                        }
+                    };
+                }
+                made.close_open(number, &head.files);
+                slot.add_mapped(&made.mapped);
+                self.chunks += i64::from(slot.chunk_count()) - before;
+                self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
+            });
+        }
+    }
+
+    fn finish(mut self) {
+        self.fill_holes();
         let head = self.head;
         head.metrics.chunks.fetch_add(self.chunks, Ordering::Relaxed);
         if self.max > i64::MIN {

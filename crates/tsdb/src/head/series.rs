@@ -461,6 +461,21 @@ impl Slot {
         previous
     }
 
+    /// Whether one of its chunks spans this time.
+    pub(crate) fn covers(&self, t: i64) -> bool {
+        let behind = self.mapped.partition_point(|c| c.min_time <= t);
+        let mapped = behind.checked_sub(1).and_then(|i| self.mapped.get(i));
+        mapped.is_some_and(|c| c.max_time() >= t)
+            || self.min_time <= t && self.open_last_time().is_some_and(|last| t <= last)
+    }
+
+    /// Adds complete chunks, in any order; of such that overlap the first one stays.
+    pub(crate) fn add_mapped(&mut self, chunks: &[MappedChunk]) {
+        self.mapped.extend_from_slice(chunks);
+        MappedChunk::restore_order(&mut self.mapped);
+        self.mapped.shrink_to_fit();
+    }
+
     /// Drops chunks that end before `mint` and returns how many.
     pub(crate) fn truncate(&mut self, mint: i64) -> u32 {
         let mut dropped = 0;

@@ -7,6 +7,7 @@
 pub(crate) mod bytes;
 pub mod checkpoint;
 mod histogram;
+mod log;
 pub mod mend;
 mod reader;
 pub mod record;
@@ -16,6 +17,7 @@ mod tests;
 mod writer;
 
 pub use crate::db::WalCompression;
+pub use log::{Log, LogRules, LogStatus};
 pub use reader::{SegmentReader, WalLoss};
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};
 pub use writer::{RecordCompressor, SyncWork, WalWriter};

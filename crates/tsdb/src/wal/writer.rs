@@ -74,6 +74,8 @@ pub struct WalWriter {
     unsynced: Vec<Box<dyn WriteFile>>,
     /// Something was written since the last sync.
     dirty: bool,
+    /// A failed write left bytes behind `good` that could not be cut off yet.
+    untidy: bool,
     /// Bytes written since the start.
     pub(crate) written: u64,
 }
@@ -96,7 +98,12 @@ impl SyncWork {
             file.sync()?;
         }
         // A handle of its own: syncing any handle syncs the file, and the writer goes on meanwhile.
-        self.disk.open_write(&self.current, WriteMode::Append)?.sync()?;
+        match self.disk.open_write(&self.current, WriteMode::Existing) {
+            Ok(mut file) => file.sync()?,
+            // Left and deleted meanwhile: a checkpoint has its records.
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e),
+        }
         match self.current.parent() {
             Some(dir) => self.disk.sync_dir(dir),
             None => Ok(()),
@@ -121,7 +128,6 @@ impl WalWriter {
         let below = super::segment::checkpoints(&*disk, dir)?.last().copied();
         let segment = last.max(below).map_or(0, |n| n + 1);
         let file = disk.open_write(&segment_path(dir, segment), WriteMode::CreateNew)?;
-        disk.sync_dir(dir)?;
         let pages = (segment_bytes / PAGE_BYTES as u64).max(2);
         Ok(WalWriter {
             disk,
@@ -133,7 +139,9 @@ impl WalWriter {
             compressor: RecordCompressor::new(compression),
             buf: Vec::new(),
             unsynced: Vec::new(),
-            dirty: false,
+            // Its name.
+            dirty: true,
+            untidy: false,
             written: 0,
         })
     }
@@ -162,16 +170,6 @@ impl WalWriter {
     /// # Errors
     /// No room, device failed, a record larger than a segment.
     pub fn log<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> DiskResult<()> {
-        self.log_with(records, [])
-    }
-
-    /// As [`WalWriter::log`], with records behind the others that the caller compressed outside the lock:
-    /// bytes and flag of [`RecordCompressor`].
-    pub(crate) fn log_with<'a>(
-        &mut self,
-        records: impl IntoIterator<Item = &'a [u8]>,
-        compressed: impl IntoIterator<Item = (&'a [u8], u8)>,
-    ) -> DiskResult<()> {
         self.buf.clear();
         let none = RecordCompressor::new(WalCompression::None);
         let mut compressor = std::mem::replace(&mut self.compressor, none);
@@ -181,8 +179,39 @@ impl WalWriter {
         });
         self.compressor = compressor;
         result?;
-        compressed.into_iter().try_for_each(|(data, flag)| self.push(data, flag))?;
         self.write_out()
+    }
+
+    /// As [`WalWriter::log`], of records that the caller compressed: bytes and flag of
+    /// [`RecordCompressor`]. Gives the bytes written.
+    pub(crate) fn log_compressed<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = (&'a [u8], u8)>,
+    ) -> DiskResult<u64> {
+        let before = self.written;
+        self.buf.clear();
+        records.into_iter().try_for_each(|(data, flag)| self.push(data, flag))?;
+        self.write_out()?;
+        Ok(self.written - before)
+    }
+
+    /// Longest compressed record that a segment of this size can hold.
+    pub(crate) fn record_bytes_max(segment_bytes: u64) -> u64 {
+        (segment_bytes / PAGE_BYTES as u64).max(2) * (PAGE_BYTES - HEADER_BYTES) as u64
+    }
+
+    /// Begins a segment in place of one whose content is not to be relied on: nothing of it is synced any
+    /// more. An empty one is used on.
+    ///
+    /// # Errors
+    /// As [`WalWriter::next_segment`].
+    pub(crate) fn give_up_segment(&mut self) -> DiskResult<u64> {
+        if self.good == 0 {
+            return Ok(self.segment);
+        }
+        let segment = self.next_segment()?;
+        self.unsynced.clear();
+        Ok(segment)
     }
 
     fn push(&mut self, data: &[u8], flag: u8) -> DiskResult<()> {
@@ -195,8 +224,7 @@ impl WalWriter {
         if data.len() as u64 > room {
             self.write_out()?;
             self.next_segment()?;
-            if data.len() as u64 > self.segment_bytes / PAGE_BYTES as u64 * (PAGE_BYTES - HEADER_BYTES) as u64
-            {
+            if data.len() as u64 > WalWriter::record_bytes_max(self.segment_bytes) {
                 let text = format!("log record of {} bytes does not fit a segment", data.len());
                 let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, text);
                 return Err(DiskError::new("write", self.file.path(), error));
@@ -243,9 +271,8 @@ impl WalWriter {
         if self.buf.is_empty() {
             return Ok(());
         }
-        if self.file.len() != self.good {
-            // Left by a failed write whose cut failed as well.
-            self.file.set_len(self.good)?;
+        if std::mem::take(&mut self.untidy) {
+            self.file.set_len(self.good).inspect_err(|_| self.untidy = true)?;
         }
         match self.file.append(&self.buf) {
             Ok(()) => {
@@ -258,7 +285,7 @@ impl WalWriter {
             Err(e) => {
                 self.buf.clear();
                 // If this fails too, the next write tries again before it writes.
-                let _ = self.file.set_len(self.good);
+                self.untidy = self.file.set_len(self.good).is_err();
                 Err(e)
             }
         }
@@ -272,7 +299,8 @@ impl WalWriter {
         let path = segment_path(&self.dir, self.segment + 1);
         let file = self.disk.open_write(&path, WriteMode::CreateNew)?;
         let mut old = std::mem::replace(&mut self.file, file);
-        if old.len() != self.good {
+        if std::mem::take(&mut self.untidy) {
+            // What cannot be cut off now is cut off as a torn tail by the next start.
             let _ = old.set_len(self.good);
         }
         self.unsynced.push(old);

@@ -523,6 +523,7 @@ impl Disk for FaultDisk {
                 return err("open", path, io::ErrorKind::IsADirectory);
             }
             Some(id) => id,
+            None if mode == WriteMode::Existing => return err("open", path, io::ErrorKind::NotFound),
             None => {
                 let id = state.tree.make(Node::File(FileNode::default()));
                 state.tree.change(vec![(dir, name, Some(id))]);

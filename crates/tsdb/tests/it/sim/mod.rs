@@ -46,6 +46,7 @@ fn equal_seeds_run_equally() {
 #[test]
 fn nothing_acknowledged_is_lost() {
     if let Some(seed) = number("GODWIT_SIM_SEED") {
+        tracing_subscriber::fmt().without_time().with_target(false).with_writer(std::io::stderr).init();
         match run(seed) {
             Ok(figures) => eprintln!("seed {seed}: {figures:#?}"),
             Err(e) => panic!("{e}"),
@@ -108,6 +109,6 @@ fn nothing_acknowledged_is_lost() {
     for (_, e) in failed.iter().take(5) {
         eprintln!("{e}\n");
     }
-    let seeds: Vec<u64> = failed.iter().map(|(s, _)| *s).collect();
-    assert!(failed.is_empty(), "seeds {seeds:?} failed");
+    let seeds: Vec<u64> = failed.iter().map(|(s, _)| *s).take(20).collect();
+    assert!(failed.is_empty(), "{} seeds failed, the first {seeds:?}", failed.len());
 }

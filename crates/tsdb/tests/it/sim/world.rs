@@ -135,12 +135,10 @@ impl World {
 
     fn note(&mut self, text: impl Into<String>) {
         let t = self.clock.now_ms() - self.start_ms;
-        self.log.push(format!(
-            "{} t={t} calls={}: {}",
-            self.figures.steps,
-            self.disk.counts().calls,
-            text.into()
-        ));
+        let (step, calls) = (self.figures.steps, self.disk.counts().calls);
+        let line = format!("{step} t={t} calls={calls}: {}", text.into());
+        tracing::info!("{line}");
+        self.log.push(line);
     }
 
     fn drive(&mut self) -> Outcome {
@@ -229,7 +227,7 @@ impl World {
         self.note("close");
         match db.close() {
             Ok(()) => {
-                self.ledger.promote(Hold::Logged, Hold::Synced);
+                self.ledger.promote(Hold::Memory, Hold::Synced);
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
@@ -340,7 +338,7 @@ impl World {
         self.note("sync");
         match self.db()?.sync() {
             Ok(()) => {
-                self.ledger.promote(Hold::Logged, Hold::Synced);
+                self.ledger.promote(Hold::Memory, Hold::Synced);
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
@@ -380,7 +378,7 @@ impl World {
                     stats.refused
                 ));
             }
-            Ok(_) if self.disk.is_off() => Hold::Memory,
+            Ok(_) if self.disk.is_off() || self.db()?.log_status().held_records > 0 => Hold::Memory,
             Ok(_) => Hold::Logged,
             Err(_) if self.disk.is_off() => Hold::Maybe,
             Err(e) => return Err(format!("commit fails: {e}")),
