@@ -54,9 +54,8 @@ impl Head {
             for series in inner.numbers(page.base) {
                 let Some(slot) = inner.get_mut(series) else { continue };
                 dropped += u64::from(slot.truncate(mint));
-                if let Some(first) = slot.mapped.first() {
-                    oldest_file = oldest_file.min(first.file());
-                }
+                // Not the first one's: samples between chunks are written behind them.
+                oldest_file = slot.mapped.iter().map(|c| c.file()).fold(oldest_file, u32::min);
                 match slot.min_time() {
                     Some(first) => oldest = oldest.min(first),
                     None if !slot.pending => empty.push(series),

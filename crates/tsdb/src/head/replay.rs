@@ -315,6 +315,11 @@ impl Replay<'_> {
             self.renamed.insert(record.series, number);
         }
         let mapped = self.mapped.remove(&record.series);
+        if let (Some(last), true) = (mapped.as_ref().and_then(|m| m.last()), number != record.series) {
+            // Their samples may be nowhere else (a power cut takes the log's end before theirs), and are
+            // found by this number.
+            self.number(record.series, last.max_time());
+        }
         head.table.with_mut(number, |slot| {
             slot.pending = false;
             let Some(mapped) = mapped else { return };

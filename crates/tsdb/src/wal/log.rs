@@ -300,9 +300,7 @@ impl Log {
         let (data, flag) = compressor.compress(&series);
         let lead = (!data.is_empty()).then(|| (Box::<[u8]>::from(data), flag));
         let lead = lead.as_ref().map(|(data, flag)| (&**data, *flag));
-        // Lifetimes apart from the caller's.
-        let rest = compressed.clone().map(|(data, flag)| (&data[..], flag));
-        let written = self.writer(&mut state).and_then(|w| w.log_compressed(lead.into_iter().chain(rest)));
+        let written = self.writer(&mut state).and_then(|w| w.log_compressed(lead, compressed.clone()));
         match written {
             Ok(bytes) => {
                 self.wrote(&state, bytes);
@@ -445,7 +443,7 @@ impl Log {
                 batch
             };
             let records = batch.iter().map(|h| (&*h.data, h.flag));
-            match self.writer(state).and_then(|w| w.log_compressed(records)) {
+            match self.writer(state).and_then(|w| w.log_compressed(None, records)) {
                 Ok(bytes) => {
                     self.wrote(state, bytes);
                     batch.iter().for_each(|h| state.unsynced.push(&h.data, h.flag, h.keep));

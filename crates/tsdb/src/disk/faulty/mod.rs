@@ -171,6 +171,7 @@ impl State {
             return Err(power_off(what, path));
         }
         self.counts.calls += 1;
+        tracing::trace!(call = self.counts.calls, op = what, path = %path.display());
         for b in what.bytes().chain(path.as_os_str().as_encoded_bytes().iter().copied()) {
             self.trace = (self.trace ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -12,10 +12,16 @@ use std::time::Instant;
 use world::{Figures, Plan, World};
 
 /// Seeds that found something once, with what it was.
-const EVER_FAILED: &[(u64, &str)] = &[];
+const EVER_FAILED: &[(u64, &str)] = &[
+    (5, "the log's folder was not durable in its parent: a power cut took all of it"),
+    (12, "a kill, a start and a power cut lost what no fsync of the second process had covered"),
+    (13, "chunks of a series that came back under a second number hid its samples in the log"),
+    (124, "a chunk file was deleted that a series still had a chunk in"),
+    (1003, "the record of a series' second number went before its chunks"),
+];
 
 fn plan_of(seed: u64) -> Plan {
-    Plan { steps: 60 + seed % 7 * 40, crashes: seed % 8 != 0 }
+    Plan { steps: 60 + seed % 7 * 40, crashes: !seed.is_multiple_of(8) }
 }
 
 fn run(seed: u64) -> Result<Figures, String> {
@@ -46,7 +52,14 @@ fn equal_seeds_run_equally() {
 #[test]
 fn nothing_acknowledged_is_lost() {
     if let Some(seed) = number("GODWIT_SIM_SEED") {
-        tracing_subscriber::fmt().without_time().with_target(false).with_writer(std::io::stderr).init();
+        let level =
+            if number("GODWIT_SIM_TRACE").is_some() { tracing::Level::TRACE } else { tracing::Level::INFO };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .without_time()
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .init();
         match run(seed) {
             Ok(figures) => eprintln!("seed {seed}: {figures:#?}"),
             Err(e) => panic!("{e}"),

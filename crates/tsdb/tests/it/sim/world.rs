@@ -1,6 +1,7 @@
 //! The world of one seed: targets, a clock, a disk that fails, a database, and the ledger.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,9 @@ use storage::{
     AppendError, Appendable, LabelHints, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
     StorageError,
 };
-use tsdb::disk::{FaultCounts, FaultDisk, Restart, Rng};
+use tsdb::disk::{Disk, FaultCounts, FaultDisk, Restart, Rng};
+use tsdb::wal::record::{self, Record};
+use tsdb::wal::{SegmentReader, checkpoint_path, checkpoints, segment_path, segments};
 use tsdb::{Clocks, Db, DbOptions, Retention};
 
 use super::ledger::{Hold, Ledger, Samples, Value};
@@ -127,6 +130,9 @@ impl World {
                 Ok(self.figures)
             }
             Err(what) => {
+                if std::env::var_os("GODWIT_SIM_SEED").is_some() {
+                    self.explain(&what);
+                }
                 let from = self.log.len().saturating_sub(30);
                 Err(format!("seed {}: {what}\nlast steps:\n  {}", self.seed, self.log[from..].join("\n  ")))
             }
@@ -139,6 +145,51 @@ impl World {
         let line = format!("{step} t={t} calls={calls}: {}", text.into());
         tracing::info!("{line}");
         self.log.push(line);
+    }
+
+    /// Prints what the log has of the series that an error names.
+    pub(super) fn explain(&self, what: &str) {
+        let named: Vec<&Labels> =
+            self.ledger.series.keys().filter(|l| what.contains(&l.to_string())).collect();
+        let Some(labels) = named.first() else { return };
+        if self.disk.is_off() {
+            self.disk.restart(Restart::Kill);
+        }
+        let disk: &dyn Disk = &self.disk;
+        let wal = Path::new("/data/wal");
+        let mut files: Vec<_> = Vec::new();
+        for n in checkpoints(disk, wal).unwrap() {
+            let dir = checkpoint_path(wal, n);
+            files.extend(segments(disk, &dir).unwrap().into_iter().map(|s| segment_path(&dir, s)));
+        }
+        files.extend(segments(disk, wal).unwrap().into_iter().map(|s| segment_path(wal, s)));
+        let mut numbers = Vec::new();
+        for path in files {
+            let mut reader = SegmentReader::open(disk, &path).unwrap();
+            while let Some(bytes) = reader.next_record().unwrap() {
+                let say = |text: String| eprintln!("{}: {text}", path.display());
+                match record::decode(bytes) {
+                    Ok(Record::Series(all)) => all.iter().filter(|s| s.labels == **labels).for_each(|s| {
+                        numbers.push(s.series);
+                        say(format!("series {}", s.series));
+                    }),
+                    Ok(Record::Samples(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} at {}: {}", s.series, s.t_ms, s.value))),
+                    Ok(Record::Histograms(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} at {}: histogram", s.series, s.t_ms))),
+                    Ok(_) => {}
+                    Err(e) => say(e.to_string()),
+                }
+            }
+            reader.losses().iter().for_each(|l| eprintln!("{l}"));
+        }
+        for (t, e) in &self.ledger.series[*labels] {
+            eprintln!("ledger {t} {:?} {:?}", e.hold, e.value);
+        }
     }
 
     fn drive(&mut self) -> Outcome {
