@@ -21,7 +21,7 @@ use crate::failure_log::FailureLog;
 use crate::manager::Env;
 use crate::populate;
 use crate::request::RequestHeaders;
-use crate::scrape_loop::{self, ScrapeLoop};
+use crate::scrape_loop::{self, Heir, ScrapeLoop};
 use crate::target::{Origin, Target, UNIX_SOCKET_LABEL};
 
 /// How long a stop waits for scrapes in flight: a third of the 30 s that Kubernetes gives a pod by default,
@@ -94,6 +94,7 @@ struct LoopHandle {
     stop: CancellationToken,
     /// Becomes true when the last scrape is over; staleness markers may still come.
     stopped: watch::Receiver<bool>,
+    heir: Heir,
 }
 
 #[derive(Default)]
@@ -279,10 +280,12 @@ impl Pool {
                 let (done, stopped) = watch::channel(false);
                 let stop = CancellationToken::new();
                 let new = ScrapeLoop::new(Arc::clone(&self.shared), Arc::clone(&target), stop.clone());
+                let handle = LoopHandle { target, stop, stopped, heir: new.heir() };
                 starting.push((new, done));
-                loops.insert(hash, LoopHandle { target, stop, stopped });
+                loops.insert(hash, handle);
             }
         }
+        hand_over(&old, &mut starting);
         self.shared.env.metrics.pool_targets.with(&[&self.shared.name]).set(loops.len() as f64);
         self.limit_targets(loops.len());
         for (new, done) in starting {
@@ -336,6 +339,20 @@ impl Pool {
         };
         if tokio::time::timeout(STOP_GRACE, wait).await.is_err() {
             tracing::warn!(scrape_pool = self.shared.name, "scrapes in flight were cut off at shutdown");
+        }
+    }
+}
+
+/// Lets new loops go on with the series of the loops that they replace.
+fn hand_over(old: &HashMap<u64, LoopHandle>, starting: &mut [(ScrapeLoop, watch::Sender<bool>)]) {
+    if old.is_empty() {
+        return;
+    }
+    let mut by_series: HashMap<_, _> = old.values().map(|l| (l.target.series_key(), l)).collect();
+    for (new, _) in starting {
+        if let Some(before) = by_series.remove(&new.target().series_key()) {
+            new.target().succeed(&before.target);
+            new.succeed(&before.heir);
         }
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use exposition::{Format, ScrapeProtocol};
 use http::header::{self, HeaderValue};
 use net::{BodyError, ClientError, HttpClient, PooledBody, ReadOptions};
+use parking_lot::Mutex;
 use telemetry::{Histogram, Summary};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,17 @@ struct Memory {
     options: IngestOptions,
 }
 
+/// What a loop leaves to the one that goes on with its series, after a reload gave the target another
+/// interval or timeout: no staleness markers come between, and series that are gone meanwhile still end.
+pub(crate) struct Inheritance {
+    memory: Box<Memory>,
+    settings: Arc<Settings>,
+    last_size: usize,
+}
+
+/// Where a stopped loop finds its heir, if it has one.
+pub(crate) type Heir = Arc<Mutex<Option<oneshot::Sender<Inheritance>>>>;
+
 /// The grid of a target's scrape times.
 struct Grid {
     wall: Duration,
@@ -61,7 +73,11 @@ pub(crate) struct ScrapeLoop {
     interval_length: Summary,
     interval_length_histogram: Histogram,
     last_start: Option<Instant>,
+    /// Whether the series of `memory` may have samples, which then need their end marked.
+    scraped: bool,
     last_size: usize,
+    heir: Heir,
+    predecessor: Option<oneshot::Receiver<Inheritance>>,
 }
 
 /// What came of fetching.
@@ -106,7 +122,53 @@ impl ScrapeLoop {
             interval_length,
             interval_length_histogram,
             last_start: None,
+            scraped: false,
             last_size: 0,
+            heir: Heir::default(),
+            predecessor: None,
+        }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(crate) fn heir(&self) -> Heir {
+        Arc::clone(&self.heir)
+    }
+
+    /// Makes this loop go on with the series of another one, which is about to be stopped.
+    pub(crate) fn succeed(&mut self, heir: &Heir) {
+        let (leave, take) = oneshot::channel();
+        *heir.lock() = Some(leave);
+        self.predecessor = Some(take);
+    }
+
+    async fn inherit(&mut self) {
+        let Some(predecessor) = self.predecessor.take() else { return };
+        // An error means that there is nothing to go on with. The wait ends with the other's last scrape.
+        if let Ok(left) = predecessor.await {
+            self.target.set_metadata(left.memory.cache.metadata().clone());
+            self.memory = Some(left.memory);
+            self.settings = left.settings;
+            self.last_size = left.last_size;
+            self.scraped = true;
+            // Its options are those of older settings.
+            self.adopt();
+        }
+    }
+
+    /// Leaves what belongs to the target to the heir. True where one took it.
+    fn bequeath(&mut self) -> bool {
+        let Some(heir) = self.heir.lock().take() else { return false };
+        let Some(memory) = self.memory.take() else { return false };
+        let left = Inheritance { memory, settings: Arc::clone(&self.settings), last_size: self.last_size };
+        match heir.send(left) {
+            Ok(()) => true,
+            Err(left) => {
+                self.memory = Some(left.memory);
+                false
+            }
         }
     }
 
@@ -117,6 +179,7 @@ impl ScrapeLoop {
     /// Runs until stopped; then writes staleness markers, unless the target came back or the server stops.
     /// `done` becomes true after the last scrape.
     pub(crate) async fn run(mut self, seed: u64, done: watch::Sender<bool>) {
+        self.inherit().await;
         let offset = self.target.offset(self.env().clock.now(), self.interval, seed);
         let begin = tokio::time::sleep(self.env().options.initial_scrape_offset + offset);
         let stopped = tokio::select! {
@@ -142,9 +205,10 @@ impl ScrapeLoop {
             let now = self.env().clock.now();
             self.scrape(now).await;
         }
+        let left = self.scraped && self.bequeath();
         // No receiver means that nobody waits.
         let _ = done.send(true);
-        if !shutdown && self.last_start.is_some() {
+        if !shutdown && self.scraped && !left {
             let clock = Arc::clone(&self.shared);
             let Some(time) = staleness_time(&clock, &mut ticker, self.interval).await else { return };
             if let Some(memory) = self.memory.take() {
@@ -185,7 +249,7 @@ impl ScrapeLoop {
             let old = self.memory.replace(Box::new(fresh));
             // Series that the new rules no longer make end like those of a target that is gone; the
             // others have newer samples by then, which the markers cannot get before.
-            if let (Some(old), true) = (old, self.last_start.is_some()) {
+            if let (Some(old), true) = (old, self.scraped) {
                 let (shared, interval) = (Arc::clone(&self.shared), self.interval);
                 let extra = self.settings.config.extra_scrape_metrics();
                 tokio::spawn(async move {
@@ -203,6 +267,7 @@ impl ScrapeLoop {
 
     async fn scrape(&mut self, time: Duration) {
         let start = Instant::now();
+        self.scraped = true;
         if let Some(last) = self.last_start.replace(start) {
             let length = start.saturating_duration_since(last).as_secs_f64();
             self.interval_length.observe(length);

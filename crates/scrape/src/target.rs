@@ -229,6 +229,18 @@ impl Target {
         h.finish()
     }
 
+    /// What decides which series a scrape of this target gives: its URL and all labels but interval and
+    /// timeout.
+    pub(crate) fn series_key(&self) -> (Labels, String) {
+        let timing = [SCRAPE_INTERVAL_LABEL, SCRAPE_TIMEOUT_LABEL];
+        (self.labels.filtered(|name| !timing.contains(&name)), self.url.read().to_string())
+    }
+
+    /// Takes over what is known of a target that this one replaces.
+    pub(crate) fn succeed(&self, old: &Target) {
+        *self.status.lock() = old.status();
+    }
+
     /// Time from `now` to the target's next place on the time axis, which depends on its identity and the
     /// server's seed only. `interval` must not be zero.
     #[must_use]

@@ -1,11 +1,14 @@
-//! Helpers of tests, never of the server: fake exposition targets, well-behaved and hostile ones.
+//! Helpers of tests, never of the server: fake exposition targets, well-behaved and hostile ones, and a
+//! way to test what depends on time.
 //!
 //! The targets speak HTTP/1.1 by hand, since most of what they do no HTTP library lets them do.
 
 mod hostile;
+mod steady;
 mod target;
 
 pub use hostile::Hostile;
+pub use steady::steady;
 pub use target::{Answer, FakeTarget, Recorded};
 
 use std::io::Write as _;

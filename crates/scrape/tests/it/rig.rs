@@ -129,9 +129,9 @@ pub(crate) fn job_yaml(settings: &str) -> String {
     format!("scrape_configs:\n- job_name: j\n  scrape_interval: 200ms\n  scrape_timeout: 150ms\n{settings}")
 }
 
-/// Waits until something holds, at most ten seconds.
+/// Waits until something holds, at most a minute.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if holds() {
             return;
         }
