@@ -15,6 +15,7 @@ use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation 
 use crate::client::Response;
 use crate::error::BodyError;
 use crate::gunzip::{Gunzip, Step};
+use crate::whole::{PACKED_BYTES_MAX, Whole};
 
 /// What a body may hold without asking: most bodies of most targets, so that a hostile target which
 /// uses up the memory for large bodies does not touch them.
@@ -77,7 +78,14 @@ struct Shared {
     memory: Arc<Semaphore>,
     buffers: Mutex<Kept>,
     #[allow(clippy::vec_box, reason = "a decoder is 40 KiB and moves in and out of here for each body")]
-    gunzips: Mutex<Vec<Box<Gunzip>>>,
+    gunzips: Mutex<Vec<Box<GzipBody>>>,
+}
+
+/// A gzip body on its way: collected while it is small, then decoded at once; else decoded by the piece.
+struct GzipBody {
+    whole: Whole,
+    pieces: Gunzip,
+    by_the_piece: bool,
 }
 
 #[derive(Default)]
@@ -121,11 +129,11 @@ impl std::ops::Deref for PooledBody {
 
 impl Drop for PooledBody {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let bytes = std::mem::take(&mut self.bytes);
         let capacity = bytes.capacity();
         let mut kept = self.pool.buffers.lock();
         if capacity > 0 && capacity <= KEPT_BYTES_MAX / 4 && kept.bytes + capacity <= KEPT_BYTES_MAX {
-            bytes.clear();
+            // Not emptied: who decodes as a whole writes over it, and need not fill it with zeros first.
             kept.bytes += capacity;
             kept.buffers.push(bytes);
         }
@@ -161,7 +169,7 @@ impl PooledBody {
 
 enum Coding {
     Identity,
-    Gzip(Option<Box<Gunzip>>),
+    Gzip(Box<GzipBody>),
     Zstd(Box<ZstdDecoder<'static>>, usize),
 }
 
@@ -179,6 +187,7 @@ impl BodyPool {
         BodyPool { shared: Arc::new(shared) }
     }
 
+    /// A buffer with what its last user left in it.
     fn take(&self, hint: usize) -> PooledBody {
         let mut kept = self.shared.buffers.lock();
         // The last one returned is the warmest; one that is large enough saves the growth.
@@ -196,7 +205,7 @@ impl BodyPool {
     pub async fn read(&self, response: Response, options: ReadOptions) -> Result<PooledBody, BodyError> {
         let encoding = response.headers().get(header::CONTENT_ENCODING).map(|v| v.as_bytes().to_vec());
         let mut coding = match encoding.as_deref() {
-            Some(b"gzip") => Coding::Gzip(Some(self.gunzip())),
+            Some(b"gzip") => Coding::Gzip(self.gunzip()),
             Some(b"zstd") if options.zstd => {
                 let encoding_error = |e: std::io::Error| BodyError::Encoding(format!("zstd: {e}"));
                 let mut decoder = ZstdDecoder::new().map_err(encoding_error)?;
@@ -210,9 +219,12 @@ impl BodyPool {
             }
             _ => Coding::Identity,
         };
-        let body = self.take(options.size_hint);
+        let mut body = self.take(options.size_hint);
+        if !matches!(coding, Coding::Gzip(_)) {
+            body.bytes.clear();
+        }
         let result = self.fill(response.into_body(), &mut coding, body, options).await;
-        if let Coding::Gzip(Some(gunzip)) = coding {
+        if let Coding::Gzip(gunzip) = coding {
             let mut kept = self.shared.gunzips.lock();
             if kept.len() < KEPT_DECODERS_MAX {
                 kept.push(gunzip);
@@ -221,13 +233,15 @@ impl BodyPool {
         result
     }
 
-    fn gunzip(&self) -> Box<Gunzip> {
+    fn gunzip(&self) -> Box<GzipBody> {
         match self.shared.gunzips.lock().pop() {
             Some(mut used) => {
-                used.reset();
+                used.pieces.reset();
+                used.whole.packed.clear();
+                used.by_the_piece = false;
                 used
             }
-            None => Box::new(Gunzip::new()),
+            None => Box::new(GzipBody { whole: Whole::new(), pieces: Gunzip::new(), by_the_piece: false }),
         }
     }
 
@@ -249,19 +263,56 @@ impl BodyPool {
             // Trailers are of no use here.
             let Ok(data) = frame.into_data() else { continue };
             decode(coding, &data, &mut body, limit).await?;
+            let collecting = matches!(&*coding, Coding::Gzip(gzip) if !gzip.by_the_piece);
+            if !collecting && body.bytes.len() >= limit {
+                return Err(too_large);
+            }
+        }
+        if let Coding::Gzip(gzip) = coding
+            && !gzip.by_the_piece
+        {
+            if gzip.whole.decode(&mut body.bytes, limit.min(FREE_BYTES)) {
+                return Ok(body);
+            }
+            gzip.go_by_the_piece(&mut body, limit).await?;
             if body.bytes.len() >= limit {
                 return Err(too_large);
             }
         }
         let complete = match coding {
             Coding::Identity => true,
-            Coding::Gzip(gunzip) => gunzip.as_ref().is_some_and(|g| g.is_complete()),
+            Coding::Gzip(gzip) => gzip.pieces.is_complete(),
             Coding::Zstd(_, hint) => *hint == 0,
         };
         if !complete {
             return Err(BodyError::Encoding("unexpected EOF".to_string()));
         }
         Ok(body)
+    }
+}
+
+impl GzipBody {
+    /// Decodes what was collected.
+    async fn go_by_the_piece(&mut self, body: &mut PooledBody, limit: usize) -> Result<(), BodyError> {
+        self.by_the_piece = true;
+        body.bytes.clear();
+        unpack(&mut self.pieces, &self.whole.packed, body, limit).await
+    }
+}
+
+async fn unpack(
+    gunzip: &mut Gunzip,
+    mut input: &[u8],
+    body: &mut PooledBody,
+    limit: usize,
+) -> Result<(), BodyError> {
+    loop {
+        let step = gunzip.step(&mut input, &mut body.bytes);
+        match step.map_err(|e| BodyError::Encoding(e.to_string()))? {
+            Step::NeedInput => return Ok(()),
+            Step::NeedRoom if body.bytes.len() >= limit => return Ok(()),
+            Step::NeedRoom => body.grow(limit).await?,
+        }
     }
 }
 
@@ -286,18 +337,17 @@ async fn decode(
                 rest = later;
             }
         }
-        Coding::Gzip(Some(gunzip)) => {
-            let mut input: &[u8] = data;
-            loop {
-                let step = gunzip.step(&mut input, &mut body.bytes);
-                match step.map_err(|e| BodyError::Encoding(e.to_string()))? {
-                    Step::NeedInput => break,
-                    Step::NeedRoom if body.bytes.len() >= limit => break,
-                    Step::NeedRoom => body.grow(limit).await?,
+        Coding::Gzip(gzip) => {
+            if !gzip.by_the_piece {
+                let packed = &mut gzip.whole.packed;
+                if packed.len() + data.len() <= PACKED_BYTES_MAX {
+                    packed.extend_from_slice(data);
+                    return Ok(());
                 }
+                gzip.go_by_the_piece(body, limit).await?;
             }
+            unpack(&mut gzip.pieces, data, body, limit).await?;
         }
-        Coding::Gzip(None) => {}
         Coding::Zstd(decoder, hint) => {
             let mut input = InBuffer::around(data);
             loop {

@@ -13,6 +13,7 @@ mod proxy;
 mod secret;
 mod serve;
 mod tls;
+mod whole;
 
 pub use body::{BodyLimits, BodyPool, PooledBody, ReadOptions};
 pub use client::{ClientOptions, HttpClient, Response, status_text};

@@ -40,6 +40,7 @@ pub fn steady<T: AsyncFn()>(test: T) {
         match result {
             Ok(()) => return,
             Err(panic) if stall < STALL || attempt == ATTEMPTS => resume_unwind(panic),
+            #[allow(clippy::print_stdout, reason = "a test's output")]
             Err(_) => println!("attempt {attempt}: the machine stood still for {stall:?}; once more"),
         }
     }

@@ -46,6 +46,26 @@ async fn every_encoding_gives_the_same_page() {
 }
 
 #[tokio::test]
+async fn a_buffer_that_is_used_again_shows_nothing_of_its_last_user() {
+    let pool = BodyPool::new(LIMITS);
+    let large = b"secret 1\n".repeat(20_000);
+    for (encoding, body) in [
+        ("gzip", testkit::gzip(b"a 1\n")),
+        ("gzip", [testkit::gzip(b"a "), testkit::gzip(b"1\n")].concat()),
+        ("identity", b"a 1\n".to_vec()),
+        ("zstd", testkit::zstd(b"a 1\n")),
+    ] {
+        for (body, want, most) in [(testkit::gzip(&large), &large[..], 0), (body, b"a 1\n", 5)] {
+            let coding = if most == 0 { "gzip" } else { encoding };
+            let answer = Answer::text(body).with("Content-Encoding", coding);
+            let target = FakeTarget::start(move |_| answer.clone()).await.unwrap();
+            let response = client(&HttpClientConfig::default()).send(get(&target.url("/"))).await.unwrap();
+            assert!(*pool.read(response, limit(most)).await.unwrap() == *want, "{encoding}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bombs_stop_at_the_limit() {
     for hostile in [
         Hostile::EndlessBody,

@@ -31,8 +31,9 @@ use crate::disk::{LockGuard, Rng};
 use crate::head::{Head, HeadAppender, HeadQuerier};
 use metrics::DbMetrics;
 
-/// The log is made durable this often: what a power cut may take.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// The log is made durable this often: what a power cut may take. Upkeep looks as often whether something
+/// is due.
+const BEAT: Duration = Duration::from_secs(1);
 /// Upkeep runs this often, as upstream's block reload.
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -161,8 +162,8 @@ impl Db {
         Ok(db)
     }
 
-    /// Starts the threads that call [`Db::sync`] each second and [`Db::maintain`] each minute. They end
-    /// with [`Db::close`] or the last clone.
+    /// Starts the threads that call [`Db::sync`] each second and [`Db::maintain`] each minute, or where the
+    /// head has a block to give. They end with [`Db::close`] or the last clone.
     pub fn spawn_background(&self) {
         let mut threads = self.0.threads.lock();
         if !threads.is_empty() {
@@ -176,18 +177,31 @@ impl Db {
                 tracing::error!(error = %e, "head could not be truncated");
             }
         };
-        let maintain = |inner: &Inner| match inner.maintain() {
-            Ok(()) | Err(StorageError::Cancelled | StorageError::NotReady) => {}
-            Err(e) => tracing::error!(error = %e, "upkeep of the database failed; trying again in a minute"),
+        let mut failed = false;
+        // Each minute, and as soon as the head has a block's worth to give, unless that failed just now: a
+        // bulk load brings hours in a second, and memory and log must not wait for the minute.
+        let mut next = Instant::now() + MAINTAIN_INTERVAL;
+        let maintain = move |inner: &Inner| {
+            if Instant::now() < next && (failed || !inner.wants_cut()) {
+                return;
+            }
+            let result = inner.maintain();
+            failed = result.is_err();
+            next = Instant::now() + MAINTAIN_INTERVAL;
+            match result {
+                Ok(()) | Err(StorageError::Cancelled | StorageError::NotReady) => {}
+                Err(e) => {
+                    tracing::error!(error = %e, "upkeep of the database failed; trying again in a minute")
+                }
+            }
         };
-        for (name, interval, work) in [
-            ("tsdb-sync", SYNC_INTERVAL, sync as fn(&Inner)),
-            ("tsdb-maintain", MAINTAIN_INTERVAL, maintain as fn(&Inner)),
-        ] {
+        let works: [(&str, Box<dyn FnMut(&Inner) + Send>); 2] =
+            [("tsdb-sync", Box::new(sync)), ("tsdb-maintain", Box::new(maintain))];
+        for (name, mut work) in works {
             let weak = Arc::downgrade(&self.0);
             let stop = Arc::clone(&self.0.stop);
             let run = move || {
-                while !stop.wait(interval) {
+                while !stop.wait(BEAT) {
                     let Some(inner) = weak.upgrade() else { return };
                     work(&inner);
                 }

@@ -43,6 +43,11 @@ impl Inner {
         Ok(true)
     }
 
+    /// Whether the head has a block to give and nothing holds it up.
+    pub(super) fn wants_cut(&self) -> bool {
+        self.head.is_compactable() && self.pending_truncation.lock().is_none()
+    }
+
     fn cut_head(&self) -> Result<(), StorageError> {
         while self.finish_truncation()? && self.head.is_compactable() {
             if self.cancel.is_cancelled() {
@@ -102,9 +107,7 @@ impl Inner {
         let ranges = compact::block_ranges(self.options.min_block_ms, self.options.max_block_ms);
         loop {
             // The head comes first: it is what memory and log depend on.
-            if self.cancel.is_cancelled()
-                || self.head.is_compactable() && self.pending_truncation.lock().is_none()
-            {
+            if self.cancel.is_cancelled() || self.wants_cut() {
                 return Ok(());
             }
             let blocks = self.view.read().blocks.clone();
