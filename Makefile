@@ -26,7 +26,8 @@ test: peers lint ## all tests, the whole process against real peers included
 	$(CARGO) build --locked -p godwit
 	$(CARGO) test --locked --workspace
 
-test-long:       ## the full count of seeded tests; results go to e2e/results/
+test-long:       ## the full count of tests, Prometheus 3.15 beside the others (built with Go the first time: 20 minutes)
+	e2e/peers.sh --go
 	GODWIT_TEST_LONG=1 $(MAKE) test
 
 bench:           ## criterion benches

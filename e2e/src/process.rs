@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::http;
+use crate::wait::LIMIT;
 
-/// How long a program may take until it is ready: on a busy machine with two cores.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// Starts on a port that another program took between our look and the start.
+const STARTS_MAX: usize = 5;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
@@ -76,18 +77,30 @@ impl Server {
     /// # Errors
     /// It does not start, ends early, or is not ready in time; the text holds the end of its log.
     pub fn start(program: &Path, args: &[&str], folder: &Path, ready: &str) -> Result<Server> {
-        let port = free_port()?;
-        let mut server = Server::spawn(program, args, folder, port)?;
+        let mut tries = 0;
+        loop {
+            let mut server = Server::spawn(program, args, folder, free_port()?)?;
+            match server.until_ready(program, ready) {
+                Ok(()) => return Ok(server),
+                Err(_) if tries < STARTS_MAX && server.log_text().contains("address already in use") => {
+                    tries += 1
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn until_ready(&mut self, program: &Path, ready: &str) -> Result<()> {
         let began = Instant::now();
         loop {
-            if http::get(port, ready).is_ok_and(|a| a.status == 200) {
-                return Ok(server);
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}:\n{}", program.display(), self.log_tail());
             }
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{} ended with {status}:\n{}", program.display(), server.log_tail());
+            if http::get(self.port, ready).is_ok_and(|a| a.status == 200) {
+                return Ok(());
             }
-            if began.elapsed() > READY_MAX {
-                bail!("{} is not ready after {READY_MAX:?}:\n{}", program.display(), server.log_tail());
+            if began.elapsed() > LIMIT {
+                bail!("{} is not ready after {LIMIT:?}:\n{}", program.display(), self.log_tail());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -131,10 +144,10 @@ impl Server {
     /// Asks it to end and waits.
     ///
     /// # Errors
-    /// It does not end within a minute.
+    /// It does not end within [`LIMIT`].
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
-        self.wait(Duration::from_secs(60))
+        self.wait()
     }
 
     /// Ends it at once.
@@ -150,14 +163,14 @@ impl Server {
     /// Waits for its end.
     ///
     /// # Errors
-    /// It goes on for longer.
-    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+    /// It goes on for longer than [`LIMIT`].
+    pub fn wait(&mut self) -> Result<ExitStatus> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            ensure!(began.elapsed() < limit, "still running after {limit:?}:\n{}", self.log_tail());
+            ensure!(began.elapsed() < LIMIT, "still running after {LIMIT:?}:\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

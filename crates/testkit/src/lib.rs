@@ -1,12 +1,14 @@
-//! Helpers of tests, never of the server: fake exposition targets, well-behaved and hostile ones, and a
-//! way to test what depends on time.
+//! Helpers of tests, never of the server: fake exposition targets, well-behaved and hostile ones, large fleets,
+//! and a way to test what depends on time.
 //!
 //! The targets speak HTTP/1.1 by hand, since most of what they do no HTTP library lets them do.
 
+mod fleet;
 mod hostile;
 mod steady;
 mod target;
 
+pub use fleet::{Fleet, SERIES_A_POD};
 pub use hostile::Hostile;
 pub use steady::steady;
 pub use target::{Answer, FakeTarget, Recorded};

@@ -221,7 +221,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// The next request; `None` at the end of the connection.
-async fn read_request(
+pub(crate) async fn read_request(
     stream: &mut TcpStream,
     input: &mut Vec<u8>,
     connection: usize,

@@ -1,26 +1,21 @@
 //! The main job out of the box: started without arguments, godwit shows itself and its machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
-use e2e::answers::{instant, query};
+use anyhow::ensure;
+use e2e::answers::{Answer, instant, query};
 use e2e::http;
 use e2e::process::{Server, godwit, peer};
-
-fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
-}
+use e2e::wait::{now, until};
 
 /// Asks until the answer is not empty.
-fn eventually(port: u16, expression: &str, limit: Duration) -> e2e::answers::Answer {
-    let began = Instant::now();
-    loop {
-        let answer = query(port, &instant(expression, now())).unwrap();
-        if !answer.is_empty() || began.elapsed() > limit {
-            return answer;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
+fn eventually(server: &Server, expression: &str) -> Answer {
+    until(expression, || {
+        let answer = query(server.port, &instant(expression, now()))?;
+        ensure!(!answer.is_empty(), "{}", server.log_tail());
+        Ok(answer)
+    })
+    .unwrap()
 }
 
 #[test]
@@ -35,15 +30,14 @@ fn without_arguments_it_shows_itself_and_the_machine() {
     )
     .unwrap();
     for job in ["prometheus", "node"] {
-        let up = eventually(server.port, &format!("up{{job=\"{job}\"}} == 1"), Duration::from_secs(40));
-        assert_eq!(up.len(), 1, "job {job} is not up:\n{}", server.log_tail());
+        eventually(&server, &format!("up{{job=\"{job}\"}} == 1"));
     }
     for expression in
         ["node_load1", "node_memory_MemTotal_bytes", "node_cpu_seconds_total", "node_uname_info"]
     {
-        assert!(!query(server.port, &instant(expression, now())).unwrap().is_empty(), "{expression}");
+        eventually(&server, expression);
     }
-    let memory = query(server.port, &instant("node_memory_MemTotal_bytes", now())).unwrap();
+    let memory = eventually(&server, "node_memory_MemTotal_bytes");
     let shown: f64 = memory.values().next().unwrap()[0].1.trim_matches('"').parse().unwrap();
     let real = std::fs::read_to_string("/proc/meminfo").unwrap();
     let kib: f64 = real.lines().next().unwrap().split_ascii_whitespace().nth(1).unwrap().parse().unwrap();

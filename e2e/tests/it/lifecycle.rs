@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use e2e::answers::{instant, query};
 use e2e::http;
 use e2e::process::{Server, free_port, godwit, peer};
+use e2e::wait::now;
 
 const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
 const GOOD: &str = "global: {scrape_interval: 7s}\nscrape_configs: [{job_name: a}]\n";
@@ -39,11 +39,7 @@ fn pools(server: &Server) -> Vec<String> {
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    e2e::wait::until(what, || if holds() { Ok(()) } else { Err(anyhow::anyhow!("not yet")) }).unwrap();
 }
 
 #[test]
@@ -104,11 +100,11 @@ fn lifecycle_requests_are_refused_unless_allowed() {
     }
     let mut server = server;
     server.signal("INT").unwrap();
-    assert!(server.wait(Duration::from_secs(20)).unwrap().success());
+    assert!(server.wait().unwrap().success());
 
     let mut server = start(folder.path(), &["--web.enable-lifecycle"]);
     assert_eq!(http::request(server.port, "POST", "/-/quit", &[], &[]).unwrap().status, 200);
-    assert!(server.wait(Duration::from_secs(20)).unwrap().success());
+    assert!(server.wait().unwrap().success());
 }
 
 /// A ConfigMap volume: `prometheus.yml` is a link to `..data/prometheus.yml`, `..data` a link that is
@@ -143,7 +139,7 @@ fn one_server_a_folder() {
     let arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", &listen];
     let mut second =
         Server::spawn(&godwit().unwrap(), &arguments, folder.path(), port.parse().unwrap()).unwrap();
-    let status = second.wait(Duration::from_secs(20)).unwrap();
+    let status = second.wait().unwrap();
     assert_eq!(status.code(), Some(1), "{}", second.log_tail());
     assert!(second.log_text().contains("lock"), "{}", second.log_tail());
 }
@@ -158,10 +154,8 @@ fn samples_survive_stop_and_kill() {
         let server = start(folder.path(), &["--web.enable-lifecycle"]);
         write(folder.path(), &config.replace("PORT", &server.port.to_string()));
         assert_eq!(http::request(server.port, "POST", "/-/reload", &[], &[]).unwrap().status, 200);
-        let time =
-            || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         let count = |server: &Server| {
-            let answer = query(server.port, &instant("sum(count_over_time(up[1h]))", time())).unwrap();
+            let answer = query(server.port, &instant("sum(count_over_time(up[1h]))", now())).unwrap();
             answer.values().next().map_or(0.0, |p| p[0].1.trim_matches('"').parse::<f64>().unwrap())
         };
         assert!(count(&server) >= known, "{} samples, {known} before the end", count(&server));

@@ -1,9 +1,17 @@
 //! Whole-process tests on the real binary; each file is one subject.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod default_job;
 mod docs;
 mod folders;
+mod handed_on;
 mod lifecycle;
+mod promtool;
+mod reload_load;
 mod same_pages;
