@@ -1,12 +1,14 @@
 //! A target's memory between scrapes, and the three ways through a body: compared with the last page, event
 //! by event, and empty.
 
+use std::cell::Cell;
+
 use exposition::Format;
 use model::LabelsBuilder;
 use storage::{Appender, Rejected, SeriesRef};
 
 use super::page::{EntryId, Page};
-use super::session::Session;
+use super::session::{OWN_KEY, Session};
 use super::{IngestError, IngestOptions, IngestReport, TargetMetadata};
 
 /// Metadata is kept for so many scrapes after its family disappeared, as upstream keeps it.
@@ -40,14 +42,36 @@ pub(super) struct FamilyTimes {
     pub(super) changed: u32,
 }
 
-/// Samples that wait for the store, one column each, reused from scrape to scrape.
+/// Samples that wait for the store, one column each.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     pub(super) series: Vec<SeriesRef>,
     pub(super) values: Vec<f64>,
     /// Entry of each sample; the highest bit says that it was tracked in the scrape before.
     pub(super) entries: Vec<EntryId>,
+    /// Where each sample's key is.
+    pub(super) keys: Vec<KeyPlace>,
+    /// Keys that are not in the body.
+    pub(super) own_keys: Vec<u8>,
     pub(super) rejected: Vec<Rejected>,
+}
+
+/// Place of a key: bytes of the body, or of [`Columns::own_keys`] where the highest bit of `at` is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyPlace {
+    pub(super) at: u32,
+    pub(super) bytes: u32,
+}
+
+/// Columns longer than this are not kept for the next page: at 28 bytes a sample that is 2 MiB a thread.
+const COLUMNS_KEPT_MAX: usize = 64 << 10;
+/// Nor is more text of keys than this.
+const OWN_KEY_BYTES_KEPT_MAX: usize = 4 << 20;
+
+thread_local! {
+    /// A page's columns are of no use after it. One set a thread serves all targets; one a target would be
+    /// 40 bytes a series.
+    static COLUMNS: Cell<Columns> = Cell::default();
 }
 
 impl Columns {
@@ -55,6 +79,8 @@ impl Columns {
         self.series.clear();
         self.values.clear();
         self.entries.clear();
+        self.keys.clear();
+        self.own_keys.clear();
         self.rejected.clear();
     }
 }
@@ -105,10 +131,12 @@ impl TargetCache {
             return self.write_stale(scrape_time_ms, opts, app);
         }
         self.page.begin();
-        let mut session = Session::new(self, app, opts, scrape_time_ms);
+        self.columns = COLUMNS.take();
+        let mut session = Session::new(self, app, opts, body, scrape_time_ms);
         session.report.body_bytes = body.len() as u64;
         // Created timestamps need a look ahead, conversion a look back, unit labels more than a line.
-        let plain = !(opts.convert_classic_histograms_to_nhcb || opts.type_and_unit_labels);
+        let plain = !(opts.convert_classic_histograms_to_nhcb || opts.type_and_unit_labels)
+            && body.len() < OWN_KEY as usize;
         let done = match format {
             Format::Text if plain => session.read_text(body),
             Format::OpenMetrics if plain && !opts.wants_start() => session.read_openmetrics(body),
@@ -116,15 +144,18 @@ impl TargetCache {
         };
         let done = done.and_then(|()| session.finish());
         let mut report = session.report;
+        let columns = std::mem::take(&mut self.columns);
+        if columns.series.capacity() <= COLUMNS_KEPT_MAX
+            && columns.own_keys.capacity() <= OWN_KEY_BYTES_KEPT_MAX
+        {
+            COLUMNS.set(columns);
+        }
         match done {
             Ok(()) => {
                 report.cache_flush_forced = self.end(true);
                 Ok(report)
             }
-            Err(failure) => {
-                self.columns.clear();
-                Err(IngestError { report, failure })
-            }
+            Err(failure) => Err(IngestError { report, failure }),
         }
     }
 
@@ -140,7 +171,7 @@ impl TargetCache {
         opts: &IngestOptions,
         app: &mut dyn Appender,
     ) -> Result<IngestReport, IngestError> {
-        let mut session = Session::new(self, app, opts, t_ms);
+        let mut session = Session::new(self, app, opts, &[], t_ms);
         let done = session.mark_stale();
         let mut report = session.report;
         report.cache_flush_forced = self.end(false);
@@ -162,11 +193,7 @@ impl TargetCache {
     /// Bytes held, without metadata.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let c = &self.columns;
         self.page.bytes()
-            + c.series.capacity() * size_of::<SeriesRef>()
-            + c.values.capacity() * size_of::<f64>()
-            + c.entries.capacity() * size_of::<EntryId>()
     }
 
     /// Ends the scrape. `flush` forgets what was not seen in it; so does growth through failed scrapes, which

@@ -1,24 +1,30 @@
-//! The memory of a page: keys of its lines in page order, in flat arenas.
+//! The memory of a page: which lines it had, in page order, in flat arrays.
 //!
-//! Three arrays instead of a map of strings: bytes of all keys, small entries, and the order of the last
-//! page. A page that looks like the last one is walked through sequential memory. The hash table holds only
-//! entry numbers and is asked where a line is not the expected one.
+//! A line is remembered by length and 128-bit hash of its key, not by its text: the text of a series is
+//! 100 to 200 bytes, and all targets' texts together were the largest part of a server's memory and out of
+//! every cache when the next scrape came. Two keys of one page are taken for the same with a probability of
+//! n²/2^129, which for a target of a million lines is 10^-27; the hash is seeded, so nobody can aim at it.
+//!
+//! A page that looks like the last one is walked through sequential memory. The hash table holds only entry
+//! numbers and is asked where a line is not the expected one.
 
-use foldhash::fast::FixedState;
+use std::hash::BuildHasher as _;
+
 use hashbrown::HashTable;
 use model::MetricType;
-use std::hash::BuildHasher;
 use storage::SeriesRef;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Index of an entry. The highest bit is free for callers.
 pub(super) type EntryId = u32;
 /// Most entries of one target: what 31 bits can number; at 100 bytes a line that is a 200 GB page.
 const ENTRIES_MAX: usize = 1 << 31;
-/// Most bytes of keys: what 32 bits can address.
-const ARENA_BYTES_MAX: usize = u32::MAX as usize;
-/// Written behind each key: the byte that follows a series in a usual line, so that one comparison covers
-/// both.
+/// The byte that follows a series in a usual line.
 const BEHIND: u8 = b' ';
+
+/// Hash of a key, in halves: a 16-byte alignment would make an entry larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyHash(u64, u64);
 
 /// What an entry stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +54,10 @@ pub(super) enum KeyFormat {
     Other,
 }
 
-/// One known line. 40 bytes.
+/// One known line. 48 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    key_at: u32,
+    hash: KeyHash,
     key_bytes: u32,
     /// The store's reference; for blocks, range of family ids: start in the upper half, number below.
     pub(super) series: SeriesRef,
@@ -67,13 +73,12 @@ pub(super) struct Entry {
     pub(super) metric_type: MetricType,
 }
 
-/// Keys, entries, order.
+/// Entries and their order.
 #[derive(Debug)]
 pub(super) struct Page {
-    arena: Vec<u8>,
     entries: Vec<Entry>,
     table: HashTable<EntryId>,
-    hasher: FixedState,
+    seed: u64,
     order: Vec<EntryId>,
     /// Order of the page being read, from the first difference on; before that, it equals `order`.
     next_order: Vec<EntryId>,
@@ -88,10 +93,9 @@ pub(super) struct Page {
 impl Default for Page {
     fn default() -> Self {
         Page {
-            arena: Vec::new(),
             entries: Vec::new(),
             table: HashTable::new(),
-            hasher: FixedState::with_seed(0x9e37_79b9),
+            seed: std::hash::RandomState::new().hash_one(0_u8),
             order: Vec::new(),
             next_order: Vec::new(),
             diverged: false,
@@ -103,9 +107,17 @@ impl Default for Page {
     }
 }
 
-fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
-    let from = entry.key_at as usize;
-    arena.get(from..from + entry.key_bytes as usize).unwrap_or_default()
+#[inline]
+fn hash_of(key: &[u8], seed: u64) -> KeyHash {
+    let hash = xxh3_128_with_seed(key, seed);
+    KeyHash(hash as u64, (hash >> 64) as u64)
+}
+
+impl Entry {
+    #[inline]
+    fn is(&self, key: &[u8], hash: KeyHash) -> bool {
+        self.hash == hash && self.key_bytes as usize == key.len()
+    }
 }
 
 impl Page {
@@ -137,22 +149,21 @@ impl Page {
         self.entries.iter().enumerate().map(|(i, e)| (i as EntryId, e))
     }
 
-    pub(super) fn key(&self, id: EntryId) -> &[u8] {
-        self.entries.get(id as usize).map_or(&[], |e| key_of(&self.arena, e))
-    }
-
     /// The expected entry, if `rest` begins with its line; gives the bytes up to the value (for a series) or
     /// behind the block. Goes one on where it does.
     #[inline]
     pub(super) fn expected(&mut self, rest: &[u8]) -> Option<(EntryId, &mut Entry, usize)> {
         let id = *self.order.get(self.cursor)?;
         let entry = self.entries.get_mut(id as usize)?;
-        let from = entry.key_at as usize;
-        let bytes = entry.key_bytes as usize + usize::from(entry.kind != EntryKind::Block);
-        let key = self.arena.get(from..from + bytes)?;
-        if rest.get(..bytes) != Some(key) {
+        let bytes = entry.key_bytes as usize;
+        let is_series = entry.kind != EntryKind::Block;
+        if is_series && rest.get(bytes) != Some(&BEHIND) {
             return None;
         }
+        if hash_of(rest.get(..bytes)?, self.seed) != entry.hash {
+            return None;
+        }
+        let bytes = bytes + usize::from(is_series);
         Some((id, entry, bytes))
     }
 
@@ -167,16 +178,16 @@ impl Page {
 
     /// Looks a key up: the expected line first, then the hash table. Found, the walk goes on behind it.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<EntryId> {
+        let hash = hash_of(key, self.seed);
+        let entries = &self.entries;
+        let same = |id: EntryId| entries.get(id as usize).is_some_and(|e| e.is(key, hash));
         if let Some(id) = self.order.get(self.cursor).copied()
-            && self.key(id) == key
+            && same(id)
         {
             self.advance(id);
             return Some(id);
         }
-        let hash = self.hasher.hash_one(key);
-        let (entries, arena) = (&self.entries, &self.arena);
-        let same = |id: &EntryId| entries.get(*id as usize).is_some_and(|e| key_of(arena, e) == key);
-        let id = *self.table.find(hash, same)?;
+        let id = *self.table.find(hash.0, |id| same(*id))?;
         self.diverge();
         self.next_order.push(id);
         // Where the line was on the last page, its neighbours are expected next. A line that is new since
@@ -198,17 +209,14 @@ impl Page {
 
     /// Adds a line that [`Page::find`] did not know. `None` where the page is too large to be remembered.
     pub(super) fn insert(&mut self, key: &[u8], entry: NewEntry, iteration: u32) -> Option<EntryId> {
-        let room = self.arena.len() + key.len() < ARENA_BYTES_MAX && self.entries.len() < ENTRIES_MAX;
-        if !room {
+        let key_bytes = u32::try_from(key.len()).ok()?;
+        if self.entries.len() >= ENTRIES_MAX {
             return None;
         }
-        let key_at = self.arena.len() as u32;
-        self.arena.extend_from_slice(key);
-        self.arena.push(BEHIND);
         let id = self.entries.len() as EntryId;
         self.entries.push(Entry {
-            key_at,
-            key_bytes: key.len() as u32,
+            hash: hash_of(key, self.seed),
+            key_bytes,
             series: entry.series,
             seen: iteration,
             tracked: iteration.wrapping_sub(2),
@@ -224,9 +232,8 @@ impl Page {
     }
 
     fn link(&mut self, id: EntryId) {
-        let (entries, arena, hasher) = (&self.entries, &self.arena, &self.hasher);
-        let hash_of =
-            |id: &EntryId| entries.get(*id as usize).map_or(0, |e| hasher.hash_one(key_of(arena, e)));
+        let entries = &self.entries;
+        let hash_of = |id: &EntryId| entries.get(*id as usize).map_or(0, |e| e.hash.0);
         self.table.insert_unique(hash_of(&id), id, hash_of);
     }
 
@@ -278,8 +285,7 @@ impl Page {
             if entry.seen == iteration || entry.kind == EntryKind::Dead {
                 continue;
             }
-            let hash = self.hasher.hash_one(key_of(&self.arena, entry));
-            if let Ok(slot) = self.table.find_entry(hash, |other| *other as usize == id) {
+            if let Ok(slot) = self.table.find_entry(entry.hash.0, |other| *other as usize == id) {
                 slot.remove();
             }
             if let Some(entry) = self.entries.get_mut(id) {
@@ -292,14 +298,29 @@ impl Page {
         if anywhere || self.dead > 64 + self.entries.len() / 8 {
             self.rebuild();
         }
+        self.shrink();
     }
 
-    /// Lays entries and keys out in page order, without the dead.
+    /// Gives back what growing by doubling reserved: up to half of all.
+    fn shrink(&mut self) {
+        fn tight<T>(v: &mut Vec<T>) {
+            if v.capacity() > v.len() + v.len() / 8 {
+                v.shrink_to_fit();
+            }
+        }
+        tight(&mut self.entries);
+        tight(&mut self.order);
+        tight(&mut self.next_order);
+        tight(&mut self.block_families);
+        let entries = &self.entries;
+        self.table.shrink_to_fit(|id| entries.get(*id as usize).map_or(0, |e| e.hash.0));
+    }
+
+    /// Lays entries out in page order, without the dead.
     fn rebuild(&mut self) {
         const MOVED: u32 = u32::MAX;
         let mut new_ids = vec![MOVED; self.entries.len()];
         let mut entries = Vec::with_capacity(self.entries.len() - self.dead);
-        let mut arena = Vec::with_capacity(self.arena.len());
         let mut block_families = Vec::with_capacity(self.block_families.len());
         let in_order = self.order.iter().copied();
         for id in in_order.chain(0..self.entries.len() as EntryId) {
@@ -312,9 +333,6 @@ impl Page {
             }
             *slot = entries.len() as u32;
             let mut entry = *old;
-            entry.key_at = arena.len() as u32;
-            arena.extend_from_slice(key_of(&self.arena, old));
-            arena.push(BEHIND);
             if entry.kind == EntryKind::Block {
                 let start = block_families.len() as u64;
                 let ids = self.families_of(entry.series);
@@ -330,7 +348,7 @@ impl Page {
             }
             _ => false,
         });
-        (self.entries, self.arena, self.block_families, self.dead) = (entries, arena, block_families, 0);
+        (self.entries, self.block_families, self.dead) = (entries, block_families, 0);
         self.table.clear();
         for id in 0..self.entries.len() as EntryId {
             self.link(id);
@@ -340,8 +358,7 @@ impl Page {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.capacity()
-            + self.entries.capacity() * size_of::<Entry>()
+        self.entries.capacity() * size_of::<Entry>()
             + (self.order.capacity() + self.next_order.capacity() + self.block_families.capacity()) * 4
             + self.table.allocation_size()
     }

@@ -5,6 +5,7 @@ use exposition::number::{parse_float, plain_decimal};
 use exposition::{Event, Format, OpenMetricsParser, Parser, ParserOptions, SampleValue, TextParser};
 use model::MetricType;
 
+use super::cache::KeyPlace;
 use super::metadata::Change;
 use super::page::{EntryKind, KeyFormat, NewEntry};
 use super::session::Session;
@@ -171,6 +172,8 @@ impl Session<'_> {
                         self.cache.page.advance(id);
                         self.report.scraped += 1;
                         self.report.fast += 1;
+                        // Behind the key is a space.
+                        let (key_at, key) = (at, rest.get(..bytes - 1).unwrap_or_default());
                         at += bytes + tail.bytes;
                         if dropped {
                             continue;
@@ -179,10 +182,11 @@ impl Session<'_> {
                         match own_time {
                             None => {
                                 if self.admit() {
-                                    self.push(id, tail.value);
+                                    let place = KeyPlace { at: key_at as u32, bytes: key.len() as u32 };
+                                    self.push(id, tail.value, place);
                                 }
                             }
-                            Some(t_ms) => self.timed(id, series, t_ms, tail.value)?,
+                            Some(t_ms) => self.timed(id, series, key, t_ms, tail.value)?,
                         }
                         continue;
                     }
@@ -211,6 +215,7 @@ impl Session<'_> {
         &mut self,
         id: super::page::EntryId,
         series: storage::SeriesRef,
+        key: &[u8],
         t_ms: i64,
         value: f64,
     ) -> Result<(), IngestFailure> {
@@ -221,7 +226,7 @@ impl Session<'_> {
             self.report.out_of_bounds += 1;
             return Ok(());
         }
-        self.append_timed(id, series, t_ms, value)
+        self.append_timed(id, series, key, t_ms, value)
     }
 
     /// Consecutive metadata lines: known ones are passed over, others are read and remembered. False where

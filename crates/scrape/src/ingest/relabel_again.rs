@@ -1,5 +1,5 @@
 //! Labels of a known line, read out of its key once more: a store may forget a series while its target
-//! still has it. Keeping every label set for that would double the cache.
+//! still has it.
 
 use exposition::{Event, LabelSource, OpenMetricsParser, ParserOptions, ProtoLabels, TextParser};
 use model::Labels;
@@ -11,17 +11,21 @@ use super::page::{EntryId, KeyFormat};
 
 /// Labels under which the entry's samples are stored. `None` for entries without, or where the rules drop
 /// the line by now.
-pub(super) fn labels_of_key(cache: &mut TargetCache, id: EntryId, opts: &IngestOptions) -> Option<Labels> {
+pub(super) fn labels_of_key(
+    cache: &mut TargetCache,
+    id: EntryId,
+    key: &[u8],
+    opts: &IngestOptions,
+) -> Option<Labels> {
     let entry = *cache.page.entry(id)?;
-    let key = cache.page.key(id).to_vec();
     let options = ParserOptions::default();
     match entry.key_format {
         KeyFormat::Protobuf => {
-            let source = LabelSource::Proto(ProtoLabels::from_key(&key));
+            let source = LabelSource::Proto(ProtoLabels::from_key(key));
             final_labels(source, opts, &mut cache.builder).ok()?
         }
         KeyFormat::Text => {
-            let line = [&key, &b" 0\n"[..]].concat();
+            let line = [key, &b" 0\n"[..]].concat();
             let mut parser = TextParser::new(&line, &options);
             parser.seek(0, entry.metric_type);
             match parser.next() {
@@ -30,7 +34,7 @@ pub(super) fn labels_of_key(cache: &mut TargetCache, id: EntryId, opts: &IngestO
             }
         }
         KeyFormat::OpenMetrics => {
-            let line = [&key, &b" 0\n"[..]].concat();
+            let line = [key, &b" 0\n"[..]].concat();
             let mut parser = OpenMetricsParser::new(&line, &options);
             parser.seek(0, entry.metric_type, "");
             match parser.next() {

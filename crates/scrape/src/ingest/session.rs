@@ -9,7 +9,7 @@ use model::sample::stale_nan;
 use model::{Exemplar, FloatHistogram, Histogram, HistogramValue, Labels, is_stale_nan};
 use storage::{AppendError, Appender, SeriesRef};
 
-use super::cache::TargetCache;
+use super::cache::{KeyPlace, TargetCache};
 use super::labels::final_labels;
 use super::metadata::{Change, is_part_of_family};
 use super::page::{EntryId, EntryKind, KeyFormat, NewEntry};
@@ -18,12 +18,15 @@ use super::{IngestFailure, IngestOptions, IngestReport};
 
 /// Bit beside an entry's number in the columns: it was tracked in the scrape before.
 const WAS_TRACKED: EntryId = 1 << 31;
+/// Bit of a key's place: it is in a column of its own. Places in bodies must be below it.
+pub(super) const OWN_KEY: u32 = 1 << 31;
 
 /// One scrape.
 pub(super) struct Session<'s> {
     pub(super) cache: &'s mut TargetCache,
     pub(super) app: &'s mut dyn Appender,
     pub(super) opts: &'s IngestOptions,
+    body: &'s [u8],
     pub(super) t_ms: i64,
     pub(super) report: IngestReport,
     /// Samples that count for `sample_limit`.
@@ -48,6 +51,7 @@ impl<'s> Session<'s> {
         cache: &'s mut TargetCache,
         app: &'s mut dyn Appender,
         opts: &'s IngestOptions,
+        body: &'s [u8],
         t_ms: i64,
     ) -> Self {
         cache.columns.clear();
@@ -55,6 +59,7 @@ impl<'s> Session<'s> {
             cache,
             app,
             opts,
+            body,
             t_ms,
             report: IngestReport::default(),
             limited_samples: 0,
@@ -103,7 +108,7 @@ impl<'s> Session<'s> {
 
     /// Puts a float of the scrape's own time beside the others of known series.
     #[inline]
-    pub(super) fn push(&mut self, id: EntryId, value: f64) {
+    pub(super) fn push(&mut self, id: EntryId, value: f64, key: KeyPlace) {
         let now = self.cache.iteration;
         let Some(entry) = self.cache.page.entry_mut(id) else { return };
         let before = entry.tracked == now.wrapping_sub(1);
@@ -116,6 +121,16 @@ impl<'s> Session<'s> {
         columns.series.push(entry.series);
         columns.values.push(value);
         columns.entries.push(id | if before { WAS_TRACKED } else { 0 });
+        columns.keys.push(key);
+    }
+
+    /// Keeps a key that may not lie in the body.
+    fn keep_key(&mut self, key: &[u8]) -> Option<KeyPlace> {
+        let own = &mut self.cache.columns.own_keys;
+        let at = u32::try_from(own.len()).ok().filter(|at| at & OWN_KEY == 0)?;
+        let bytes = u32::try_from(key.len()).ok()?;
+        own.extend_from_slice(key);
+        Some(KeyPlace { at: at | OWN_KEY, bytes })
     }
 
     /// Hands the waiting samples to the store.
@@ -136,7 +151,14 @@ impl<'s> Session<'s> {
             let mut error = Some(refused.error);
             if error == Some(AppendError::UnknownSeries) {
                 // The series left the store's memory: found again, or made anew, by its labels.
-                let Some(labels) = labels_of_key(self.cache, id, self.opts) else { continue };
+                let place = columns.keys.get(refused.index).copied();
+                let text = |p: KeyPlace| {
+                    let from = (p.at & !OWN_KEY) as usize;
+                    let source = if p.at & OWN_KEY == 0 { self.body } else { &columns.own_keys };
+                    source.get(from..from + p.bytes as usize)
+                };
+                let Some(key) = place.and_then(text) else { continue };
+                let Some(labels) = labels_of_key(self.cache, id, key, self.opts) else { continue };
                 match self.app.append(SeriesRef::NONE, &labels, 0, self.t_ms, value) {
                     Ok(series) => {
                         if let Some(entry) = self.cache.page.entry_mut(id) {
@@ -257,13 +279,15 @@ impl<'s> Session<'s> {
             && key_format != KeyFormat::Other
             && t_ms <= self.opts.max_time_ms
             && !self.opts.append_metadata;
-        if let (Some(id), SampleValue::Float(value), true) = (found, s.value, batchable) {
+        if let (Some(id), SampleValue::Float(value), true) = (found, s.value, batchable)
+            && let Some(place) = self.keep_key(s.key)
+        {
             let marker = is_stale_nan(value);
             if marker || self.admit() {
                 if let Some(entry) = self.cache.page.entry_mut(id) {
                     entry.kind = EntryKind::Float;
                 }
-                self.push(id, value);
+                self.push(id, value, place);
             }
             return Ok(());
         }
@@ -303,12 +327,13 @@ impl<'s> Session<'s> {
         &mut self,
         id: EntryId,
         series: SeriesRef,
+        key: &[u8],
         t_ms: i64,
         value: f64,
     ) -> Result<(), IngestFailure> {
         let mut done = self.app.append(series, &Labels::empty(), 0, t_ms, value);
         if matches!(done, Err(AppendError::UnknownSeries | AppendError::InvalidLabels(_))) {
-            let Some(labels) = labels_of_key(self.cache, id, self.opts) else { return Ok(()) };
+            let Some(labels) = labels_of_key(self.cache, id, key, self.opts) else { return Ok(()) };
             done = self.app.append(SeriesRef::NONE, &labels, 0, t_ms, value);
         }
         match done {

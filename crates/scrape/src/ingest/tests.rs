@@ -53,10 +53,10 @@ impl Target {
     }
 
     /// A scrape as the loop does it: commit, or roll back and mark stale.
-    fn scrape(&mut self, body: &str) -> Result<IngestReport, IngestFailure> {
+    fn scrape(&mut self, body: impl AsRef<[u8]>) -> Result<IngestReport, IngestFailure> {
         self.t_ms += 1000;
         let mut app = self.store.appender();
-        let done = self.cache.ingest(body.as_bytes(), self.format, self.t_ms, &self.opts, app.as_mut());
+        let done = self.cache.ingest(body.as_ref(), self.format, self.t_ms, &self.opts, app.as_mut());
         match done {
             Ok(report) => {
                 app.commit().unwrap();
@@ -86,7 +86,7 @@ fn second_scrape_takes_the_fast_path() {
     let page = "# HELP a h\n# TYPE a gauge\na{x=\"1\"} 1\na{x=\"2\"} 2.5\n# TYPE b counter\nb 1e+06\nc NaN\n";
     let first = t.scrape(page).unwrap();
     assert_eq!((first.scraped, first.post_relabel, first.series_added, first.fast), (4, 4, 4, 0));
-    let second = t.scrape(&page.replace("2.5", "-3.5")).unwrap();
+    let second = t.scrape(page.replace("2.5", "-3.5")).unwrap();
     assert_eq!((second.scraped, second.post_relabel, second.series_added, second.fast), (4, 4, 0, 4));
     assert_eq!(
         t.dump(),
@@ -397,5 +397,43 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_store_that_forgot_its_series_gets_them_again_by_their_labels() {
+    let metric = |x: &str, v| exposition::Metric {
+        labels: Labels::from_pairs([("x", x)]),
+        data: exposition::MetricData::Number(v),
+        ..exposition::Metric::default()
+    };
+    let family = exposition::Family {
+        name: "a".to_string(),
+        kind: model::MetricType::Gauge,
+        metrics: vec![metric("1", 1.0), metric("2", 2.0)],
+        ..exposition::Family::default()
+    };
+    let protobuf = exposition::write_families(&[family], Format::Protobuf, exposition::EscapingScheme::None);
+    for (format, page) in [
+        (Format::Text, b"# TYPE a counter\na{x=\"1\"} 1\na{x=\"2\"} 2\n".to_vec()),
+        (Format::Text, b"a{x=\"1\"} 1 4000\n".to_vec()),
+        (Format::OpenMetrics, b"# TYPE a counter\na_total{x=\"1\"} 1\na_total{x=\"2\"} 2\n# EOF\n".to_vec()),
+        (Format::Protobuf, protobuf),
+    ] {
+        let mut t = Target::new(format, options());
+        t.scrape(&page).unwrap();
+        t.scrape(&page).unwrap();
+        // As after a long time without a scrape: the store is another one for all that the cache knows.
+        t.store = MemoryStore::new();
+        let report = t.scrape(&page).unwrap();
+        let mut fresh = Target::new(format, options());
+        fresh.t_ms = t.t_ms - 1000;
+        fresh.scrape(&page).unwrap();
+        assert!(!t.dump().is_empty());
+        assert_eq!(t.dump(), fresh.dump(), "{format:?}");
+        assert_eq!(report.series_added, 0);
+        t.scrape(&page).unwrap();
+        fresh.scrape(&page).unwrap();
+        assert_eq!(t.dump(), fresh.dump(), "{format:?}");
     }
 }
