@@ -4,7 +4,7 @@ PROFILE ?= ci
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
 
-.PHONY: run build test test-long lint peers bench help
+.PHONY: run build test test-long lint peers bench bench-million help
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +29,11 @@ test: peers lint ## all tests, the whole process against real peers included
 test-long:       ## the full count of tests, Prometheus 3.15 beside the others (built with Go the first time: 20 minutes)
 	e2e/peers.sh --go
 	GODWIT_TEST_LONG=1 $(MAKE) test
+
+bench-million: peers ## a million active series beside a real Prometheus: memory, CPU, start (ARGS="--help")
+	$(CARGO) build --locked --release -p godwit
+	$(CARGO) build --locked --release -p e2e --bin million
+	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/million $(ARGS)
 
 bench:           ## criterion benches
 	$(CARGO) bench --locked --workspace

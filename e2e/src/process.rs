@@ -77,10 +77,24 @@ impl Server {
     /// # Errors
     /// It does not start, ends early, or is not ready in time; the text holds the end of its log.
     pub fn start(program: &Path, args: &[&str], folder: &Path, ready: &str) -> Result<Server> {
+        Server::start_within(program, args, folder, ready, LIMIT)
+    }
+
+    /// The same with a limit for a start over much data.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_within(
+        program: &Path,
+        args: &[&str],
+        folder: &Path,
+        ready: &str,
+        limit: Duration,
+    ) -> Result<Server> {
         let mut tries = 0;
         loop {
             let mut server = Server::spawn(program, args, folder, free_port()?)?;
-            match server.until_ready(program, ready) {
+            match server.until_ready(program, ready, limit) {
                 Ok(()) => return Ok(server),
                 Err(_) if tries < STARTS_MAX && server.log_text().contains("address already in use") => {
                     tries += 1
@@ -90,7 +104,7 @@ impl Server {
         }
     }
 
-    fn until_ready(&mut self, program: &Path, ready: &str) -> Result<()> {
+    fn until_ready(&mut self, program: &Path, ready: &str, limit: Duration) -> Result<()> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -99,8 +113,8 @@ impl Server {
             if http::get(self.port, ready).is_ok_and(|a| a.status == 200) {
                 return Ok(());
             }
-            if began.elapsed() > LIMIT {
-                bail!("{} is not ready after {LIMIT:?}:\n{}", program.display(), self.log_tail());
+            if began.elapsed() > limit {
+                bail!("{} is not ready after {limit:?}:\n{}", program.display(), self.log_tail());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

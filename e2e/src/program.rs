@@ -21,6 +21,17 @@ pub enum Program {
 }
 
 impl Program {
+    /// Name and version for a table.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Program::Godwit => "godwit",
+            Program::Old => "Prometheus 2.42",
+            Program::Lts => "Prometheus 3.5",
+            Program::New => "Prometheus 3.15",
+        }
+    }
+
     /// The binary.
     ///
     /// # Errors
