@@ -17,6 +17,7 @@ mod report;
 mod request;
 mod scrape_loop;
 mod target;
+mod threads;
 
 pub use gourl::TargetUrl;
 pub use manager::{Manager, ManagerError, TargetSets};

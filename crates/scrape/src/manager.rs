@@ -19,6 +19,7 @@ use crate::offset;
 use crate::options::Options;
 use crate::pool::{Pool, Prepared};
 use crate::target::{Target, TargetsByPool};
+use crate::threads::Threads;
 
 /// Target groups by job, as discovery sends them.
 pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
@@ -55,6 +56,7 @@ pub(crate) struct Env {
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: net::BodyPool,
+    pub(crate) threads: Threads,
     /// The server stops: no waiting, no staleness markers.
     pub(crate) shutdown: CancellationToken,
 }
@@ -102,6 +104,7 @@ impl Manager {
             clock,
             metrics: Metrics::new(registry),
             bodies: net::BodyPool::new(options.bodies),
+            threads: Threads::start(options.threads),
             options,
             shutdown: CancellationToken::new(),
         });

@@ -38,6 +38,8 @@ pub struct Options {
     /// thread. 512 KiB is about 4,000 samples: 0.2 ms warm and 2.5 ms for a first scrape, below what other
     /// tasks of that thread notice, while a hand-over costs 10-50 µs of CPU.
     pub inline_ingest_bytes_max: usize,
+    /// Threads that do nothing but scrape; 0 scrapes on the runtime that the manager is called on.
+    pub threads: usize,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             fqdn: None,
             bodies: net::BodyLimits::default(),
             inline_ingest_bytes_max: 512 << 10,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }

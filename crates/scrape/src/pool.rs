@@ -289,7 +289,8 @@ impl Pool {
         self.shared.env.metrics.pool_targets.with(&[&self.shared.name]).set(loops.len() as f64);
         self.limit_targets(loops.len());
         for (new, done) in starting {
-            tokio::spawn(new.run(seed, done));
+            let key = new.target().hash();
+            self.shared.env.threads.spawn(key, new.run(seed, done));
         }
         let sockets: Vec<String> =
             loops.values().map(|l| l.target.value(UNIX_SOCKET_LABEL).to_string()).collect();
