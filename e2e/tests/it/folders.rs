@@ -17,12 +17,13 @@ use e2e::process::{Server, peer};
 use e2e::program::{Compression, Program};
 use e2e::push::push;
 use e2e::wait::{now, until};
+use serde_json::Value;
 
 use crate::promtool;
 
 /// Hours before now of promtool's blocks: from, and how many.
 const BACKFILL_HOURS: (i64, i64) = (30, 4);
-/// Hours before now of what is pushed; it ends five minutes before now.
+/// Hours before now of what is pushed; it ends a minute before now.
 const PUSH_HOURS: i64 = 9;
 /// Longest span of a head that is not cut: one and a half block spans.
 const HEAD_SPAN_MAX_MS: f64 = 3.0 * 3600.0 * 1000.0;
@@ -174,14 +175,18 @@ pub(crate) fn blocks(data: &Path) -> (Vec<String>, bool) {
     (whole, !half.is_empty() || rest.iter().any(|n| n.contains(".tmp")))
 }
 
-/// Waits until the head that `push` filled has become blocks.
-fn cut(server: &Server, data: &Path, before: usize) {
+/// Waits until the head that `push` filled has become blocks: some that begin at `from` (ms) or later.
+fn cut(server: &Server, data: &Path, from: i64) {
     until("blocks cut from the head", || {
         let span = metric(server, "prometheus_tsdb_head_max_time")?
             - metric(server, "prometheus_tsdb_head_min_time")?;
         ensure!(span <= HEAD_SPAN_MAX_MS, "the head spans {span} ms\n{}", server.log_tail());
         let (all, busy) = blocks(data);
-        ensure!(!busy && all.len() >= before + 2, "{all:?}, before: {before}\n{}", server.log_tail());
+        let new = all.iter().filter(|id| {
+            let meta = std::fs::read(data.join(id).join("meta.json")).unwrap_or_default();
+            serde_json::from_slice::<Value>(&meta).is_ok_and(|m| m["minTime"].as_i64() >= Some(from))
+        });
+        ensure!(!busy && new.count() >= 1, "{all:?}\n{}", server.log_tail());
         Ok(())
     })
     .unwrap();
@@ -201,7 +206,6 @@ pub(crate) fn scraped(server: &Server, jobs: usize, samples: usize) {
 pub(crate) fn fill(writer: Program, folder: &Path, variants: &[Variant]) -> Vec<Filled> {
     let targets = Targets::start(folder);
     backfill(folder, &folder.join("backfill"));
-    let before = blocks(&folder.join("backfill")).0.len();
     let mut servers = Vec::new();
     for (number, &variant) in variants.iter().enumerate() {
         let data = format!("data{number}");
@@ -214,9 +218,11 @@ pub(crate) fn fill(writer: Program, folder: &Path, variants: &[Variant]) -> Vec<
         servers.push((variant, data, config, server));
     }
     for (_, data, _, server) in &servers {
-        let end = now() as i64 - 300;
-        push(server.port, end - PUSH_HOURS * 3600, end).unwrap();
-        cut(server, &folder.join(data), before);
+        let end = now() as i64 - 60;
+        let from = end - PUSH_HOURS * 3600;
+        push(server.port, from, end).unwrap();
+        // The first sample lies at a whole minute.
+        cut(server, &folder.join(data), (from - 60) * 1000);
     }
     for (variant, _, config, server) in &servers {
         std::fs::write(folder.join(config), targets.config(writer, variant.custom)).unwrap();
@@ -252,9 +258,9 @@ fn questions(at: f64, old: bool) -> Vec<String> {
         instant(ALL, at),
         instant("count by (__name__) ({__name__=~\".+\"})", at - 4.0),
         range("old_metric", at - 31.0 * 3600.0, at - 25.0 * 3600.0, 120.0),
-        range("up", at - 60.0, at, 1.0),
+        range("up", at - 300.0, at, 1.0),
         range("pushed_histogram", at - 3600.0 * (PUSH_HOURS + 1) as f64, at, 60.0),
-        range("prometheus_http_request_duration_seconds", at - 60.0, at, 1.0),
+        range("prometheus_http_request_duration_seconds", at - 300.0, at, 1.0),
         format!(
             "/api/v1/query_exemplars?query={}&start={}&end={at}",
             http::encode("{__name__=~\".+\"}"),
@@ -266,8 +272,8 @@ fn questions(at: f64, old: bool) -> Vec<String> {
     if !old {
         // No rate of a native histogram: newer versions extrapolate it to zero in another way than 3.5.
         all.extend([
-            range("sum by (mode) (rate(node_cpu_seconds_total[10s]))", at - 60.0, at, 1.0),
-            range("histogram_count(prometheus_http_request_duration_seconds)", at - 60.0, at, 1.0),
+            range("sum by (mode) (rate(node_cpu_seconds_total[30s]))", at - 300.0, at, 1.0),
+            range("histogram_count(prometheus_http_request_duration_seconds)", at - 300.0, at, 1.0),
             // No quantile: the last bit of a logarithm is another one (COMPAT.md).
             range("histogram_sum(pushed_histogram)", at - 36000.0, at, 300.0),
             range("rate(pushed_float[10m])", at - 36000.0, at, 300.0),

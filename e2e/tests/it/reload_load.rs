@@ -19,6 +19,8 @@ const TARGETS: usize = 100;
 const INTERVAL: f64 = 1.0;
 /// Between two reloads at least.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Fewer say nothing, however slow the machine is.
+const RELOADS_MIN: usize = 50;
 /// What memory may grow by from the first third to the end: allocator's slack, samples, the log of errors.
 const GROWTH_MAX: u64 = 48 << 20;
 
@@ -162,7 +164,7 @@ fn reloads_under_load_disturb_nobody() {
     let (began, from) = (Instant::now(), now());
     let limit = Duration::from_secs(seconds);
     let (mut reloads, mut good, mut third, mut rss) = (0_usize, 0_usize, false, 0_u64);
-    while began.elapsed() < limit {
+    while began.elapsed() < limit || reloads < RELOADS_MIN {
         let step = Instant::now();
         let is_good = reloads % 2 == 0;
         if is_good {
@@ -191,6 +193,10 @@ fn reloads_under_load_disturb_nobody() {
     assert_eq!(http::request(server.port, "POST", "/-/reload", &[], &[]).unwrap().status, 200);
     assert!(successful(&server));
     let to = now();
+    let mut opened = 0;
+    for (target, before) in targets[..TARGETS].iter().zip(&connections_before) {
+        opened += target.last_request().unwrap().connection - before;
+    }
     end.store(true, Ordering::Relaxed);
     watcher.join().unwrap();
 
@@ -210,12 +216,7 @@ fn reloads_under_load_disturb_nobody() {
     let excused = scrapes / 200 + (late / INTERVAL * 2.0) as usize * TARGETS;
     assert!(all_lost <= excused, "{all_lost} of {scrapes} scrapes lost, {excused} excused: {lost:?}");
     // A connection ends only where a scrape failed.
-    let mut opened = 0;
-    for (target, before) in targets[..TARGETS].iter().zip(&connections_before) {
-        opened += target.last_request().unwrap().connection - before;
-    }
     assert!(opened <= all_lost, "{opened} connections opened again, {all_lost} scrapes lost");
     assert!(used.rss_bytes < rss + GROWTH_MAX, "memory grew from {rss} to {} bytes", used.rss_bytes);
-    assert!(reloads >= 20, "only {reloads} reloads");
     assert!(server.stop().unwrap().success());
 }
