@@ -317,6 +317,12 @@ impl HeadChunks {
         old.into_iter().try_for_each(|n| self.disk.remove_file(&file_path(&self.dir, n)))
     }
 
+    /// The files that are there. What a process that was killed wrote to them may be nowhere else: its log
+    /// may have been refused by the disk.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.state.lock().readers.keys().map(|n| file_path(&self.dir, *n)).collect()
+    }
+
     /// Bytes of all files.
     pub(crate) fn size(&self) -> u64 {
         let state = self.state.lock();

@@ -119,7 +119,7 @@ impl Head {
             strict: options.wal_strict,
             hold_bytes: options.wal_hold_bytes,
         };
-        let log = Log::open(Arc::clone(&disk), &wal_dir, rules)?;
+        let log = Log::open(Arc::clone(&disk), &wal_dir, rules, files.paths())?;
         let head = Arc::new(Head {
             disk,
             wal_dir,

@@ -50,7 +50,16 @@ impl Source {
         let newer = segments(&**disk, dir)?.into_iter().filter(|s| newest.is_none_or(|n| *s > n));
         files.extend(newer.map(|s| (s, segment_path(dir, s))));
         for (_, path) in &files {
-            for loss in mend::mend_segment(disk, path)? {
+            let losses = match mend::mend_segment(disk, path) {
+                Ok(losses) => losses,
+                // The replay leaves out what is damaged as well; it is mended by a start with more room.
+                Err(e) if e.is_full() => {
+                    tracing::warn!(error = %e, "log damaged, and no room to mend it; the rest of it is used");
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            };
+            for loss in losses {
                 metrics.wal_corruptions.inc();
                 tracing::warn!(%loss, "log damaged; the rest of it is used");
             }

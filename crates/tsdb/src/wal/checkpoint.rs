@@ -114,8 +114,11 @@ pub fn truncate(disk: &dyn Disk, dir: &Path, to: u64) -> DiskResult<()> {
 /// No permission.
 pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> DiskResult<()> {
     for entry in disk.list(dir)? {
-        if entry.is_dir && (entry.name.ends_with(".tmp") || entry.name.ends_with(".mend")) {
-            disk.remove_dir_all(&dir.join(&entry.name))?;
+        let unfinished = entry.name.ends_with(".tmp") || entry.name.ends_with(".mend");
+        match (unfinished, entry.is_dir) {
+            (true, true) => disk.remove_dir_all(&dir.join(&entry.name))?,
+            (true, false) => disk.remove_file(&dir.join(&entry.name))?,
+            _ => {}
         }
     }
     Ok(())

@@ -11,7 +11,7 @@
 //! log's room at the moment when the disk is in trouble; the copy costs one memcpy a commit of bytes that
 //! are compressed already.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::segment::{segment_path, segments};
+use super::writer::Suspect;
 use super::{RecordCompressor, WalCompression, WalWriter};
 use crate::disk::{Disk, DiskError, DiskResult, WriteMode};
 
@@ -129,6 +130,8 @@ struct State {
     compressor: RecordCompressor,
     /// Written since the last sync began.
     unsynced: Records,
+    /// Segments to be cut back once their records are in another one.
+    suspects: Vec<Suspect>,
     /// Segments from before the start that no fsync of ours has covered.
     inherited: Vec<PathBuf>,
     /// A write to the current segment failed: go to another one.
@@ -190,19 +193,21 @@ pub struct Log {
 
 impl Log {
     /// Begins a new segment behind those in `dir`, which is made where absent. What is there must have been
-    /// read (and mended) before; it becomes durable with the first [`Log::sync`]. Where the disk is full the
-    /// log begins in memory.
+    /// read (and mended) before; it becomes durable with the first [`Log::sync`], and so do the files
+    /// `beside`. Where the disk is full the log begins in memory.
     ///
     /// # Errors
     /// The folder cannot be made or listed.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, rules: LogRules) -> DiskResult<Self> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, rules: LogRules, beside: Vec<PathBuf>) -> DiskResult<Self> {
         crate::disk::create_dir_durable(&*disk, dir)?;
-        let inherited = segments(&*disk, dir)?.into_iter().map(|n| segment_path(dir, n)).collect();
+        let mut inherited = beside;
+        inherited.extend(segments(&*disk, dir)?.into_iter().map(|n| segment_path(dir, n)));
         let log = Log {
             state: Mutex::new(State {
                 writer: None,
                 compressor: RecordCompressor::new(rules.compression),
                 unsynced: Records::default(),
+                suspects: Vec::new(),
                 inherited,
                 give_up: false,
                 distrust: false,
@@ -497,7 +502,7 @@ impl Log {
         // Twice: what a failed fsync dropped is written anew and synced at once.
         for last_try in [false, true] {
             let mut state = self.state.lock();
-            let held = self.flush_held(&mut state);
+            let held = self.flush_held(&mut state).and_then(|()| self.cut_suspects(&mut state));
             let inherited = std::mem::take(&mut state.inherited);
             let work = state.writer.as_mut().and_then(WalWriter::take_sync_work);
             let mut covered = std::mem::take(&mut state.unsynced);
@@ -512,7 +517,7 @@ impl Log {
             }
             worked = true;
             let old = self.sync_inherited(inherited);
-            let done = work.map_or(Ok(()), super::SyncWork::run);
+            let done = work.map_or(Ok(()), super::SyncWork::try_run);
             let mut state = self.state.lock();
             if let Err((e, left)) = old {
                 state.inherited = left;
@@ -534,8 +539,8 @@ impl Log {
                     }
                     return held.map(|()| true);
                 }
-                Err(e) => {
-                    self.anew(&mut state, covered, &e);
+                Err((e, suspects)) => {
+                    self.anew(&mut state, covered, suspects, &e);
                     if last_try {
                         return Err(e);
                     }
@@ -546,7 +551,7 @@ impl Log {
     }
 
     /// After a failed fsync: all that the last good one did not cover goes to a new segment.
-    fn anew(&self, state: &mut State, covered: Records, e: &DiskError) {
+    fn anew(&self, state: &mut State, covered: Records, suspects: Vec<Suspect>, e: &DiskError) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
         let later = std::mem::take(&mut state.unsynced);
         let left_out = covered.left_out + later.left_out;
@@ -557,11 +562,15 @@ impl Log {
             "log segment cannot be synced and is given up; what it may have lost is written anew"
         );
         if left_out > 0 {
+            // Without a copy of all of them, the file is what there is.
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            state.suspects.extend(suspects);
         }
         let mut held = self.held.lock();
         for record in covered.iter().chain(later.iter()).rev() {
-            held.push_front(record);
+            // Bounded where the copies are made; the budget must not take what the file is cut back for.
+            held.push_front(Held { keep: true, ..record });
         }
         self.holding.store(true, Ordering::Release);
         drop(held);
@@ -571,10 +580,42 @@ impl Log {
         }
     }
 
+    /// Replaces a file by a copy of itself, as the cache has it.
+    fn rewrite(&self, path: &Path) -> DiskResult<()> {
+        let content = crate::disk::read_all(&*self.disk, path, SEGMENT_BYTES_MAX)?;
+        crate::disk::write_atomic(&*self.disk, path, &content)
+    }
+
+    /// Cuts segments back to what was synced of them, now that their other records are in a new one: what a
+    /// failed fsync dropped would leave holes there after a power cut, and the records behind a hole would
+    /// then come before those in it.
+    fn cut_suspects(&self, state: &mut State) -> DiskResult<()> {
+        // An empty one was used on, for those very records.
+        let current = state.writer.as_ref().map(|w| segment_path(&self.dir, w.segment()));
+        state.suspects.retain(|(path, _)| Some(path) != current.as_ref());
+        while let Some((path, synced)) = state.suspects.last() {
+            match self.disk.open_write(path, WriteMode::Existing) {
+                Ok(mut file) => {
+                    if file.len() > *synced {
+                        file.set_len(*synced)?;
+                    }
+                    file.sync()?;
+                }
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+            state.suspects.pop();
+        }
+        Ok(())
+    }
+
     fn sync_inherited(&self, mut files: Vec<PathBuf>) -> Result<(), (DiskError, Vec<PathBuf>)> {
-        let any = !files.is_empty();
+        let all = files.clone();
+        let dirs: BTreeSet<PathBuf> = all.iter().filter_map(|f| f.parent().map(Path::to_path_buf)).collect();
         while let Some(path) = files.pop() {
             let synced = self.disk.open_write(&path, WriteMode::Existing).and_then(|mut f| f.sync());
+            // A second fsync would succeed without what the first one dropped: a copy is written.
+            let synced = synced.or_else(|e| if e.is_not_found() { Err(e) } else { self.rewrite(&path) });
             match synced {
                 Ok(()) => {}
                 // A checkpoint has taken its place.
@@ -585,9 +626,16 @@ impl Log {
                 }
             }
         }
-        if any { self.disk.sync_dir(&self.dir).map_err(|e| (e, Vec::new())) } else { Ok(()) }
+        for dir in dirs {
+            // A file of each comes again if this fails, and brings its folder with it.
+            self.disk.sync_dir(&dir).map_err(|e| (e, all.clone()))?;
+        }
+        Ok(())
     }
 }
+
+/// Longest file that is read whole, as a bound: upstream's largest segment is 256 MiB.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Puts records back before those that came since.
 fn restore(now: &mut Records, mut before: Records) {

@@ -70,8 +70,10 @@ pub struct WalWriter {
     segment_bytes: u64,
     compressor: RecordCompressor,
     buf: Vec<u8>,
-    /// Segments that were left and are not synced yet.
-    unsynced: Vec<Box<dyn WriteFile>>,
+    /// Segments that were left and are not synced yet, with their length at the last sync.
+    unsynced: Vec<(Box<dyn WriteFile>, u64)>,
+    /// Length of the current one that a sync covers which was begun.
+    synced: u64,
     /// Something was written since the last sync.
     dirty: bool,
     /// A failed write left bytes behind `good` that could not be cut off yet.
@@ -83,28 +85,45 @@ pub struct WalWriter {
 /// What a sync needs, taken out so that it runs without the writer's lock.
 #[derive(Debug)]
 pub struct SyncWork {
-    files: Vec<Box<dyn WriteFile>>,
-    current: PathBuf,
+    files: Vec<(Box<dyn WriteFile>, u64)>,
+    current: (PathBuf, u64),
     disk: Arc<dyn Disk>,
 }
+
+/// A segment after a failed sync, and how long it was at the last good one: what is behind may have holes.
+pub(crate) type Suspect = (PathBuf, u64);
 
 impl SyncWork {
     /// Makes the files durable.
     ///
     /// # Errors
     /// The device failed.
-    pub fn run(mut self) -> DiskResult<()> {
-        for file in &mut self.files {
+    pub fn run(self) -> DiskResult<()> {
+        self.try_run().map_err(|(e, _)| e)
+    }
+
+    /// As [`SyncWork::run`]; a failure comes with the segments that were not made durable.
+    pub(crate) fn try_run(mut self) -> Result<(), (DiskError, Vec<Suspect>)> {
+        self.sync_all().map_err(|e| {
+            let mut suspects: Vec<Suspect> =
+                self.files.iter().map(|(f, synced)| (f.path().to_path_buf(), *synced)).collect();
+            suspects.push(self.current.clone());
+            (e, suspects)
+        })
+    }
+
+    fn sync_all(&mut self) -> DiskResult<()> {
+        for (file, _) in &mut self.files {
             file.sync()?;
         }
         // A handle of its own: syncing any handle syncs the file, and the writer goes on meanwhile.
-        match self.disk.open_write(&self.current, WriteMode::Existing) {
+        match self.disk.open_write(&self.current.0, WriteMode::Existing) {
             Ok(mut file) => file.sync()?,
             // Left and deleted meanwhile: a checkpoint has its records.
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e),
         }
-        match self.current.parent() {
+        match self.current.0.parent() {
             Some(dir) => self.disk.sync_dir(dir),
             None => Ok(()),
         }
@@ -139,6 +158,7 @@ impl WalWriter {
             compressor: RecordCompressor::new(compression),
             buf: Vec::new(),
             unsynced: Vec::new(),
+            synced: 0,
             // Its name.
             dirty: true,
             untidy: false,
@@ -305,7 +325,8 @@ impl WalWriter {
             // What cannot be cut off now is cut off as a torn tail by the next start.
             let _ = old.set_len(self.good);
         }
-        self.unsynced.push(old);
+        self.unsynced.push((old, self.synced));
+        self.synced = 0;
         self.segment += 1;
         self.good = 0;
         self.dirty = true;
@@ -317,9 +338,11 @@ impl WalWriter {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
+        // Until the next one begins, this one is taken for done: a failure goes by what it was given.
+        let before = std::mem::replace(&mut self.synced, self.good);
         Some(SyncWork {
             files: std::mem::take(&mut self.unsynced),
-            current: self.file.path().to_path_buf(),
+            current: (self.file.path().to_path_buf(), before),
             disk: Arc::clone(&self.disk),
         })
     }

@@ -100,6 +100,15 @@ impl Ledger {
         });
     }
 
+    /// What is held in memory only will not be logged any more: it stays at that.
+    pub(super) fn pin_memory(&mut self) {
+        let series = &mut self.series;
+        self.young.retain(|(labels, t)| {
+            let entry = series.get(labels).and_then(|s| s.get(t));
+            entry.is_some_and(|e| e.hold != Hold::Memory)
+        });
+    }
+
     /// Compares what the database has within [mint, maxt]. Samples held less than `required` may be missing;
     /// those of a failed commit must be unless `maybe_visible`. Gives what is wrong.
     pub(super) fn compare(

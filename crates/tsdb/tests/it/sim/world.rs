@@ -12,7 +12,7 @@ use storage::{
     AppendError, Appendable, LabelHints, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
     StorageError,
 };
-use tsdb::disk::{Disk, FaultCounts, FaultDisk, Restart, Rng};
+use tsdb::disk::{Disk, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng};
 use tsdb::wal::record::{self, Record};
 use tsdb::wal::{SegmentReader, checkpoint_path, checkpoints, segment_path, segments};
 use tsdb::{Clocks, Db, DbOptions, Retention};
@@ -62,6 +62,13 @@ struct Target {
 pub(super) struct Plan {
     pub(super) steps: u64,
     pub(super) crashes: bool,
+    /// Spells of a full disk.
+    pub(super) full: bool,
+    /// Spells of calls that fail now and then.
+    pub(super) errors: bool,
+    pub(super) strict: bool,
+    /// Memory for records that the disk refuses is small.
+    pub(super) tight: bool,
 }
 
 /// Figures of a run.
@@ -89,6 +96,11 @@ pub(super) struct World {
     start_ms: i64,
     opened: u64,
     plan: Plan,
+    /// A spell of errors is on: calls may fail.
+    failing: bool,
+    /// The disk is full.
+    full: bool,
+    dropped: u64,
     /// The newest steps, for whoever has to find out what went wrong.
     log: Vec<String>,
 }
@@ -114,6 +126,9 @@ impl World {
             start_ms,
             opened: 0,
             plan,
+            failing: false,
+            full: false,
+            dropped: 0,
             log: Vec::new(),
         }
     }
@@ -201,14 +216,30 @@ impl World {
                 self.crash()?;
             }
         }
-        // The end: whatever state it is in, a clean stop and a start keep everything.
+        // The end: on a good disk a clean stop and a start keep everything.
+        self.heal()?;
+        if self.disk.is_off() {
+            self.crash()?;
+        }
         self.check_live()?;
-        self.close()?;
+        self.reopen()?;
         if self.disk.is_off() {
             return self.crash();
         }
-        self.open()?;
         self.check_live()
+    }
+
+    /// A clean stop and a start.
+    fn reopen(&mut self) -> Outcome {
+        self.close()?;
+        if self.disk.is_off() || self.db.is_some() {
+            return Ok(());
+        }
+        self.open()?;
+        if self.disk.is_off() {
+            return Ok(());
+        }
+        self.compare_after(Restart::Kill)
     }
 
     fn step(&mut self) -> Outcome {
@@ -231,15 +262,67 @@ impl World {
                 self.disk.crash_after(calls);
                 Ok(())
             }
-            98 => {
-                self.close()?;
-                if self.disk.is_off() {
-                    return Ok(());
+            98 => self.reopen(),
+            _ if self.full || self.failing => {
+                if self.rng.one_in(3) {
+                    self.heal()?;
                 }
-                self.open()
+                Ok(())
+            }
+            _ if self.plan.full && self.rng.one_in(2) => {
+                self.full = true;
+                let room = if self.rng.one_in(2) { 0 } else { self.rng.below(20_000) };
+                self.note(format!("disk is full but for {room} bytes"));
+                self.disk.set_capacity(self.disk.used() + room);
+                Ok(())
+            }
+            _ if self.plan.errors => {
+                self.failing = true;
+                self.note("calls fail now and then");
+                let kind = if self.rng.one_in(4) { FaultKind::Full } else { FaultKind::Io };
+                for op in [
+                    Op::Write,
+                    Op::Sync,
+                    Op::SyncDir,
+                    Op::Create,
+                    Op::Rename,
+                    Op::Remove,
+                    Op::Read,
+                    Op::MakeDir,
+                ] {
+                    if self.rng.one_in(3) {
+                        self.disk.set_rate(op, kind, 1 + self.rng.below(20));
+                    }
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Ends all trouble: from here on everything works again, by itself.
+    fn heal(&mut self) -> Outcome {
+        if !self.full && !self.failing {
+            return Ok(());
+        }
+        self.note("disk is good again");
+        self.disk.heal();
+        self.disk.set_capacity(u64::MAX);
+        (self.full, self.failing) = (false, false);
+        if self.disk.is_off() {
+            return Ok(());
+        }
+        self.sync()?;
+        let status = self.db()?.log_status();
+        if status.held_records > 0 && !self.disk.is_off() {
+            return Err(format!("the log does not go on: {status:?}"));
+        }
+        self.maintain()?;
+        self.check_live()
+    }
+
+    fn trouble(&self) -> bool {
+        self.full || self.failing || self.disk.is_off()
     }
 
     fn options(&mut self) -> DbOptions {
@@ -249,6 +332,10 @@ impl World {
         options.max_block_ms = 9 * BLOCK_MS;
         options.wal_segment_bytes = 64 << 10;
         options.samples_per_chunk = 8;
+        options.wal_strict = self.plan.strict;
+        if self.plan.tight {
+            options.wal_hold_bytes = 2_000;
+        }
         options.retention = Retention::default();
         options.clock = Clocks(Arc::new(self.clock.clone()));
         self.opened += 1;
@@ -269,6 +356,12 @@ impl World {
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
+            Err(e) if self.failing => {
+                self.note(format!("does not open: {e}"));
+                self.disk.heal();
+                self.failing = false;
+                self.open()
+            }
             Err(e) => Err(format!("does not open: {e}")),
         }
     }
@@ -282,6 +375,11 @@ impl World {
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
+            Err(e) if self.full || self.failing => {
+                // Said so: what only memory had is gone with the process.
+                self.note(format!("does not close: {e}"));
+                self.settle_after(Restart::Kill)
+            }
             Err(e) => Err(format!("does not close: {e}")),
         }
     }
@@ -312,8 +410,33 @@ impl World {
             self.db = None;
         }
         self.disk.crash_after(u64::MAX >> 2);
+        self.compare_after(how)
+    }
+
+    /// The process ended and starts again.
+    fn settle_after(&mut self, how: Restart) -> Outcome {
+        self.disk.restart(how);
+        self.db = None;
+        self.open()?;
+        if self.disk.is_off() {
+            return Ok(());
+        }
+        self.compare_after(how)
+    }
+
+    fn compare_after(&mut self, how: Restart) -> Outcome {
+        let failing = std::mem::take(&mut self.failing);
+        if failing {
+            // Blocks that could not be read when it started are looked for again.
+            self.disk.heal();
+            self.maintain()?;
+        }
+        self.dropped = 0;
         let required = if how == Restart::PowerCut { Hold::Synced } else { Hold::Logged };
-        let found = self.read(i64::MIN, i64::MAX)?;
+        let found = match self.read(i64::MIN, i64::MAX) {
+            Err(_) if self.disk.is_off() => return Ok(()),
+            other => other?,
+        };
         self.ledger.compare(&found, (i64::MIN, i64::MAX), required, true)?;
         // What survived a power cut is on the medium; after a kill it may still be on its way.
         self.ledger.settle(&found, required);
@@ -356,7 +479,7 @@ impl World {
 
     fn check_live(&mut self) -> Outcome {
         let found = match self.read(i64::MIN, i64::MAX) {
-            Err(_) if self.disk.is_off() => return Ok(()),
+            Err(_) if self.disk.is_off() || self.failing => return Ok(()),
             other => other?,
         };
         self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Memory, false)
@@ -367,7 +490,7 @@ impl World {
         let mint = now - self.rng.below(6 * BLOCK_MS as u64) as i64;
         let maxt = mint + self.rng.below(3 * BLOCK_MS as u64) as i64;
         let found = match self.read(mint, maxt) {
-            Err(_) if self.disk.is_off() => return Ok(()),
+            Err(_) if self.disk.is_off() || self.failing => return Ok(()),
             other => other?,
         };
         if found.values().flat_map(|s| s.keys()).any(|t| *t < mint || *t > maxt) {
@@ -379,6 +502,7 @@ impl World {
         if !found.is_empty()
             && !names.is_ok_and(|n| n.contains(&"__name__".to_string()))
             && !self.disk.is_off()
+            && !self.failing
         {
             return Err("label names are missing".to_string());
         }
@@ -389,10 +513,17 @@ impl World {
         self.note("sync");
         match self.db()?.sync() {
             Ok(()) => {
+                self.notice_drops()?;
                 self.ledger.promote(Hold::Memory, Hold::Synced);
                 Ok(())
             }
-            Err(_) if self.disk.is_off() => Ok(()),
+            Err(_) if self.trouble() => {
+                self.notice_drops()?;
+                if !self.disk.is_off() && self.db()?.log_status().held_records == 0 {
+                    self.ledger.promote(Hold::Memory, Hold::Logged);
+                }
+                Ok(())
+            }
             Err(e) => Err(format!("sync fails: {e}")),
         }
     }
@@ -404,7 +535,7 @@ impl World {
                 self.figures.blocks = self.figures.blocks.max(self.blocks());
                 Ok(())
             }
-            Err(_) if self.disk.is_off() => Ok(()),
+            Err(_) if self.trouble() => Ok(()),
             Err(e) => Err(format!("upkeep fails: {e}")),
         }
     }
@@ -421,6 +552,7 @@ impl World {
         done: Result<storage::CommitStats, StorageError>,
     ) -> Outcome {
         let hold = match done {
+            Err(_) if self.plan.strict && self.trouble() => Hold::Maybe,
             Ok(stats) if stats.refused > 0 || stats.samples != batch.len() as u64 => {
                 return Err(format!(
                     "{} of {} samples stored, {} refused",
@@ -430,12 +562,26 @@ impl World {
                 ));
             }
             Ok(_) if self.disk.is_off() || self.db()?.log_status().held_records > 0 => Hold::Memory,
+            Ok(_) if self.plan.strict => Hold::Synced,
             Ok(_) => Hold::Logged,
             Err(_) if self.disk.is_off() => Hold::Maybe,
             Err(e) => return Err(format!("commit fails: {e}")),
         };
         for (labels, t, value) in batch {
             self.ledger.add(&labels, t, value, hold);
+        }
+        self.notice_drops()
+    }
+
+    /// Dropped records are told: what memory alone has is not promised any more.
+    fn notice_drops(&mut self) -> Outcome {
+        let dropped = self.db()?.log_status().dropped_records;
+        if dropped > self.dropped {
+            if !self.plan.tight {
+                return Err(format!("{dropped} records dropped though there is room for them"));
+            }
+            self.dropped = dropped;
+            self.ledger.pin_memory();
         }
         Ok(())
     }
