@@ -6,7 +6,7 @@ use storage::StorageError;
 use ulid::Ulid;
 
 use super::{CREATION_SUFFIX, DELETION_SUFFIX};
-use crate::disk::Disk;
+use crate::disk::{Disk, create_dir_durable};
 
 /// Blocks of a data folder by name, which is by age.
 ///
@@ -36,6 +36,31 @@ pub fn clean_leftovers(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<String>, 
         disk.sync_dir(data_dir)?;
     }
     Ok(removed)
+}
+
+/// Folder for blocks that cannot be used: nobody takes it for a block.
+const QUARANTINE_DIR: &str = "damaged";
+
+/// Moves a block to where nobody reads it, and keeps it. Gives the new place.
+///
+/// # Errors
+/// The device failed, no room.
+pub fn quarantine_block(disk: &dyn Disk, block_dir: &Path) -> Result<PathBuf, StorageError> {
+    let parent = block_dir.parent().unwrap_or(Path::new("."));
+    let name = block_dir.file_name().and_then(|n| n.to_str()).unwrap_or("block");
+    let folder = parent.join(QUARANTINE_DIR);
+    create_dir_durable(disk, &folder)?;
+    let mut place = folder.join(name);
+    for n in 2.. {
+        if !disk.exists(&place)? {
+            break;
+        }
+        place = folder.join(format!("{name}.{n}"));
+    }
+    disk.rename(block_dir, &place)?;
+    disk.sync_dir(&folder)?;
+    disk.sync_dir(parent)?;
+    Ok(place)
 }
 
 /// Removes a block: it vanishes by one rename first, so that a crash leaves it whole or a leftover.

@@ -4,10 +4,12 @@
 //! `meta` is the description, `folder` finds and removes block directories, `reader` opens one and answers
 //! queries, `writer` makes one.
 
+mod damage;
 mod folder;
 mod meta;
 mod querier;
 mod reader;
+mod repair;
 mod samples;
 mod series;
 mod writer;
@@ -15,12 +17,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use folder::{clean_leftovers, list_blocks, remove_block};
+pub use damage::BlockDamage;
+pub use folder::{clean_leftovers, list_blocks, quarantine_block, remove_block};
 pub use meta::{
     BlockDesc, BlockMeta, BlockStats, Compaction, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES,
 };
 pub use querier::BlockQuerier;
 pub use reader::{Block, BlockSeriesIter, StoredSeries};
+pub use repair::repair_block;
 pub(crate) use samples::retain_samples;
 pub use samples::{restore_order, sort_by_time};
 pub use series::BlockSeries;

@@ -54,7 +54,13 @@ impl Querier for BlockQuerier {
             if hints.limit > 0 && set.series.len() >= hints.limit {
                 break;
             }
-            let labels = cursor.series(*id, &mut chunks)?;
+            let labels = match cursor.series(*id, &mut chunks) {
+                Ok(labels) => labels,
+                Err(e @ StorageError::Corrupt { .. }) if self.block.damage.note(mint_ms, maxt_ms, &e) => {
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             let deleted = self.tombstones.of(u64::from(*id));
             let live = |c: &&ChunkMeta| {
                 c.overlaps(mint_ms, maxt_ms) && !tombstones::covers(deleted, c.mint_ms, c.maxt_ms)
@@ -73,6 +79,15 @@ impl Querier for BlockQuerier {
                 mint_ms,
                 maxt_ms,
             }) as Arc<dyn Series>);
+        }
+        if let Some(damage) = self.block.damage.get() {
+            set.warnings.push(format!(
+                "a block is damaged in {} places: samples between {} and {} may be missing (first: {})",
+                damage.count,
+                damage.mint_ms,
+                damage.maxt_ms,
+                damage.places.first().map_or("", String::as_str)
+            ));
         }
         Ok(set)
     }

@@ -7,6 +7,7 @@ use model::{Labels, Matcher};
 use parking_lot::RwLock;
 use storage::{QueryContext, StorageError};
 
+use super::damage::{BlockDamage, DamageRecord};
 use super::querier::BlockQuerier;
 use super::{BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE};
 use crate::chunks::{ChunkMeta, ChunkReader};
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     pub(super) index: IndexReader,
     pub(super) chunks: ChunkReader,
     size_bytes: u64,
+    pub(super) damage: DamageRecord,
 }
 
 /// What changes: replaced as a whole, so that a query keeps what it began with.
@@ -54,7 +56,17 @@ impl Block {
         }
         let state = RwLock::new(State { meta: Arc::new(meta), tombstones: Arc::new(tombstones) });
         let dir = dir.to_path_buf();
-        Ok(Block { inner: Arc::new(Inner { disk, dir, state, index, chunks, size_bytes }) })
+        Ok(Block {
+            inner: Arc::new(Inner {
+                disk,
+                dir,
+                state,
+                index,
+                chunks,
+                size_bytes,
+                damage: DamageRecord::default(),
+            }),
+        })
     }
 
     /// Its description.
@@ -81,6 +93,50 @@ impl Block {
     #[must_use]
     pub fn tombstones(&self) -> Arc<Tombstones> {
         Arc::clone(&self.inner.state.read().tombstones)
+    }
+
+    /// What was found damaged since it was opened.
+    #[must_use]
+    pub fn damage(&self) -> Option<BlockDamage> {
+        self.inner.damage.get()
+    }
+
+    /// Takes note of damage that someone met outside of a query.
+    pub(crate) fn note_damage(&self, mint_ms: i64, maxt_ms: i64, error: &StorageError) {
+        self.inner.damage.note(mint_ms, maxt_ms, error);
+    }
+
+    /// Reads series and their chunks from the `from`-th series on and checks all sums, until about
+    /// `bytes_max` are read. Gives the place to go on and the bytes read; no place at the end. Damage is
+    /// noted.
+    ///
+    /// # Errors
+    /// The device failed; the index cannot be read at all.
+    pub fn verify(&self, from: usize, bytes_max: u64) -> Result<(Option<usize>, u64), StorageError> {
+        let (mut at, mut bytes) = (from, 0_u64);
+        let mut buf = Vec::new();
+        let meta = self.meta();
+        for series in self.series()?.skip(from) {
+            if bytes >= bytes_max {
+                return Ok((Some(at), bytes));
+            }
+            at += 1;
+            match series {
+                Ok(series) => self.inner.chunks.read_each(&series.chunks, None, &mut buf, |i, chunk| {
+                    let (mint, maxt) =
+                        series.chunks.get(i).map_or((meta.mint_ms, meta.maxt_ms), |c| (c.mint_ms, c.maxt_ms));
+                    match chunk {
+                        Ok(chunk) => bytes += chunk.data.len() as u64,
+                        Err(e) => self.note_damage(mint, maxt, &e),
+                    }
+                    Ok(())
+                })?,
+                Err(e @ StorageError::Corrupt { .. }) => self.note_damage(meta.mint_ms, meta.maxt_ms, &e),
+                Err(e) => return Err(e),
+            }
+            bytes += 64;
+        }
+        Ok((None, bytes))
     }
 
     /// A view on [mint_ms, maxt_ms], both included.

@@ -45,6 +45,18 @@ impl BlockSeries {
     }
 }
 
+impl BlockSeries {
+    /// The first damage of a block fails the call that meets it; later ones leave the chunk out.
+    fn damaged(&self, chunk: &ChunkMeta, e: StorageError) -> Result<(), StorageError> {
+        match e {
+            StorageError::Corrupt { .. } if self.block.damage.note(chunk.mint_ms, chunk.maxt_ms, &e) => {
+                Ok(())
+            }
+            e => Err(e),
+        }
+    }
+}
+
 impl Series for BlockSeries {
     fn labels(&self) -> &Labels {
         &self.labels
@@ -58,10 +70,15 @@ impl Series for BlockSeries {
         }
         let from = out.len();
         let mut ordered = true;
-        self.block.chunks.read(chunks, behind, &mut Vec::new(), |i, chunk| {
+        self.block.chunks.read_each(chunks, behind, &mut Vec::new(), |i, chunk| {
             let before = out.len();
-            chunkenc::decode(chunk.encoding, chunk.data, mint_ms, maxt_ms, out)
-                .map_err(|e| self.corrupt(&chunks[i], &e))?;
+            let decoded = chunk.and_then(|chunk| {
+                chunkenc::decode(chunk.encoding, chunk.data, mint_ms, maxt_ms, out)
+                    .map_err(|e| self.corrupt(&chunks[i], &e))
+            });
+            if let Err(e) = decoded {
+                return self.damaged(&chunks[i], e);
+            }
             let last = before.checked_sub(1).filter(|_| before > from).and_then(|b| out.times.get(b));
             ordered &= out.times.get(before).is_none_or(|first| last.is_none_or(|last| last < first));
             Ok(())
@@ -77,8 +94,12 @@ impl Series for BlockSeries {
         let (mint_ms, maxt_ms) = (mint_ms.max(self.mint_ms), maxt_ms.min(self.maxt_ms));
         let (metas, behind) = self.within(mint_ms, maxt_ms);
         let mut all = Vec::with_capacity(metas.len());
-        self.block.chunks.read(metas, behind, &mut Vec::new(), |i, chunk| {
+        self.block.chunks.read_each(metas, behind, &mut Vec::new(), |i, chunk| {
             let meta = &metas[i];
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(e) => return self.damaged(meta, e),
+            };
             let raw = RawChunk {
                 mint_ms: meta.mint_ms,
                 maxt_ms: meta.maxt_ms,

@@ -108,9 +108,35 @@ impl ChunkReader {
     where
         E: FnMut(usize, ChunkData<'_>) -> Result<(), StorageError>,
     {
+        self.read_each(metas, behind, buf, |i, chunk| each(i, chunk?))
+    }
+
+    /// As [`ChunkReader::read`], but a damaged chunk is handed over as its error, and the others follow.
+    ///
+    /// # Errors
+    /// The device failed; what `each` returns.
+    pub fn read_each<E>(
+        &self,
+        metas: &[ChunkMeta],
+        behind: Option<ChunkRef>,
+        buf: &mut Vec<u8>,
+        mut each: E,
+    ) -> Result<(), StorageError>
+    where
+        E: FnMut(usize, Result<ChunkData<'_>, StorageError>) -> Result<(), StorageError>,
+    {
         let mut i = 0;
+        // Chunks before this one are read one at a time.
+        let mut alone_until = 0;
         while let Some(first) = metas.get(i) {
-            let segment = self.segment(first.chunk)?;
+            let segment = match self.segment(first.chunk) {
+                Ok(segment) => segment,
+                Err(e) => {
+                    each(i, Err(e))?;
+                    i += 1;
+                    continue;
+                }
+            };
             let start = u64::from(first.chunk.offset());
             // How many of the following chunks lie close behind.
             let mut next = i + 1;
@@ -118,7 +144,11 @@ impl ChunkReader {
             while let Some(meta) = metas.get(next) {
                 let offset = u64::from(meta.chunk.offset());
                 let near = meta.chunk.segment() == first.chunk.segment() && offset > last;
-                if !near || offset - start > READ_BYTES_MAX || offset - last > GAP_BYTES_MAX {
+                if next < alone_until
+                    || !near
+                    || offset - start > READ_BYTES_MAX
+                    || offset - last > GAP_BYTES_MAX
+                {
                     break;
                 }
                 last = offset;
@@ -131,29 +161,43 @@ impl ChunkReader {
             };
             let end = end.clamp(last + 1, last + TAIL_BYTES).min(segment.len);
             if start < HEADER_BYTES || end <= start {
-                return Err(corrupt(&*segment.file, start, "chunk reference outside the file"));
+                each(i, Err(corrupt(&*segment.file, start, "chunk reference outside the file")))?;
+                i += 1;
+                continue;
             }
             buf.resize((end - start) as usize, 0);
-            segment.file.read_exact_at(buf, start)?;
+            match segment.file.read_exact_at(buf, start) {
+                Ok(()) => {}
+                // Cut since it was opened: those before the cut are still there.
+                Err(e) if e.source.kind() == std::io::ErrorKind::UnexpectedEof && next - i > 1 => {
+                    alone_until = next;
+                    continue;
+                }
+                Err(e) if e.source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    each(i, Err(corrupt(&*segment.file, start, "the file ends before the chunk")))?;
+                    i = next;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            }
             for (index, meta) in metas.iter().enumerate().take(next).skip(i) {
                 let offset = u64::from(meta.chunk.offset());
                 let bytes = buf.get((offset - start) as usize..).unwrap_or_default();
-                match parse(segment, offset, bytes)? {
-                    Parsed::Chunk(chunk) => each(index, chunk)?,
-                    Parsed::Needs(total) => {
+                match parse(segment, offset, bytes) {
+                    Ok(Parsed::Chunk(chunk)) => each(index, Ok(chunk))?,
+                    Ok(Parsed::Needs(total)) => {
                         let mut whole = vec![0; total];
                         segment.file.read_exact_at(&mut whole, offset)?;
-                        match parse(segment, offset, &whole)? {
-                            Parsed::Chunk(chunk) => each(index, chunk)?,
-                            Parsed::Needs(_) => {
-                                return Err(corrupt(
-                                    &*segment.file,
-                                    offset,
-                                    "chunk changed while being read",
-                                ));
+                        match parse(segment, offset, &whole) {
+                            Ok(Parsed::Chunk(chunk)) => each(index, Ok(chunk))?,
+                            Ok(Parsed::Needs(_)) => {
+                                let e = corrupt(&*segment.file, offset, "chunk changed while being read");
+                                each(index, Err(e))?;
                             }
+                            Err(e) => each(index, Err(e))?,
                         }
                     }
+                    Err(e) => each(index, Err(e))?,
                 }
             }
             i = next;

@@ -54,8 +54,27 @@ pub struct Compacted {
     pub overlapping: bool,
 }
 
+impl Source<'_> {
+    /// The next series that can be read; damaged ones are noted and left out.
+    fn advance(&mut self) -> Result<(), StorageError> {
+        loop {
+            match self.iter.next().transpose() {
+                Err(e @ StorageError::Corrupt { .. }) => {
+                    let meta = self.iter.block().meta();
+                    self.iter.block().note_damage(meta.mint_ms, meta.maxt_ms, &e);
+                }
+                other => {
+                    self.head = other?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
 /// Merges blocks into a new one in `data_dir`, without deleted samples; the sources stay for the caller to
-/// remove. A source that cannot be read is not marked: the caller does that with [`Block::update_meta`].
+/// remove. Damaged series and chunks are left out and noted ([`Block::damage`]). A source that cannot be
+/// read at all is not marked: the caller does that with [`Block::update_meta`].
 ///
 /// # Errors
 /// Corrupt data, no room, cancelled; nothing is left of the new block then.
@@ -135,8 +154,16 @@ fn read_chunks(
     buf: &mut Vec<u8>,
     out: &mut Vec<RawChunk>,
 ) -> Result<(), StorageError> {
-    block.chunk_reader().read(&series.chunks, None, buf, |i, chunk| {
+    block.chunk_reader().read_each(&series.chunks, None, buf, |i, chunk| {
         let meta = &series.chunks[i];
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(e @ StorageError::Corrupt { .. }) => {
+                block.note_damage(meta.mint_ms, meta.maxt_ms, &e);
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
         let raw = RawChunk {
             mint_ms: meta.mint_ms,
             maxt_ms: meta.maxt_ms,
@@ -153,13 +180,6 @@ fn read_chunks(
 struct Source<'a> {
     iter: BlockSeriesIter<'a>,
     head: Option<StoredSeries>,
-}
-
-impl Source<'_> {
-    fn advance(&mut self) -> Result<(), StorageError> {
-        self.head = self.iter.next().transpose()?;
-        Ok(())
-    }
 }
 
 /// Symbols of several blocks in order, once each.

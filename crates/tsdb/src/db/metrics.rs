@@ -1,6 +1,6 @@
 //! The database's figures, under upstream's names (`tsdb/db.go`, `tsdb/compact.go`).
 
-use telemetry::{Counter, Gauge, Histogram, Registry, exponential_buckets};
+use telemetry::{Counter, CounterVec, Gauge, Histogram, Registry, exponential_buckets};
 
 /// Figures of blocks and their upkeep.
 pub(super) struct DbMetrics {
@@ -18,6 +18,8 @@ pub(super) struct DbMetrics {
     pub(super) limit_bytes: Gauge,
     pub(super) limit_seconds: Gauge,
     pub(super) limit_percentage: Gauge,
+    pub(super) damage: CounterVec,
+    pub(super) scrubbed: Counter,
 }
 
 impl DbMetrics {
@@ -77,6 +79,15 @@ impl DbMetrics {
             limit_seconds: r.gauge(
                 "prometheus_tsdb_retention_limit_seconds",
                 "How long to retain samples in storage.",
+            ),
+            damage: r.counter_vec(
+                "godwit_tsdb_block_damage_total",
+                "Damaged parts of blocks that were cut out or moved aside: chunks and series entries, small files made anew, whole blocks.",
+                &["part"],
+            ),
+            scrubbed: r.counter(
+                "godwit_tsdb_scrubbed_bytes_total",
+                "Bytes of blocks that were read again in the background to find damage.",
             ),
             limit_percentage: r.gauge(
                 "prometheus_tsdb_retention_limit_percentage",

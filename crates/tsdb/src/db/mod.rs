@@ -9,6 +9,7 @@ mod querier;
 mod tests;
 mod upkeep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -20,10 +21,11 @@ use storage::{
     AppendError, Appendable, Appender, BlockStatus, CancelToken, CommitStats, ExemplarQueryable,
     ExemplarSeries, Querier, QueryContext, Queryable, StatusSource, StorageError, TsdbStatus,
 };
+use ulid::Ulid;
 
 pub use options::{
     BLOCK_MS_DEFAULT, Clocks, DbOptions, ReplayProgress, Retention, SAMPLES_PER_CHUNK_DEFAULT,
-    WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
+    SCRUB_BYTES_DEFAULT, WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
 };
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
@@ -56,6 +58,10 @@ struct Inner {
     pending_truncation: Mutex<Option<i64>>,
     retention: Mutex<Retention>,
     metrics: DbMetrics,
+    /// Where the scrub goes on: block and series within.
+    scrub: Mutex<(Ulid, usize)>,
+    /// Blocks of which it was said that they cannot be opened.
+    told: Mutex<BTreeSet<Ulid>>,
     /// Random numbers of a simulation.
     simulated: Option<Mutex<Rng>>,
     cancel: CancelToken,
@@ -133,7 +139,7 @@ impl Db {
             tracing::info!(name, "removed what a crash left of a block");
         }
         let metrics = DbMetrics::new(&options.registry);
-        let (blocks, failed) = load_all(&options)?;
+        let (blocks, failed) = load_all(&options, &metrics)?;
         for (name, error) in failed {
             tracing::error!(block = name, %error, "block cannot be opened and is left out");
             metrics.reloads_failed.inc();
@@ -147,6 +153,8 @@ impl Db {
             upkeep: Mutex::default(),
             pending_truncation: Mutex::default(),
             metrics,
+            scrub: Mutex::new((Ulid::from_parts(0, 0), 0)),
+            told: Mutex::default(),
             simulated: options.simulated.map(|seed| Mutex::new(Rng::new(seed))),
             cancel: CancelToken::default(),
             closed: AtomicBool::new(false),
@@ -294,10 +302,13 @@ impl Db {
 }
 
 /// Opens every block of the folder.
-fn load_all(options: &DbOptions) -> Result<(Vec<Block>, Vec<(String, StorageError)>), StorageError> {
+fn load_all(
+    options: &DbOptions,
+    metrics: &DbMetrics,
+) -> Result<(Vec<Block>, Vec<(String, StorageError)>), StorageError> {
     let (mut blocks, mut failed) = (Vec::new(), Vec::new());
     for (ulid, dir) in block::list_blocks(&*options.disk, &options.path)? {
-        match Block::open(Arc::clone(&options.disk), &dir) {
+        match upkeep::open_or_repair(&options.disk, metrics, &dir) {
             Ok(block) => blocks.push(block),
             Err(e) => failed.push((ulid.to_string(), e)),
         }

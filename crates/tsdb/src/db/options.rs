@@ -15,6 +15,8 @@ pub const WAL_SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 /// 256 MiB of compressed log records, 2 to 3 bytes a sample: three hours of a server with 100,000 series at
 /// 15 seconds.
 pub const WAL_HOLD_BYTES_DEFAULT: u64 = 256 << 20;
+/// 32 MiB a minute: 45 GB a day, for 0.3 % of a core.
+pub const SCRUB_BYTES_DEFAULT: u64 = 32 << 20;
 /// Samples that a float chunk aims at.
 pub const SAMPLES_PER_CHUNK_DEFAULT: u32 = 120;
 
@@ -86,6 +88,8 @@ pub struct DbOptions {
     pub wal_strict: bool,
     /// Bytes of log records held in memory while the disk refuses them.
     pub wal_hold_bytes: u64,
+    /// Bytes of blocks that each round of upkeep (a minute) reads again to find damage; 0 switches it off.
+    pub scrub_bytes: u64,
     /// Range of a fresh block in milliseconds.
     pub min_block_ms: i64,
     /// Largest range that compaction makes, in milliseconds.
@@ -128,6 +132,7 @@ impl DbOptions {
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             wal_strict: false,
             wal_hold_bytes: WAL_HOLD_BYTES_DEFAULT,
+            scrub_bytes: SCRUB_BYTES_DEFAULT,
             min_block_ms: BLOCK_MS_DEFAULT,
             max_block_ms: BLOCK_MS_DEFAULT,
             samples_per_chunk: SAMPLES_PER_CHUNK_DEFAULT,

@@ -1,17 +1,47 @@
 //! Upkeep: what a running database does on its own. Blocks are looked for, cut, compacted and let go here,
 //! one round after the other, never two at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use storage::StorageError;
 use ulid::Ulid;
 
+use super::metrics::DbMetrics;
 use super::{Inner, View};
 use crate::block::{self, Block, BlockMeta};
 use crate::compact;
+use crate::disk::Disk;
 use crate::head::Truncation;
+
+/// Opens a block; damaged small files are made anew, and what cannot be opened for damage is moved aside,
+/// so that whoever opens the folder next is not stopped by it.
+pub(super) fn open_or_repair(
+    disk: &Arc<dyn Disk>,
+    metrics: &DbMetrics,
+    dir: &Path,
+) -> Result<Block, StorageError> {
+    let opened = Block::open(Arc::clone(disk), dir);
+    let Err(e @ StorageError::Corrupt { .. }) = opened else { return opened };
+    let repaired = block::repair_block(disk, dir);
+    for what in repaired.iter().flatten() {
+        metrics.damage.with(&["file"]).inc();
+        tracing::error!(block = %dir.display(), what, "block was damaged");
+    }
+    match (&repaired, Block::open(Arc::clone(disk), dir)) {
+        (Ok(_) | Err(StorageError::Corrupt { .. }), Err(e @ StorageError::Corrupt { .. })) => {
+            let range = BlockMeta::read(&**disk, dir).map(|m| (m.mint_ms, m.maxt_ms)).ok();
+            let place = block::quarantine_block(&**disk, dir)?;
+            metrics.damage.with(&["block"]).inc();
+            tracing::error!(error = %e, ?range, kept = %place.display(), "block is damaged beyond repair and moved aside");
+            Err(e)
+        }
+        (Ok(_), Ok(block)) => Ok(block),
+        (Err(_), Ok(_)) => Err(e),
+        (_, Err(e)) => Err(e),
+    }
+}
 
 impl Inner {
     /// Everything that is due. Returns the first error; what could be done was done.
@@ -24,12 +54,14 @@ impl Inner {
         let reloaded = self.reload();
         self.head.flush_chunks();
         let cut = self.cut_head();
+        let scrubbed = self.scrub();
+        let mended = self.mend_blocks();
         let compacted = cut.and_then(|()| self.compact_blocks()).inspect_err(|e| {
             if !matches!(e, StorageError::Cancelled) {
                 self.metrics.failed.inc();
             }
         });
-        reloaded.and(compacted)
+        reloaded.and(compacted).and(mended).and(scrubbed)
     }
 
     /// Lets the head go on where readers held it up, if they are gone. True where there is nothing pending.
@@ -154,6 +186,41 @@ impl Inner {
         Ok(())
     }
 
+    /// Re-reads blocks, a part at a time, round and round, so that damage is found while copies elsewhere
+    /// still exist.
+    fn scrub(&self) -> Result<(), StorageError> {
+        let mut left = self.options.scrub_bytes;
+        let blocks = self.view.read().blocks.clone();
+        let mut at = self.scrub.lock();
+        for _ in 0..blocks.len() {
+            if left == 0 || self.cancel.is_cancelled() {
+                break;
+            }
+            let from = at.0;
+            let next = blocks.iter().filter(|b| b.meta().ulid >= from).min_by_key(|b| b.meta().ulid);
+            let Some(block) = next.or_else(|| blocks.iter().min_by_key(|b| b.meta().ulid)) else { break };
+            let ulid = block.meta().ulid;
+            let series = if ulid == from { at.1 } else { 0 };
+            let (next, bytes) = block.verify(series, left)?;
+            left = left.saturating_sub(bytes);
+            self.metrics.scrubbed.add(bytes as f64);
+            *at = match next {
+                Some(series) => (ulid, series),
+                None => (Ulid(ulid.0.wrapping_add(1)), 0),
+            };
+        }
+        Ok(())
+    }
+
+    /// Rewrites blocks that were found damaged without what is damaged, and keeps the old ones aside.
+    fn mend_blocks(&self) -> Result<(), StorageError> {
+        let blocks = self.view.read().blocks.clone();
+        for block in blocks.into_iter().filter(|b| b.damage().is_some() && !b.meta().compaction.failed) {
+            self.compact_into_one(&[block])?;
+        }
+        Ok(())
+    }
+
     /// Takes blocks out of the view and off the disk; one may come in their place.
     fn replace(&self, gone: &[Block], new: Option<Block>) -> Result<(), StorageError> {
         let ulids: Vec<Ulid> = gone.iter().map(|b| b.meta().ulid).collect();
@@ -164,7 +231,23 @@ impl Inner {
             view.blocks.sort_by_key(|b| b.meta().mint_ms);
         }
         self.count_blocks();
-        gone.iter().try_for_each(|b| block::remove_block(&*self.options.disk, b.dir()))
+        gone.iter().try_for_each(|b| match b.damage() {
+            None => block::remove_block(&*self.options.disk, b.dir()),
+            Some(damage) => {
+                self.metrics.damage.with(&["chunk"]).add(damage.count as f64);
+                let place = block::quarantine_block(&*self.options.disk, b.dir())?;
+                tracing::error!(
+                    block = %b.meta().ulid,
+                    damaged = damage.count,
+                    mint = damage.mint_ms,
+                    maxt = damage.maxt_ms,
+                    first = damage.places.first().map_or("", String::as_str),
+                    kept = %place.display(),
+                    "block was damaged: written anew without the damaged parts"
+                );
+                Ok(())
+            }
+        })
     }
 
     fn count_blocks(&self) {
@@ -196,7 +279,7 @@ impl Inner {
                 loaded.push(open.clone());
                 continue;
             }
-            match Block::open(Arc::clone(disk), &dir) {
+            match open_or_repair(disk, &self.metrics, &dir) {
                 Ok(block) => loaded.push(block),
                 // Gone since it was listed.
                 Err(_) if !disk.exists(&dir)? => {}
@@ -224,7 +307,9 @@ impl Inner {
                 doomed.push(dir);
                 continue;
             }
-            tracing::error!(block = %ulid, %error, "block cannot be opened and is left out");
+            if self.told.lock().insert(ulid) {
+                tracing::error!(block = %ulid, %error, "block cannot be opened and is left out");
+            }
             first_error.get_or_insert(error);
         }
         let set = |view: &mut View| view.blocks = loaded;

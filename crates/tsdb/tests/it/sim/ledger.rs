@@ -59,14 +59,16 @@ pub(super) enum Hold {
     Logged,
     /// Survives a power cut.
     Synced,
+    /// More than anything: nothing is required.
+    Never,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) value: Value,
     pub(super) hold: Hold,
-    /// Damage may have taken it: absent is right, altered is not.
-    pub(super) damaged: bool,
+    /// The step that committed it.
+    pub(super) commit: u64,
 }
 
 pub(super) type Samples = BTreeMap<i64, Value>;
@@ -81,11 +83,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn add(&mut self, labels: &Labels, t: i64, value: Value, hold: Hold) {
+    pub(super) fn add(&mut self, labels: &Labels, t: i64, value: Value, hold: Hold, commit: u64) {
         self.samples += 1;
         self.young.push((labels.clone(), t));
         let entries = self.series.entry(labels.clone()).or_default();
-        entries.insert(t, Entry { value, hold, damaged: false });
+        entries.insert(t, Entry { value, hold, commit });
     }
 
     /// Raises all that is at least `from` to `to`.
@@ -141,7 +143,7 @@ impl Ledger {
         for (labels, entries) in &self.series {
             let there = found.get(labels);
             for (t, e) in entries.range(mint..=maxt) {
-                if e.hold >= required && !e.damaged && !there.is_some_and(|s| s.contains_key(t)) {
+                if e.hold >= required && !there.is_some_and(|s| s.contains_key(t)) {
                     return Err(format!("lost sample of {labels} at {t}, which was {:?}", e.hold));
                 }
             }
@@ -158,7 +160,6 @@ impl Ledger {
                 let present = there.is_some_and(|s| s.contains_key(t));
                 if present {
                     e.hold = e.hold.max(hold);
-                    e.damaged = false;
                     if e.hold < Hold::Synced {
                         self.young.push((labels.clone(), *t));
                     }

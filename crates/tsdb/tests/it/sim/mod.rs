@@ -35,6 +35,7 @@ fn plan_of(seed: u64) -> Plan {
         full,
         errors,
         strict: seed % 5 == 4,
+        damage: seed % 4 == 0,
         tight: (full || errors) && seed % 3 == 2,
     }
 }
@@ -82,7 +83,7 @@ fn nothing_acknowledged_is_lost() {
         return;
     }
     let long = std::env::var_os("GODWIT_TEST_LONG").is_some();
-    let seeds = number("GODWIT_SIM_SEEDS").unwrap_or(if long { 4000 } else { 150 });
+    let seeds = number("GODWIT_SIM_SEEDS").unwrap_or(if long { 4000 } else { 120 });
     let first = number("GODWIT_SIM_FIRST").unwrap_or(1);
     let began = Instant::now();
     let next = std::sync::atomic::AtomicU64::new(first);
@@ -114,6 +115,7 @@ fn nothing_acknowledged_is_lost() {
                 total.simulated_ms += f.simulated_ms;
                 total.lost += f.lost;
                 total.blocks += f.blocks;
+                total.damaged_samples += f.damaged_samples;
                 total.faults.calls += f.faults.calls;
                 total.faults.errors += f.faults.errors;
                 total.faults.power_cuts += f.faults.power_cuts;
@@ -124,13 +126,14 @@ fn nothing_acknowledged_is_lost() {
     }
     failed.sort();
     eprintln!(
-        "{seeds} seeds in {:.1} s: {:.0} simulated hours, {} steps, {} samples, {} restarts, {} lost unacknowledged or within the window, {:?}, {} failed",
+        "{seeds} seeds in {:.1} s: {:.0} simulated hours, {} steps, {} samples, {} restarts, {} lost unacknowledged or within the window, {} by damage, {:?}, {} failed",
         began.elapsed().as_secs_f64(),
         total.simulated_ms as f64 / 3_600_000.0,
         total.steps,
         total.samples,
         total.restarts,
         total.lost,
+        total.damaged_samples,
         total.faults,
         failed.len(),
     );

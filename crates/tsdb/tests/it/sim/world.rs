@@ -67,6 +67,8 @@ pub(super) struct Plan {
     /// Spells of calls that fail now and then.
     pub(super) errors: bool,
     pub(super) strict: bool,
+    /// Bits flip in what is on disk.
+    pub(super) damage: bool,
     /// Memory for records that the disk refuses is small.
     pub(super) tight: bool,
 }
@@ -80,6 +82,7 @@ pub(super) struct Figures {
     pub(super) simulated_ms: i64,
     pub(super) lost: u64,
     pub(super) blocks: u64,
+    pub(super) damaged_samples: u64,
     pub(super) faults: FaultCounts,
     pub(super) trace: u64,
 }
@@ -263,6 +266,7 @@ impl World {
                 Ok(())
             }
             98 => self.reopen(),
+            97 | 99 if self.plan.damage && self.rng.one_in(2) => self.damage(),
             _ if self.full || self.failing => {
                 if self.rng.one_in(3) {
                     self.heal()?;
@@ -333,6 +337,7 @@ impl World {
         options.wal_segment_bytes = 64 << 10;
         options.samples_per_chunk = 8;
         options.wal_strict = self.plan.strict;
+        options.scrub_bytes = 3000;
         if self.plan.tight {
             options.wal_hold_bytes = 2_000;
         }
@@ -441,6 +446,61 @@ impl World {
         // What survived a power cut is on the medium; after a kill it may still be on its way.
         self.ledger.settle(&found, required);
         Ok(())
+    }
+
+    /// A bit flips somewhere; a start finds, names and mends it, and loses no more than what it was in.
+    fn damage(&mut self) -> Outcome {
+        self.heal()?;
+        self.close()?;
+        if self.disk.is_off() || self.db.is_some() {
+            return Ok(());
+        }
+        let kind = ["/wal/", "/chunks_head/", "/chunks/", "/index", "/meta.json", "/tombstones"]
+            [self.rng.below(6) as usize];
+        let fits = |path: &str, _: u64| path.contains(kind) && !path.contains("damaged");
+        let Some((path, at)) = self.disk.flip_bit(fits) else { return self.open() };
+        self.note(format!("bit of {} flips at {at}", path.display()));
+        self.disk.crash_after(u64::MAX >> 2);
+        self.open()?;
+        // One query may fail, and says why; upkeep mends what it can reach.
+        let _ = self.read(i64::MIN, i64::MAX);
+        self.maintain()?;
+        let found = self.read(i64::MIN, i64::MAX)?;
+        let mut lost: BTreeMap<Labels, Vec<i64>> = BTreeMap::new();
+        let mut commits = std::collections::BTreeSet::new();
+        for (labels, entries) in &self.ledger.series {
+            for (t, e) in entries {
+                if e.hold == Hold::Synced && !found.get(labels).is_some_and(|s| s.contains_key(t)) {
+                    lost.entry(labels.clone()).or_default().push(*t);
+                    commits.insert(e.commit);
+                }
+            }
+        }
+        let n: usize = lost.values().map(Vec::len).sum();
+        let most = match kind {
+            // All chunks are in the log as well, unless a power cut took that.
+            "/chunks_head/" if !self.plan.full && !self.plan.errors && self.disk.counts().power_cuts == 0 => {
+                n == 0
+            }
+            // One record: of one commit, or the series that one commit made.
+            "/wal/" => commits.len() <= 1 || lost.len() <= 45,
+            "/chunks/" => lost.len() <= 1 && n <= 20 || n == 0,
+            "/meta.json" | "/tombstones" => n == 0,
+            // A part of the index may take the block with it.
+            _ => true,
+        };
+        self.note(format!("{n} samples of {} series lost", lost.len()));
+        if !most {
+            return Err(format!(
+                "a bit in {kind} cost {n} samples of {} series, {} commits",
+                lost.len(),
+                commits.len()
+            ));
+        }
+        self.figures.damaged_samples += n as u64;
+        self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Never, true)?;
+        self.ledger.settle(&found, Hold::Logged);
+        self.sync()
     }
 
     fn db(&self) -> Result<Db, String> {
@@ -568,7 +628,7 @@ impl World {
             Err(e) => return Err(format!("commit fails: {e}")),
         };
         for (labels, t, value) in batch {
-            self.ledger.add(&labels, t, value, hold);
+            self.ledger.add(&labels, t, value, hold, self.figures.steps);
         }
         self.notice_drops()
     }
