@@ -17,6 +17,21 @@ pub struct GodwitSettings {
     pub memory_budget: u64,
     /// The built-in collector of the machine's metrics.
     pub host_collector: HostCollectorSettings,
+    /// How the data folder is treated.
+    pub storage: StorageSettings,
+}
+
+/// `storage`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// A scrape's commit or a write's 2xx comes when its samples are on the disk, power loss included.
+    pub strict_sync: bool,
+    /// Memory for log records while the disk refuses them, in bytes. 0: 256 MiB.
+    pub held_log: u64,
+    /// `None`: on. Blocks are read again in the background to find damage.
+    pub scrub: Option<bool>,
+    /// How much of them each minute, in bytes. 0: 32 MiB.
+    pub scrub_per_minute: u64,
 }
 
 /// `host_collector`.
@@ -33,6 +48,13 @@ pub struct HostCollectorSettings {
 yaml_record!(GodwitSettings, "godwit's settings", {
     memory_budget: with(Size),
     host_collector: omit,
+    storage: omit,
+});
+yaml_record!(StorageSettings, "storage", {
+    strict_sync: omit,
+    held_log: with(Size),
+    scrub: omit,
+    scrub_per_minute: with(Size),
 });
 yaml_record!(HostCollectorSettings, "host_collector", {
     enabled: omit,
@@ -41,6 +63,7 @@ yaml_record!(HostCollectorSettings, "host_collector", {
 });
 
 impl Hooks for HostCollectorSettings {}
+impl Hooks for StorageSettings {}
 
 /// Below this a server cannot hold even its own series and a query.
 const MEMORY_BUDGET_MIN: u64 = 32 << 20;
@@ -91,6 +114,12 @@ mod tests {
         let settings = GodwitSettings::load_file(&file).unwrap();
         assert_eq!((settings.memory_budget, settings.host_collector.enabled), (2 << 30, Some(false)));
         assert_eq!(Path::new(&settings.host_collector.textfile_directory), dir.path().join("text"));
+        assert_eq!(settings.storage, StorageSettings::default());
+        let text = "storage: {strict_sync: true, held_log: 64MB, scrub: false, scrub_per_minute: 1MB}\n";
+        std::fs::write(&file, text).unwrap();
+        let storage = GodwitSettings::load_file(&file).unwrap().storage;
+        assert_eq!((storage.strict_sync, storage.held_log), (true, 64 << 20));
+        assert_eq!((storage.scrub, storage.scrub_per_minute), (Some(false), 1 << 20));
         std::fs::write(&file, "memory_buget: 2GB\n").unwrap();
         let error = GodwitSettings::load_file(&file).unwrap_err().to_string();
         assert!(

@@ -310,13 +310,29 @@ fn external_url(args: &ServerArgs, listen: &str) -> String {
 }
 
 /// How the store is opened.
-pub fn db_options(args: &ServerArgs, registry: &Registry, late: &LateDb) -> Result<DbOptions, Failure> {
+pub fn db_options(
+    args: &ServerArgs,
+    sources: &Sources,
+    registry: &Registry,
+    late: &LateDb,
+) -> Result<DbOptions, Failure> {
     let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     let mut options = DbOptions::new(&args.storage_path);
     options.registry = registry.clone();
     options.progress = late.progress();
     options.retention = steps::retention(args.retention);
     options.lockfile = !args.no_lockfile;
+    let own = &sources.settings.storage;
+    options.wal_strict = own.strict_sync;
+    if own.held_log > 0 {
+        options.wal_hold_bytes = own.held_log;
+    }
+    if own.scrub_per_minute > 0 {
+        options.scrub_bytes = own.scrub_per_minute;
+    }
+    if own.scrub == Some(false) {
+        options.scrub_bytes = 0;
+    }
     options.wal_compression = match args.wal_compression {
         WalCompression::None => tsdb::WalCompression::None,
         WalCompression::Snappy => tsdb::WalCompression::Snappy,

@@ -103,7 +103,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let web_task = tokio::spawn(server.run(built.router, closed.clone()));
 
     state.notifications().add(notices::STARTING_UP);
-    let opened = open_store(&args, &registry, &late, &stop).await;
+    let opened = open_store(&args, &sources, &registry, &late, &stop).await;
     state.notifications().remove(notices::STARTING_UP);
     let result = match opened {
         Err(failure) => Err(failure),
@@ -154,12 +154,13 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
 /// Opens the store on a blocking thread. False where the process was told to stop meanwhile.
 async fn open_store(
     args: &ServerArgs,
+    sources: &Sources,
     registry: &Registry,
     late: &LateDb,
     stop: &CancellationToken,
 ) -> Result<bool, Failure> {
     tracing::info!(fs_type = fs_type(&args.storage_path), "Starting TSDB ...");
-    let options = parts::db_options(args, registry, late)?;
+    let options = parts::db_options(args, sources, registry, late)?;
     let open = tokio::task::spawn_blocking(move || tsdb::Db::open(options));
     let db = tokio::select! {
         opened = open => opened.map_err(|e| Failure::runtime("opening storage failed", e))?,

@@ -21,6 +21,8 @@ pub const HINT_SELECTED_SERIES: &str = "from-selected-series";
 /// Largest file that is read. A block compacted of a thousand others lists them in some 100 KiB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 const VERSION: u32 = 1;
+/// Our own field: the checksum of all others.
+const SUM_KEY: &str = "godwit_crc32c";
 
 /// Description of a block. Samples are within [mint_ms, maxt_ms): the end is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,12 +183,24 @@ impl BlockMeta {
     pub fn read(disk: &dyn Disk, block_dir: &Path) -> Result<Self, StorageError> {
         let path = block_dir.join(META_FILE);
         let bytes = read_all(disk, &path, FILE_BYTES_MAX)?;
-        let meta: BlockMeta = serde_json::from_slice(&bytes)
+        let mut meta: BlockMeta = serde_json::from_slice(&bytes)
             .map_err(|e| corrupt(&path, 0, format!("line {} column {}: {e}", e.line(), e.column())))?;
         if meta.version != VERSION {
             return Err(corrupt(&path, 0, format!("unexpected meta file version {}", meta.version)));
         }
+        if let Some(sum) = meta.other.remove(SUM_KEY)
+            && sum.as_str() != Some(meta.sum().as_str())
+        {
+            return Err(corrupt(&path, 0, "checksum does not match"));
+        }
         Ok(meta)
+    }
+
+    /// Checksum of the text without it. Upstream's file has none, and one flipped bit in a time would hide a
+    /// block's samples, or make the head refuse what is newer; others skip the field, and drop it with the
+    /// old content when they rewrite the file.
+    fn sum(&self) -> String {
+        format!("{:08x}", crc32c::crc32c(self.to_json().as_bytes()))
     }
 
     /// The file's text.
@@ -207,7 +221,10 @@ impl BlockMeta {
     /// # Errors
     /// No room, device failed.
     pub fn write(&self, disk: &dyn Disk, block_dir: &Path) -> Result<u64, StorageError> {
-        let text = self.to_json();
+        let mut summed = self.clone();
+        summed.other.remove(SUM_KEY);
+        summed.other.insert(SUM_KEY.to_string(), serde_json::Value::String(summed.sum()));
+        let text = summed.to_json();
         write_atomic(disk, &block_dir.join(META_FILE), text.as_bytes())?;
         Ok(text.len() as u64)
     }
@@ -219,6 +236,33 @@ mod tests {
     use crate::disk::{MemDisk, WriteMode};
 
     const TEXT: &str = "{\n\t\"ulid\": \"01M812NMKGVFHX7CHBKZRP6HXB\",\n\t\"minTime\": 1795332600121,\n\t\"maxTime\": 1795332660000,\n\t\"stats\": {\n\t\t\"numSamples\": 83880,\n\t\t\"numFloatSamples\": 82680,\n\t\t\"numHistogramSamples\": 1200,\n\t\t\"numSeries\": 1662,\n\t\t\"numChunks\": 1662\n\t},\n\t\"compaction\": {\n\t\t\"level\": 1,\n\t\t\"sources\": [\n\t\t\t\"01M812NMKGVFHX7CHBKZRP6HXB\"\n\t\t],\n\t\t\"hints\": [\n\t\t\t\"from-out-of-order\"\n\t\t]\n\t},\n\t\"version\": 1,\n\t\"thanos\": {\n\t\t\"labels\": {\n\t\t\t\"a\": \"b\"\n\t\t}\n\t}\n}";
+
+    #[test]
+    fn a_flipped_bit_is_seen() {
+        let disk = MemDisk::new();
+        let dir = Path::new("b");
+        disk.create_dir_all(dir).unwrap();
+        let mut meta = BlockMeta::level_one(Ulid::from_parts(1, 2), 1000, 2000);
+        meta.other.insert("thanos".to_string(), serde_json::json!({"labels": {"a": "b"}}));
+        meta.write(&disk, dir).unwrap();
+        assert_eq!(BlockMeta::read(&disk, dir).unwrap().to_json(), meta.to_json());
+        let path = dir.join(META_FILE);
+        let text = read_all(&disk, &path, 1 << 20).unwrap();
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut bad = text.clone();
+                bad[at] ^= 1 << bit;
+                disk.open_write(&path, WriteMode::Truncate).unwrap().append(&bad).unwrap();
+                // Only what means the same, or hides the sum itself, may pass.
+                if let Ok(read) = BlockMeta::read(&disk, dir) {
+                    assert_eq!(
+                        (read.mint_ms, read.maxt_ms, &read.compaction),
+                        (1000, 2000, &meta.compaction)
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn text_is_upstreams_and_others_fields_survive() {

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::record::{self, Record};
 use super::{SegmentReader, WalCompression, WalLoss, WalWriter};
 use crate::disk::{Disk, DiskResult, WriteMode};
 
@@ -16,7 +17,10 @@ use crate::disk::{Disk, DiskResult, WriteMode};
 pub fn mend_segment(disk: &Arc<dyn Disk>, path: &Path) -> DiskResult<Vec<WalLoss>> {
     let mut reader = SegmentReader::open(&**disk, path)?;
     while reader.next_record()?.is_some() {}
-    let losses = reader.losses().to_vec();
+    let mut losses = reader.losses().to_vec();
+    if !losses.is_empty() {
+        date(disk, path, &mut losses)?;
+    }
     let inner = if reader.is_torn() { losses.len() - 1 } else { losses.len() };
     if inner == 0 {
         if reader.is_torn() {
@@ -52,4 +56,45 @@ pub fn mend_segment(disk: &Arc<dyn Disk>, path: &Path) -> DiskResult<Vec<WalLoss
     disk.remove_dir_all(&scratch)?;
     disk.sync_dir(dir)?;
     Ok(losses)
+}
+
+/// Damage of a segment, with the times it lies between; nothing is touched.
+///
+/// # Errors
+/// The device failed.
+pub fn examine_segment(disk: &Arc<dyn Disk>, path: &Path) -> DiskResult<Vec<WalLoss>> {
+    let mut reader = SegmentReader::open(&**disk, path)?;
+    while reader.next_record()?.is_some() {}
+    let mut losses = reader.losses().to_vec();
+    if !losses.is_empty() {
+        date(disk, path, &mut losses)?;
+    }
+    Ok(losses)
+}
+
+/// Finds out which times each loss lies between.
+fn date(disk: &Arc<dyn Disk>, path: &Path, losses: &mut [WalLoss]) -> DiskResult<()> {
+    let mut reader = SegmentReader::open(&**disk, path)?;
+    let mut before = None;
+    while let Some(bytes) = reader.next_record()? {
+        let time = match record::decode(bytes) {
+            Ok(Record::Samples(all)) => all.first().map(|s| s.t_ms),
+            Ok(Record::Histograms(all)) => all.first().map(|h| h.t_ms),
+            _ => None,
+        };
+        let Some(time) = time else { continue };
+        let end = reader.good_end();
+        for loss in losses.iter_mut() {
+            if loss.offset < end {
+                // Set once: the first record behind it.
+                loss.between_ms.0 = loss.between_ms.0.or(before);
+                loss.between_ms.1 = loss.between_ms.1.or(Some(time));
+            }
+        }
+        before = Some(time);
+    }
+    for loss in losses.iter_mut().filter(|l| l.between_ms.1.is_none()) {
+        loss.between_ms.0 = before;
+    }
+    Ok(())
 }

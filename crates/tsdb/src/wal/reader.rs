@@ -29,11 +29,19 @@ pub struct WalLoss {
     pub bytes: u64,
     /// What is wrong.
     pub why: String,
+    /// Times of the nearest samples before and behind, where known: what is lost lies between them.
+    pub between_ms: (Option<i64>, Option<i64>),
 }
 
 impl std::fmt::Display for WalLoss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes at {} of {}: {}", self.bytes, self.offset, self.file.display(), self.why)
+        write!(f, "{} bytes at {} of {}: {}", self.bytes, self.offset, self.file.display(), self.why)?;
+        match self.between_ms {
+            (Some(from), Some(to)) => write!(f, "; samples between {from} and {to} may be lost"),
+            (Some(from), None) => write!(f, "; samples from {from} on may be lost"),
+            (None, Some(to)) => write!(f, "; samples up to {to} may be lost"),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -180,6 +188,7 @@ impl SegmentReader {
             offset: self.good_end,
             bytes: self.parts.len() as u64,
             why: format!("record that ends here does not decode: {why}"),
+            between_ms: (None, None),
         });
     }
 
@@ -191,6 +200,7 @@ impl SegmentReader {
                 offset: from,
                 bytes: to.saturating_sub(from),
                 why,
+                between_ms: (None, None),
             }),
         }
     }

@@ -12,7 +12,14 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
     let mut names: Vec<String> = names.collect();
     names.sort();
     for name in &names {
-        if name.ends_with(".tmp-for-creation")
+        if name == "damaged" {
+            let kept = std::fs::read_dir(data.join(name)).map_or(0, |entries| entries.flatten().count());
+            report.warn(
+                "damaged blocks",
+                format!("{kept} blocks that were found damaged are kept under {name}/"),
+                "restore them from a copy where there is one, then delete the folder",
+            );
+        } else if name.ends_with(".tmp-for-creation")
             || name.ends_with(".tmp-for-deletion")
             || name.ends_with(".tmp")
         {
@@ -65,5 +72,31 @@ fn log(wal: &Path, report: &mut Report) {
             report.ok("log", format!("segments {first:08} to {last:08}, none missing"))
         }
         _ => {}
+    }
+    damage(wal, &numbers, report);
+}
+
+/// Damaged records, by their checksums. A running server writes on: its newest segment may look torn.
+fn damage(wal: &Path, numbers: &[u64], report: &mut Report) {
+    let disk: Arc<dyn tsdb::disk::Disk> = Arc::new(tsdb::disk::RealDisk);
+    let mut files: Vec<_> = numbers.iter().map(|n| tsdb::wal::segment_path(wal, *n)).collect();
+    if let Some(newest) = tsdb::wal::checkpoints(&*disk, wal).ok().and_then(|all| all.last().copied()) {
+        let folder = tsdb::wal::checkpoint_path(wal, newest);
+        let inner = tsdb::wal::segments(&*disk, &folder).unwrap_or_default();
+        files.extend(inner.into_iter().map(|n| tsdb::wal::segment_path(&folder, n)));
+    }
+    for path in files {
+        match tsdb::wal::mend::examine_segment(&disk, &path) {
+            Ok(losses) => {
+                for loss in losses {
+                    report.warn(
+                        "log",
+                        format!("damaged: {loss}"),
+                        "the next start cuts it out and keeps the rest; nothing to do",
+                    );
+                }
+            }
+            Err(e) => report.bad("log", e.to_string(), "look at the disk's health"),
+        }
     }
 }

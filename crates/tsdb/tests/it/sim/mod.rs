@@ -35,7 +35,7 @@ fn plan_of(seed: u64) -> Plan {
         full,
         errors,
         strict: seed % 5 == 4,
-        damage: seed % 4 == 0,
+        damage: seed.is_multiple_of(4),
         tight: (full || errors) && seed % 3 == 2,
     }
 }
