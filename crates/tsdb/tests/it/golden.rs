@@ -143,7 +143,14 @@ fn written_again_byte_for_byte() {
         if block.tombstones().is_empty() {
             let files: &[&str] = if counted_apart { &["meta.json", "tombstones"] } else { &["tombstones"] };
             for file in files {
-                let a = read_all(&*disk, &ours.join(file), 1 << 30).unwrap();
+                let mut a = read_all(&*disk, &ours.join(file), 1 << 30).unwrap();
+                if *file == "meta.json" {
+                    // All but our checksum of it, which is the last field.
+                    let text = String::from_utf8(a).unwrap();
+                    let (before, sum) = text.split_once(",\n\t\"godwit_crc32c\": \"").unwrap();
+                    assert_eq!(sum.len(), "00000000\"\n}".len());
+                    a = format!("{before}\n}}").into_bytes();
+                }
                 assert_eq!(a, bytes(&dir.join(file)), "{name}: {file}");
             }
         }
