@@ -32,6 +32,42 @@ pub fn glob(pattern: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Whether Go would take the pattern: brackets are closed and hold something, and a backslash has something
+/// to escape.
+#[must_use]
+pub fn is_sound_pattern(pattern: &str) -> bool {
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        let sound = match c {
+            '\\' => chars.next().is_some(),
+            '[' => is_sound_class(&mut chars),
+            _ => true,
+        };
+        if !sound {
+            return false;
+        }
+    }
+    true
+}
+
+/// Goes over `^a-z]`, behind its opening bracket.
+fn is_sound_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> bool {
+    let bound = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
+        None | Some('-' | ']') => false,
+        Some('\\') => chars.next().is_some(),
+        Some(_) => true,
+    };
+    chars.next_if_eq(&'^');
+    loop {
+        if !bound(chars) || chars.next_if_eq(&'-').is_some() && !bound(chars) {
+            return false;
+        }
+        if chars.next_if_eq(&']').is_some() {
+            return true;
+        }
+    }
+}
+
 /// Go's `filepath.Match` within one path element; a malformed pattern matches nothing.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
@@ -124,6 +160,25 @@ mod tests {
             ("a", "", false),
         ] {
             assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn malformed_patterns() {
+        for (pattern, want) in [
+            ("a*", true),
+            ("[a]", true),
+            ("[^a-z]x", true),
+            ("[\\]]", true),
+            ("\\[", true),
+            ("[", false),
+            ("[]", false),
+            ("[a", false),
+            ("[a-]", false),
+            ("[-a]", false),
+            ("a\\", false),
+        ] {
+            assert_eq!(is_sound_pattern(pattern), want, "{pattern}");
         }
     }
 

@@ -223,6 +223,12 @@ impl Config {
         let mut taken: Taken =
             jobs.iter().map(|job| (job.job_name.clone(), "main config file".to_string())).collect();
         for pattern in &self.scrape_config_files {
+            if !crate::glob::is_sound_pattern(pattern) {
+                let text =
+                    format!("error retrieving scrape config files for {pattern:?}: syntax error in pattern");
+                let problem = crate::error::Problem { line: 0, column: 0, text };
+                return Err(ConfigError::Invalid { file: String::new(), problems: vec![problem] });
+            }
             for path in crate::glob::glob(pattern) {
                 jobs.extend(self.scrape_config_file(&path, &mut taken, options)?);
             }

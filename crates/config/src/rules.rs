@@ -11,7 +11,8 @@ use crate::error::ConfigError;
 use crate::load::{LoadOptions, decode_text, read_text};
 use crate::yaml::node::Pos;
 use crate::yaml::record::yaml_record;
-use crate::yaml::{Decoder, Hooks, Node};
+use crate::yaml::resolve::Meaning;
+use crate::yaml::{Decode, Decoder, Encode, Hooks, Node, Out};
 
 /// A rule file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,14 +66,14 @@ impl Rule {
 }
 
 yaml_record!(RuleFile, "a rule file", {
-    groups: keep,
+    groups: with(Given),
 });
 yaml_record!(RuleGroup, "a rule group", {
     name: keep,
     interval: omit,
     query_offset: omit,
     limit: omit,
-    rules: keep,
+    rules: with(Given),
     labels: omit,
 });
 yaml_record!(Rule, "a rule", {
@@ -84,6 +85,34 @@ yaml_record!(Rule, "a rule", {
     labels: omit,
     annotations: omit,
 });
+
+/// Lists without their null items, which upstream leaves out silently.
+struct Given;
+
+impl Given {
+    fn decode<T: Decode>(into: &mut Vec<T>, node: &Node, cx: &mut Decoder) -> bool {
+        let mut all: Vec<T> = Vec::new();
+        let good = cx.decode(node, &mut all);
+        let keep: Vec<bool> =
+            node.items().iter().map(|item| cx.meaning(item.target()) != Some(Meaning::Null)).collect();
+        let mut keep = keep.into_iter();
+        all.retain(|_| keep.next().unwrap_or(true));
+        *into = all;
+        good
+    }
+    fn encode<T: Encode>(value: &Vec<T>) -> Out {
+        value.encode()
+    }
+    fn is_zero<T>(_: &[T]) -> bool {
+        false
+    }
+}
+
+/// The items that [`Given`] keeps.
+fn given<'n>(node: &'n Node, key: &str, cx: &mut Decoder) -> Vec<&'n Node> {
+    let items = node.get(key).map_or(&[][..], Node::items);
+    items.iter().filter(|item| cx.meaning(item.target()) != Some(Meaning::Null)).collect()
+}
 
 impl Hooks for RuleFile {}
 impl Hooks for RuleGroup {}
@@ -133,7 +162,7 @@ impl RuleFile {
     }
 
     fn check(&self, node: &Node, checks: &mut RuleChecks<'_>, cx: &mut Decoder) {
-        let items = node.get("groups").map_or(&[][..], Node::items);
+        let items = given(node, "groups", cx);
         let mut names = HashSet::new();
         for (group, node) in self.groups.iter().zip(items) {
             if group.name.is_empty() {
@@ -144,7 +173,7 @@ impl RuleFile {
                 cx.fail(at.pos, format!("groupname: {:?} is repeated in the same file", group.name));
             }
             check_labels(&group.labels, node, "", checks.scheme, cx);
-            let rules = node.get("rules").map_or(&[][..], Node::items);
+            let rules = given(node, "rules", cx);
             for (i, (rule, node)) in group.rules.iter().zip(rules).enumerate() {
                 let place = format!("group {:?}, rule {}, {:?}: ", group.name, i + 1, rule.name());
                 rule.check(node, &place, checks, cx);

@@ -32,7 +32,12 @@ pub fn parse_targets_json(text: &[u8], file: &str) -> Result<Vec<StaticConfig>, 
         let text = text.split(" at line ").next().unwrap_or(&text).to_string();
         invalid(file, Problem { line: at(error.line()), column: at(error.column()), text })
     })?;
-    let groups = groups.unwrap_or_default().into_iter().map(|group| {
+    let groups = groups.unwrap_or_default();
+    if groups.iter().flatten().flat_map(|g| &g.labels).any(|labels| labels.contains_key("")) {
+        let text = "\"\" is not a valid label name".to_string();
+        return Err(invalid(file, Problem { line: 0, column: 0, text }));
+    }
+    let groups = groups.into_iter().map(|group| {
         group.map(|g| StaticConfig {
             targets: g.targets.unwrap_or_default(),
             labels: g.labels.unwrap_or_default(),
@@ -84,7 +89,15 @@ mod tests {
         {
             assert!(parse_targets_yaml(bad, "t").is_err(), "{bad}");
         }
-        for bad in [r#"[{"target":[]}]"#, r#"{"targets":[]}"#, "[null]", "", "[", r#"[{"targets":[1]}]"#] {
+        for bad in [
+            r#"[{"target":[]}]"#,
+            r#"{"targets":[]}"#,
+            "[null]",
+            "",
+            "[",
+            r#"[{"targets":["a"],"labels":{"":"b"}}]"#,
+            r#"[{"targets":[1]}]"#,
+        ] {
             assert!(parse_targets_json(bad.as_bytes(), "t").is_err(), "{bad}");
         }
         let error = parse_targets_json(b"[\n{\"targts\":[]}]", "f.json").unwrap_err().to_string();

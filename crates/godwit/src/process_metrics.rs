@@ -25,6 +25,26 @@ pub fn register(registry: &Registry) {
     );
     registry.gauge_fn("process_resident_memory_bytes", "Resident memory size in bytes.", || memory_pages(1));
     registry.gauge_fn("process_virtual_memory_bytes", "Virtual memory size in bytes.", || memory_pages(0));
+    let help = "Maximum amount of virtual memory available in bytes.";
+    registry.gauge_fn("process_virtual_memory_max_bytes", help, || {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::As);
+        // Upstream shows "no limit" as the largest 64-bit number.
+        limit.current.unwrap_or(u64::MAX) as f64
+    });
+    for (name, help, field) in [
+        (
+            "process_network_receive_bytes_total",
+            "Number of bytes received by the process over the network.",
+            "InOctets",
+        ),
+        (
+            "process_network_transmit_bytes_total",
+            "Number of bytes sent by the process over the network.",
+            "OutOctets",
+        ),
+    ] {
+        registry.counter_fn(name, help, move || network_octets(field));
+    }
     registry.gauge_fn("process_open_fds", "Number of open file descriptors.", || {
         std::fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64)
     });
@@ -69,6 +89,15 @@ fn cpu_seconds() -> f64 {
     (stat_field(13) + stat_field(14)) / rustix::param::clock_ticks_per_second() as f64
 }
 
+/// A field of the `IpExt` lines of `/proc/self/net/netstat`: names in one line, numbers in the next.
+fn network_octets(field: &str) -> f64 {
+    let text = std::fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return 0.0 };
+    let mut pairs = names.split_ascii_whitespace().zip(numbers.split_ascii_whitespace());
+    pairs.find(|(name, _)| *name == field).and_then(|(_, n)| n.parse().ok()).unwrap_or_default()
+}
+
 fn memory_pages(field: usize) -> f64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: f64 =
@@ -89,6 +118,6 @@ mod tests {
         }
         assert!(cpu_seconds() > before, "{before}");
         assert!(memory_pages(1) > 1e5 && memory_pages(0) > memory_pages(1));
-        assert!(stat_field(19) >= 1.0);
+        assert!(stat_field(19) >= 1.0 && network_octets("InOctets") >= 0.0 && network_octets("x") == 0.0);
     }
 }

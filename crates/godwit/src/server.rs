@@ -2,6 +2,7 @@
 
 mod auto_reload;
 mod features;
+mod not_built;
 mod parts;
 mod run;
 mod steps;

@@ -21,7 +21,7 @@ pub struct OutSeries {
     pub start_ms: i64,
 }
 
-fn varint(out: &mut Vec<u8>, mut v: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push(v as u8 | 0x80);
         v >>= 7;
@@ -29,30 +29,30 @@ fn varint(out: &mut Vec<u8>, mut v: u64) {
     out.push(v as u8);
 }
 
-fn tag(out: &mut Vec<u8>, field: u32, wire: u8) {
+pub(crate) fn tag(out: &mut Vec<u8>, field: u32, wire: u8) {
     varint(out, u64::from(field << 3) | u64::from(wire));
 }
 
-fn bytes(out: &mut Vec<u8>, field: u32, content: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, content: &[u8]) {
     tag(out, field, 2);
     varint(out, content.len() as u64);
     out.extend_from_slice(content);
 }
 
-fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     let mut inner = Vec::new();
     write(&mut inner);
     bytes(out, field, &inner);
 }
 
-fn number(out: &mut Vec<u8>, field: u32, v: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, field: u32, v: u64) {
     if v != 0 {
         tag(out, field, 0);
         varint(out, v);
     }
 }
 
-fn double(out: &mut Vec<u8>, field: u32, v: f64) {
+pub(crate) fn double(out: &mut Vec<u8>, field: u32, v: f64) {
     if v.to_bits() != 0 {
         tag(out, field, 1);
         out.extend_from_slice(&v.to_bits().to_le_bytes());
@@ -63,7 +63,7 @@ fn zigzag(v: i64) -> u64 {
     ((v << 1) ^ (v >> 63)) as u64
 }
 
-fn labels_v1(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn labels_v1(out: &mut Vec<u8>, labels: &Labels) {
     for (name, value) in labels {
         message(out, 1, |l| {
             bytes(l, 1, name.as_bytes());
@@ -185,7 +185,7 @@ fn packed<T: Copy>(out: &mut Vec<u8>, field: u32, values: &[T], write: impl Fn(&
     }
 }
 
-fn histogram(out: &mut Vec<u8>, t_ms: i64, start_ms: i64, h: &HistogramValue) {
+pub(crate) fn histogram(out: &mut Vec<u8>, t_ms: i64, start_ms: i64, h: &HistogramValue) {
     let delta = |p: &mut Vec<u8>, d: i64| varint(p, zigzag(d));
     let count = |p: &mut Vec<u8>, c: f64| p.extend_from_slice(&c.to_bits().to_le_bytes());
     // A zero in a oneof is written, since its presence tells the kind.

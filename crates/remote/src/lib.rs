@@ -1,4 +1,5 @@
-//! Remote protocols: the receiver of remote write 1.0 and 2.0, and the writers of both messages.
+//! Remote protocols: the receiver of remote write 1.0 and 2.0, the writers of both messages, and the
+//! messages of remote read.
 //!
 //! [`Receiver`] is independent of any HTTP library: headers and a body in, a status, headers and a text out.
 
@@ -6,6 +7,7 @@ mod cache;
 pub mod encode;
 mod histogram;
 mod metrics;
+pub mod read;
 mod receive;
 mod snappy;
 mod v1;

@@ -278,7 +278,7 @@ impl Receiver {
     pub fn write(&self, message: MessageType, body: &[u8]) -> WriteResponse {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
         let mut decoded = std::mem::take(&mut scratch.body);
-        let response = match decompress(body, &mut decoded) {
+        let response = match decompress(body, &mut decoded).map_err(|e| e.replace("snappy: ", "s2: ")) {
             Err(text) => WriteResponse::refused(400, text),
             Ok(()) => match message {
                 MessageType::V1 => self.write_v1(&decoded, &mut scratch),

@@ -1,6 +1,7 @@
 //! `/api/v1`: handlers as plain functions of a parsed request, run on blocking threads where they read the
 //! store, and stopped when the client goes away.
 
+mod ast;
 mod labels;
 mod params;
 mod query;
@@ -48,11 +49,24 @@ impl Call {
 }
 
 /// Cancels when dropped: hyper drops a handler's future when its client goes away.
-struct CancelOnDrop(CancelToken);
+pub(crate) struct CancelOnDrop(Option<CancelToken>);
+
+impl CancelOnDrop {
+    pub(crate) fn new(token: &CancelToken) -> Self {
+        CancelOnDrop(Some(token.clone()))
+    }
+
+    /// No more to be cancelled.
+    pub(crate) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.cancel();
+        if let Some(token) = &self.0 {
+            token.cancel();
+        }
     }
 }
 
@@ -63,7 +77,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    let _guard = CancelOnDrop(cancel.clone());
+    let _guard = CancelOnDrop::new(cancel);
     let run = move || {
         let _slot = slot;
         work()
@@ -113,9 +127,13 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
         Route::StatusFlags => api_response(status::flags(state), encoding),
         Route::WalReplay => api_response(status::replay(state), Encoding::Identity),
         Route::Notifications => api_response(status::notifications(state), Encoding::Identity),
-        // Upstream's answer where all places of listeners are taken: the page polls then.
-        Route::NotificationsLive => crate::router::empty(http::StatusCode::NO_CONTENT),
+        Route::NotificationsLive => state.notifications.live(),
         Route::Features => api_response(status::features(state), encoding),
+        // Upstream's answer without its feature flag.
+        Route::Search => {
+            let e = ApiError::new(ErrorKind::Unavailable, "search API disabled");
+            api_response(Err(e), Encoding::Identity)
+        }
         Route::Alerts => api_response(rules::alerts(), encoding),
         Route::Rules => api_response(rules::rules(&call), encoding),
         Route::Alertmanagers => api_response(rules::alertmanagers(), encoding),

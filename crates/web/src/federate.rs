@@ -94,8 +94,12 @@ fn families(
     let querier = state.parts.local.querier(mint, maxt)?;
     let ctx = call.context(state);
     let hints = SelectHints { start_ms: mint, end_ms: maxt, ..SelectHints::default() };
-    let selected =
-        sets.iter().map(|m| querier.select(&ctx, true, &hints, m)).collect::<Result<Vec<_>, _>>()?;
+    // `{}` selects nothing, as upstream.
+    let selected = sets
+        .iter()
+        .filter(|m| !m.is_empty())
+        .map(|m| querier.select(&ctx, true, &hints, m))
+        .collect::<Result<Vec<_>, _>>()?;
     let set = merge_sets(selected);
     state.metrics.federation_warnings.add(set.warnings.len() as f64);
     let mut samples = Vec::with_capacity(set.series.len());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use telemetry::{Counter, CounterVec, Histogram, HistogramVec, Registry, exponential_buckets};
+use telemetry::{Counter, CounterVec, Gauge, Histogram, HistogramVec, Registry, exponential_buckets};
 
 use crate::routes::ROUTES;
 
@@ -21,6 +21,9 @@ pub(crate) struct HttpMetrics {
     requests: CounterVec,
     routes: HashMap<&'static str, RouteMetrics>,
     pub(crate) federation_errors: Counter,
+    /// Requests of `/metrics` being answered, and those answered, by status.
+    pub(crate) pages_in_flight: Gauge,
+    pub(crate) pages: CounterVec,
     pub(crate) federation_warnings: Counter,
 }
 
@@ -53,6 +56,22 @@ impl HttpMetrics {
         HttpMetrics {
             requests,
             routes,
+            pages_in_flight: registry.gauge(
+                "promhttp_metric_handler_requests_in_flight",
+                "Current number of scrapes being served.",
+            ),
+            pages: {
+                let pages = registry.counter_vec(
+                    "promhttp_metric_handler_requests_total",
+                    "Total number of scrapes by HTTP status code.",
+                    &["code"],
+                );
+                // All three are there from the start, so that a rate sees the first failure.
+                for code in ["200", "500", "503"] {
+                    let _ = pages.with(&[code]);
+                }
+                pages
+            },
             federation_errors: registry.counter(
                 "prometheus_web_federation_errors_total",
                 "Total number of errors that occurred while sending federation responses.",

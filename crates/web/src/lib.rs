@@ -18,14 +18,17 @@ mod negotiate;
 mod notifications;
 mod page;
 mod query_log;
+mod read;
 mod respond;
 mod router;
 mod routes;
 mod scrape_views;
 mod selectors;
 mod state;
+mod stream;
 mod text;
 mod time;
+mod user_assets;
 mod write;
 
 pub use notifications::{Notifications, text as notices};

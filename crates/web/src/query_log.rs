@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use promql::QueryStats;
+use telemetry::{Counter, Gauge, Registry};
 
 use crate::json::Json;
 
@@ -29,20 +30,33 @@ struct Inner {
 }
 
 /// The log; off until a file is named.
-#[derive(Default)]
-pub(crate) struct QueryLog(Mutex<Inner>);
+pub(crate) struct QueryLog {
+    inner: Mutex<Inner>,
+    enabled: Gauge,
+    failures: Counter,
+}
 
 impl QueryLog {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        QueryLog {
+            inner: Mutex::default(),
+            enabled: registry.gauge("prometheus_engine_query_log_enabled", "State of the query log."),
+            failures: registry
+                .counter("prometheus_engine_query_log_failures_total", "The number of query log failures."),
+        }
+    }
+
     /// Opens `path`, or closes the log where it is "". Always opens anew, so that a rotated file is left.
     pub(crate) fn reopen(&self, path: &str) -> std::io::Result<()> {
         let file =
             if path.is_empty() { None } else { Some(File::options().create(true).append(true).open(path)?) };
-        *self.0.lock() = Inner { path: path.to_string(), file };
+        self.enabled.set(if file.is_some() { 1.0 } else { 0.0 });
+        *self.inner.lock() = Inner { path: path.to_string(), file };
         Ok(())
     }
 
     pub(crate) fn write(&self, l: &Logged<'_>) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         let Some(file) = &mut inner.file else { return };
         let mut json = Json::with_capacity(512 + l.query.len());
         json.raw("{\"time\":").time(SystemTime::now());
@@ -59,13 +73,14 @@ impl QueryLog {
         json.raw(",\"method\":").string(l.method).raw(",\"path\":").string(l.path).raw("}}\n");
         // One write a line, so that lines stay whole beside other writers of the file.
         if let Err(e) = file.write_all(&json.into_bytes()) {
+            self.failures.inc();
             tracing::error!(file = %inner.path, error = %e, "can't log query");
         }
     }
 
     /// Whether lines are wanted.
     pub(crate) fn is_on(&self) -> bool {
-        self.0.lock().file.is_some()
+        self.inner.lock().file.is_some()
     }
 }
 
@@ -103,7 +118,7 @@ mod tests {
     fn lines_are_json_and_reopened() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("query.log");
-        let log = QueryLog::default();
+        let log = QueryLog::new(&Registry::new());
         let stats = QueryStats { eval_seconds: 9.6e-7, samples_total: 5, ..QueryStats::default() };
         let line = Logged {
             query: "up\n{a=\"<\"}",

@@ -19,7 +19,7 @@ use crate::form::{FORM_BYTES_MAX, Form};
 use crate::respond::{ApiError, ErrorKind, api_response, header_str, not_found, redirect, text, text_error};
 use crate::routes::{self, Route, RouteSpec};
 use crate::state::{Readiness, State};
-use crate::{debug, federate, lifecycle, metrics_page, page, write};
+use crate::{debug, federate, lifecycle, metrics_page, page, read, user_assets, write};
 
 /// The whole HTTP surface, under the route prefix.
 pub fn router(state: State) -> axum::Router {
@@ -54,6 +54,9 @@ async fn dispatch(state: &State, request: Request) -> (Response, Option<&'static
     if api && method == Method::OPTIONS {
         return (options(state, &request), None);
     }
+    if path == "/api/v1" {
+        return (redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{full}/{query}"), &method), None);
+    }
     let Some((spec, param)) = routes::find(path) else {
         let trimmed = path.strip_suffix('/').filter(|p| !p.is_empty() && routes::find(p).is_some());
         let response = match trimmed {
@@ -69,6 +72,9 @@ async fn dispatch(state: &State, request: Request) -> (Response, Option<&'static
         };
         return (response, None);
     };
+    if spec.route == Route::UserAsset && state.parts.options.user_assets.is_empty() {
+        return (not_found(), None);
+    }
     if spec.methods & routes::method_bit(&method) == 0 {
         let mut response = if method == Method::OPTIONS {
             empty(StatusCode::OK)
@@ -104,7 +110,8 @@ fn not_ready(state: &State) -> Option<Response> {
 async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Request) -> Response {
     match route {
         Route::Write => return write::remote_write(state, request).await,
-        Route::Read => return write::remote_read(),
+        Route::Read => return read::serve(state, request).await,
+        Route::UserAsset => return user_assets::serve(state, &String::from_utf8_lossy(&param)).await,
         Route::Otlp => return write::otlp(),
         Route::Healthy => return lifecycle::healthy(state, request.method()),
         Route::Ready => return lifecycle::ready(state, request.method()),
@@ -137,8 +144,8 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
         Err(e) => api_response(Err(e), encoding),
     };
     let headers = response.headers_mut();
-    // These three are outside upstream's compression handler.
-    if !matches!(route, Route::WalReplay | Route::Notifications | Route::NotificationsLive) {
+    // These are outside upstream's compression handler.
+    if !matches!(route, Route::WalReplay | Route::Notifications | Route::NotificationsLive | Route::Search) {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     cors(state, origin.as_ref(), headers);

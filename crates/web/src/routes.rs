@@ -53,6 +53,8 @@ pub(crate) enum Route {
     Graph,
     Page,
     Asset,
+    UserAsset,
+    Search,
     Favicon,
     Version,
     Metrics,
@@ -109,6 +111,9 @@ pub(crate) const ROUTES: &[RouteSpec] = &[
     spec("/api/v1/read", POST, Route::Read, true),
     spec("/api/v1/write", POST, Route::Write, true),
     spec("/api/v1/otlp/v1/metrics", POST, Route::Otlp, true),
+    spec("/api/v1/search/metric_names", GET | POST, Route::Search, true),
+    spec("/api/v1/search/label_names", GET | POST, Route::Search, true),
+    spec("/api/v1/search/label_values", GET | POST, Route::Search, true),
     spec("/api/v1/alerts", GET, Route::Alerts, true),
     spec("/api/v1/rules", GET, Route::Rules, true),
     spec("/api/v1/admin/tsdb/delete_series", POST | PUT, Route::DeleteSeries, true),
@@ -127,6 +132,7 @@ pub(crate) const ROUTES: &[RouteSpec] = &[
     spec("/tsdb-status", GET, Route::Page, false),
     spec("/targets", GET, Route::Page, false),
     spec("/assets/*filepath", GET, Route::Asset, false),
+    spec("/user/*filepath", GET, Route::UserAsset, false),
     spec("/favicon.svg", GET, Route::Favicon, false),
     spec("/favicon.ico", GET, Route::Favicon, false),
     spec("/version", GET, Route::Version, false),
@@ -161,7 +167,12 @@ pub(crate) fn allow(methods: u8) -> String {
 /// Finds the route of a path (without route prefix); gives the part that `:name` or `*rest` matched, still
 /// percent-encoded.
 pub(crate) fn find(path: &str) -> Option<(&'static RouteSpec, &str)> {
-    ROUTES.iter().find_map(|spec| matched(spec.pattern, path).map(|param| (spec, param)))
+    let found = |spec: &'static RouteSpec| {
+        let param = matched(spec.pattern, path)?;
+        // `/metrics/` is `/metrics` with a slash too many, not a page without a name.
+        (spec.route != Route::MetricsPage || !param.is_empty()).then_some((spec, param))
+    };
+    ROUTES.iter().find_map(found)
 }
 
 fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {

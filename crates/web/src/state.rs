@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use model::clock::Clock;
+use model::relabel::RelabelConfig;
 use model::{Labels, Matcher};
 use storage::{Appendable, Budget, ExemplarQueryable, Queryable, StatusSource};
 use telemetry::{Gauge, Registry};
@@ -65,6 +66,8 @@ pub struct Options {
     /// Bytes of remote write bodies that may be in memory at once; what comes beyond is refused with 503,
     /// which senders retry. At least one whole body of 32 MiB.
     pub write_bodies_bytes_max: usize,
+    /// Remote writes stored at once: each may hold 32 MiB decompressed and as much again decoded.
+    pub writes_at_once: usize,
     /// Feature `promql-per-step-stats`.
     pub per_step_stats: bool,
     /// Feature `created-timestamp-zero-ingestion`.
@@ -73,6 +76,16 @@ pub struct Options {
     pub type_and_unit_labels: bool,
     /// Feature `metadata-wal-records`.
     pub append_metadata: bool,
+    /// `--web.max-notifications-subscribers`.
+    pub notification_listeners_max: usize,
+    /// `--web.user-assets`: a folder served under `/user`; "" for none.
+    pub user_assets: String,
+    /// `--storage.remote.read-sample-limit`: samples of an answer that is not streamed; 0 for any number.
+    pub read_samples_max: usize,
+    /// `--storage.remote.read-concurrent-limit`; 0 for any number.
+    pub read_concurrency: usize,
+    /// `--storage.remote.read-max-bytes-in-frame`.
+    pub read_frame_bytes_max: usize,
     /// Command line, for `/debug/pprof/cmdline`.
     pub command_line: Vec<String>,
 }
@@ -100,10 +113,16 @@ impl Default for Options {
             query_bytes_max: u64::MAX,
             queries_bytes: None,
             write_bodies_bytes_max: 128 << 20,
+            writes_at_once: WRITES_AT_ONCE_MAX,
             per_step_stats: false,
             start_zero_ingestion: false,
             type_and_unit_labels: false,
             append_metadata: false,
+            notification_listeners_max: 16,
+            user_assets: String::new(),
+            read_samples_max: 50_000_000,
+            read_concurrency: 10,
+            read_frame_bytes_max: 1 << 20,
             command_line: Vec::new(),
         }
     }
@@ -118,6 +137,8 @@ pub struct ConfigView {
     pub external_labels: Labels,
     /// Each scrape pool's configuration printed back, by job name.
     pub scrape_pools: BTreeMap<String, String>,
+    /// Each scrape pool's `relabel_configs`, by job name.
+    pub relabel_rules: BTreeMap<String, Vec<RelabelConfig>>,
     /// Retention in words: `15d`, `15d or 500MiB`.
     pub storage_retention: String,
     /// `global.query_log_file`, "" for none.
@@ -218,6 +239,10 @@ pub struct Inner {
     pub(crate) active: ActiveQueries,
     pub(crate) query_slots: Arc<Semaphore>,
     pub(crate) read_slots: Arc<Semaphore>,
+    /// Remote reads being answered.
+    pub(crate) remote_read_slots: Arc<Semaphore>,
+    /// Remote reads being answered or waiting.
+    pub(crate) remote_reads: Gauge,
     /// Bytes of remote write bodies in memory.
     pub(crate) write_bytes: Arc<Semaphore>,
     /// Remote writes being stored.
@@ -230,8 +255,10 @@ pub struct Inner {
 /// Label reads, federation and the like that run at once: as many as queries by default. They are short,
 /// and each one holds a blocking thread.
 const READ_SLOTS_MIN: usize = 20;
+/// Remote reads at once where the flag sets no limit: each holds a blocking thread, of which tokio has 512.
+const REMOTE_READS_MAX: usize = 256;
 /// Remote writes being stored at once: each needs a core and, decompressed, up to 22 times its body.
-const WRITES_AT_ONCE: usize = 8;
+const WRITES_AT_ONCE_MAX: usize = 8;
 
 impl State {
     /// Builds the state, registers the HTTP metrics; not ready yet.
@@ -255,13 +282,21 @@ impl State {
         let inner = Inner {
             metrics: HttpMetrics::new(&parts.registry),
             write,
-            notifications: Notifications::new(&parts.registry),
-            query_log: QueryLog::default(),
+            notifications: Notifications::new(&parts.registry, o.notification_listeners_max),
+            query_log: QueryLog::new(&parts.registry),
             active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency),
             query_slots: Arc::new(Semaphore::new(concurrency)),
+            remote_read_slots: Arc::new(Semaphore::new(match o.read_concurrency {
+                0 => REMOTE_READS_MAX,
+                n => n.min(REMOTE_READS_MAX),
+            })),
+            remote_reads: parts.registry.gauge(
+                "prometheus_remote_read_handler_queries",
+                "The current number of remote read queries that are either in execution or queued on the handler.",
+            ),
             read_slots: Arc::new(Semaphore::new(concurrency.max(READ_SLOTS_MIN))),
             write_bytes: Arc::new(Semaphore::new(write_bytes)),
-            write_slots: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
+            write_slots: Arc::new(Semaphore::new(o.writes_at_once.clamp(1, WRITES_AT_ONCE_MAX))),
             birth: SystemTime::now(),
             ready_gauge: parts.registry.gauge(
                 "prometheus_ready",

@@ -1,4 +1,4 @@
-//! The endpoints that take data: remote write; and those that are known but not built.
+//! The endpoints that take data: remote write; and OTLP, which is known but not built.
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -58,11 +58,6 @@ fn answer(r: &WriteResponse) -> Response {
         }
     }
     response
-}
-
-/// `/api/v1/read`.
-pub(crate) fn remote_read() -> Response {
-    text_error(StatusCode::NOT_IMPLEMENTED, "remote read is not built into this version of godwit")
 }
 
 /// `/api/v1/otlp/v1/metrics`.

@@ -7,6 +7,8 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod api;
+mod check;
 mod default_job;
 mod docs;
 mod folders;

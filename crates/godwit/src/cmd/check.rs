@@ -8,6 +8,8 @@ mod metrics;
 mod options;
 mod rules;
 
+use std::sync::Arc;
+
 use options::Options;
 
 /// Everything is sound.
@@ -31,10 +33,11 @@ usage: godwit check <what> [<flags>] [<file>...]
       --enable-feature=NAME   as the server's flag
   rules [FILE...]     rule files, or standard input; --lint, --lint-fatal, --ignore-unknown-fields as above
   web-config FILE...  files for --web.config.file
-  metrics             a metrics page on standard input, in any of the text formats
+  metrics             a metrics page on standard input, in the text format
       --lint=all|none         advice on names and help texts
       --extended              series of each metric, most first
 
+Switches have a --no- form.
 Exit codes: 0 all is well, 1 something is wrong, 3 advice only.
 ";
 
@@ -70,10 +73,7 @@ fn web_config(files: &[String]) -> u8 {
     }
     let mut code = SOUND;
     for file in files {
-        match config::WebConfig::load_file(file.as_ref())
-            .map_err(|e| e.to_string())
-            .and_then(|web| readable(&web))
-        {
+        match usable(file) {
             Ok(()) => eprintln!("{file} SUCCESS"),
             Err(error) => {
                 eprintln!("{file} FAILED: {error}");
@@ -84,25 +84,12 @@ fn web_config(files: &[String]) -> u8 {
     code
 }
 
-/// Tests that the files of a web config can be read and look like PEM.
-fn readable(web: &config::WebConfig) -> Result<(), String> {
-    let tls = &web.tls_server_config;
-    if !tls.is_enabled() {
-        return Ok(());
-    }
-    for (key, file, block) in [
-        ("cert_file", &tls.cert_file, "CERTIFICATE"),
-        ("key_file", &tls.key_file, "PRIVATE KEY"),
-        ("client_ca_file", &tls.client_ca_file, "CERTIFICATE"),
-    ] {
-        if file.is_empty() {
-            continue;
-        }
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("failed to read {key} ({file}): {error}"))?;
-        if !text.contains(&format!("{block}-----")) {
-            return Err(format!("{key} ({file}) has no PEM block \"{block}\""));
-        }
-    }
-    Ok(())
+/// Makes of the file all that a server would make of it: certificates are read, keys must fit them.
+fn usable(file: &str) -> Result<(), String> {
+    let web_config = net::WebConfigSource {
+        path: file.into(),
+        load: Arc::new(|path| config::WebConfig::load_file(path).map_err(|e| e.to_string())),
+    };
+    let options = net::ServeOptions { web_config: Some(web_config), ..net::ServeOptions::default() };
+    net::Server::new(Vec::new(), options).map(drop).map_err(|e| e.to_string())
 }

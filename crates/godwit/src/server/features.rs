@@ -4,9 +4,54 @@ use std::collections::BTreeMap;
 
 use crate::args::ServerArgs;
 
+/// Operators, aggregations and signs of the language that are always there.
+const OPERATORS: &[&str] = &[
+    "!=",
+    "!~",
+    "%",
+    "*",
+    "+",
+    "-",
+    "/",
+    "<",
+    "</",
+    "<=",
+    "==",
+    "=~",
+    ">",
+    ">/",
+    ">=",
+    "@",
+    "^",
+    "and",
+    "atan2",
+    "avg",
+    "bottomk",
+    "count",
+    "count_values",
+    "group",
+    "max",
+    "min",
+    "or",
+    "quantile",
+    "stddev",
+    "stdvar",
+    "sum",
+    "topk",
+    "unless",
+];
+
 /// Category, feature, on or off.
 pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
     let has = |feature: &str| args.features.has(feature);
+    let functions = promql::parse::FUNCTIONS.iter();
+    let experimental = has("promql-experimental-functions");
+    let functions: Vec<_> = functions.map(|f| (f.name, !f.experimental || experimental)).collect();
+    let operators: Vec<_> = OPERATORS
+        .iter()
+        .map(|op| (*op, true))
+        .chain([("limit_ratio", experimental), ("limitk", experimental)])
+        .collect();
     let category = |name: &str, features: &[(&str, bool)]| {
         let features = features.iter().map(|(feature, on)| (feature.to_string(), *on)).collect();
         (name.to_string(), features)
@@ -18,7 +63,7 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
             "api",
             &[
                 ("admin", false),
-                ("exclude_alerts", false),
+                ("exclude_alerts", true),
                 ("label_values_match", true),
                 ("lifecycle", args.web_enable_lifecycle),
                 ("openapi_3.1", false),
@@ -66,6 +111,35 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
                 ("subqueries", true),
                 ("type_and_unit_labels", has("type-and-unit-labels")),
                 ("without", true),
+            ],
+        ),
+        category("promql_functions", &functions),
+        category("promql_operators", &operators),
+        category(
+            "rules",
+            &[("concurrent_rule_eval", false), ("keep_firing_for", false), ("query_offset", false)],
+        ),
+        category(
+            "scrape",
+            &[
+                ("extra_scrape_metrics", true),
+                ("openmetrics2", false),
+                ("start_timestamp_zero_ingestion", has("created-timestamp-zero-ingestion")),
+                ("type_and_unit_labels", has("type-and-unit-labels")),
+            ],
+        ),
+        category("service_discovery_providers", &["dns", "file", "http", "static"].map(|name| (name, true))),
+        category(
+            "tsdb",
+            &[
+                ("delayed_compaction", false),
+                ("exemplar_storage", has("exemplar-storage")),
+                ("histograms_st_encoding", false),
+                ("isolation", true),
+                ("native_histograms", true),
+                ("st_storage", false),
+                ("use_uncached_io", false),
+                ("xor2_encoding", false),
             ],
         ),
     ]

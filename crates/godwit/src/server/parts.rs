@@ -235,6 +235,7 @@ fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
         discovery_reload_interval: args.scrape_discovery_reload_interval,
         // Nothing is scraped before the first groups come; there is no reason to wait for more of them.
         discovery_reload_on_startup: true,
+        zstd_scrape: has("zstd-scrape"),
         append_metadata: has("metadata-wal-records"),
         start_timestamp_zero_ingestion: has("created-timestamp-zero-ingestion"),
         parse_start_timestamps: has("st-storage"),
@@ -257,6 +258,9 @@ fn serve_options(args: &ServerArgs) -> net::ServeOptions {
         shutdown_grace: Duration::from_secs(5),
     }
 }
+
+/// Part of the memory budget for each remote write that is stored at the same time as others.
+const WRITE_BYTES_HELD: u64 = 128 << 20;
 
 fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failure> {
     let listen = args.web_listen_addresses.first().cloned().unwrap_or_default();
@@ -289,10 +293,17 @@ fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failur
         query_bytes_max: shares.query_bytes,
         queries_bytes: Some(storage::Budget::new(shares.queries_bytes, None)),
         write_bodies_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(128 << 20),
+        // 32 MiB decompressed and about twice that decoded, out of a budget that others share.
+        writes_at_once: usize::try_from(shares.budget_bytes / WRITE_BYTES_HELD).unwrap_or(usize::MAX),
         per_step_stats: has("promql-per-step-stats"),
         start_zero_ingestion: has("created-timestamp-zero-ingestion"),
         type_and_unit_labels: has("type-and-unit-labels"),
         append_metadata: has("metadata-wal-records"),
+        user_assets: args.web_user_assets.clone(),
+        read_samples_max: positive(args.remote_read_sample_limit),
+        read_concurrency: positive(args.remote_read_concurrent_limit),
+        read_frame_bytes_max: positive(args.remote_read_max_bytes_in_frame),
+        notification_listeners_max: positive(args.web_max_notifications_subscribers),
         command_line: std::env::args().collect(),
         ..web::Options::default()
     })
@@ -343,7 +354,7 @@ pub fn db_options(
         if !(10 << 20..=256 << 20).contains(&args.wal_segment_size) {
             return Err(Failure {
                 text: "flag 'storage.tsdb.wal-segment-size' must be set between 10MB and 256MB".into(),
-                code: 2,
+                code: 1,
             });
         }
         options.wal_segment_bytes = args.wal_segment_size;

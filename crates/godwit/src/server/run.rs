@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use web::{Readiness, ReloadRequest, notices};
 
 use super::parts::{self, Sources};
-use super::{Failure, auto_reload, steps};
+use super::{Failure, auto_reload, not_built, steps};
 use crate::args::ServerArgs;
 use crate::late::LateDb;
 use crate::reload::Reloader;
@@ -21,17 +21,6 @@ use crate::{embedded, logging, process_metrics};
 /// Requests of `/-/reload` that wait: they are answered one by one, and a client that finds the queue full
 /// waits in its connection.
 const RELOADS_WAITING_MAX: usize = 16;
-
-/// Flags whose part does not exist yet: they are checked, and whoever gives one is told.
-const NOT_BUILT_YET: [&str; 7] = [
-    "agent",
-    "web.enable-admin-api",
-    "web.enable-otlp-receiver",
-    "web.console.templates",
-    "web.console.libraries",
-    "web.user-assets",
-    "storage.tsdb.delay-compact-file.path",
-];
 
 /// Runs the server until it is told to stop. Returns the exit code.
 pub fn run(mut args: ServerArgs, program: &'static str, bare: bool) -> u8 {
@@ -72,9 +61,9 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
         code: 2,
     })?;
     args.settle(&first.config);
-    for flag in NOT_BUILT_YET.iter().filter(|flag| args.is_given(flag)) {
+    for what in not_built::given(&args) {
         tracing::warn!(
-            "--{flag} is taken, but its part is not built into this version of godwit yet: see COMPAT.md"
+            "{what} is taken, but its part is not built into this version of godwit yet: see COMPAT.md"
         );
     }
     for warning in &args.warnings {
@@ -96,8 +85,9 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
 
     let listeners = net::bind(&args.web_listen_addresses)
         .map_err(|e| Failure::runtime("Unable to start web listener", e))?;
+    // Nothing but the web config is read here.
     let server = net::Server::new(listeners, built.serve_options)
-        .map_err(|e| Failure::runtime("Unable to start web listener", e))?;
+        .map_err(|e| Failure::runtime("Unable to validate web configuration file", e))?;
     // Requests are answered until the store is closed; `stop` comes first, this one last.
     let closed = CancellationToken::new();
     let web_task = tokio::spawn(server.run(built.router, closed.clone()));
@@ -146,6 +136,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     stop.cancel();
     state.set_readiness(Readiness::Stopping);
     let closing = close_store(&late).await;
+    state.notifications().close();
     closed.cancel();
     let _ = web_task.await;
     result.and(closing)

@@ -8,6 +8,7 @@ use config::{Config, RetentionConfig};
 use tsdb::Retention;
 use web::ConfigView;
 
+use super::not_built;
 use crate::args::ServerArgs;
 use crate::late::LateDb;
 use crate::reload::{Loaded, Reloader};
@@ -56,18 +57,11 @@ pub fn add(
         }
     });
     reloader.step("not_built_yet", |loaded| {
-        for (part, used) in [
-            ("rule_files", !loaded.config.rule_files.is_empty()),
-            ("alerting", !loaded.config.alerting.alertmanagers.is_empty()),
-            ("remote_write", !loaded.config.remote_write.is_empty()),
-            ("remote_read", !loaded.config.remote_read.is_empty()),
-        ] {
-            if used {
-                tracing::warn!(
-                    part,
-                    "this part of the configuration is checked but not in force yet in this version of godwit"
-                );
-            }
+        for part in not_built::configured(&loaded.config) {
+            tracing::warn!(
+                part,
+                "this part of the configuration is checked but not in force yet in this version of godwit"
+            );
         }
         std::future::ready(Ok(()))
     });
@@ -106,6 +100,7 @@ pub fn retention(r: RetentionConfig) -> Retention {
 
 fn config_view(loaded: &Loaded) -> ConfigView {
     let pools: BTreeMap<_, _> = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.to_yaml())).collect();
+    let rules = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.relabel_configs.clone())).collect();
     let kept = loaded.config.storage.tsdb.as_ref().and_then(|t| t.retention).unwrap_or_default();
     let mut words = Vec::new();
     if !kept.time.is_zero() {
@@ -121,6 +116,7 @@ fn config_view(loaded: &Loaded) -> ConfigView {
         yaml: loaded.config.to_yaml(),
         external_labels: loaded.config.global.external_labels.clone(),
         scrape_pools: pools,
+        relabel_rules: rules,
         storage_retention: words.join(" or "),
         query_log_file: loaded.config.global.query_log_file.clone(),
     }

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use super::ServeOptions;
 use super::state::WebState;
+use super::target::CleanTargets;
 
 /// Time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,8 +98,13 @@ impl Handler {
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
         // In clear text only HTTP/1, as Go; over TLS what was negotiated.
         let builder = if h2 { builder.http2_only() } else { builder.http1_only() };
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(err) = watcher.watch(connection).await {
+        let ended = if h2 {
+            watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+        } else {
+            let stream = TokioIo::new(CleanTargets::new(stream));
+            watcher.watch(builder.serve_connection(stream, service).into_owned()).await
+        };
+        if let Err(err) = ended {
             tracing::debug!(%peer, %err, "connection ended");
         }
     }

@@ -7,6 +7,7 @@ mod connection;
 mod limiter;
 mod server_tls;
 mod state;
+mod target;
 mod users;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::{Call, lost, on_thread};
 use crate::compress::Encoding;
 use crate::json::Json;
 use crate::query_log::{Logged, write_stats};
-use crate::respond::{Answer, ApiError, ApiResult, ErrorKind, Success, api_response};
+use crate::respond::{Answer, ApiError, ApiResult, Success, api_response};
 use crate::routes::Route;
 use crate::state::State;
 use crate::text::quote;
@@ -297,9 +297,11 @@ pub(super) fn format(state: &State, call: &Call) -> ApiResult {
     Ok(answer.done())
 }
 
-/// `/parse_query`: checks the expression. The tree itself is not offered yet.
+/// `/parse_query`.
 pub(super) fn parse(state: &State, call: &Call) -> ApiResult {
-    promql::parse(call.form.get("query"), state.parts.engine.options().parser)
+    let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
         .map_err(|e| ApiError::parameter("query", e))?;
-    Err(ApiError::new(ErrorKind::Execution, "parse_query is not built into this version of godwit"))
+    let mut answer = Answer::with_capacity(1024);
+    super::ast::write(&mut answer.json, &expr);
+    Ok(answer.done())
 }

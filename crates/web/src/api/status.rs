@@ -210,7 +210,7 @@ pub(super) fn replay(state: &State) -> ApiResult {
 pub(super) fn notifications(state: &State) -> ApiResult {
     let mut answer = Answer::new();
     answer.json.list(state.notifications.list(), |json, (text, at)| {
-        json.raw("{\"text\":").string(&text).raw(",\"date\":").time(at).raw(",\"active\":true}");
+        crate::notifications::write_notice(json, &text, at, true);
     });
     Ok(answer.done())
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use model::{MetricMetadata, MetricType};
+use model::{Labels, MetricMetadata, MetricType};
 
 use super::Call;
 use crate::json::Json;
-use crate::respond::{Answer, ApiError, ApiResult, ErrorKind};
+use crate::respond::{Answer, ApiError, ApiResult};
 use crate::scrape_views::{PoolTargets, TargetView};
 use crate::state::{Options, State};
 use crate::text::{atoi, quote};
@@ -40,20 +40,38 @@ fn unknown_pool(pool: &str) -> ApiError {
     ApiError::bad_data(format!("error retrieving scrape config: scrape pool {} not found", quote(pool)))
 }
 
-/// `/targets/relabel_steps`: parameters are checked; the steps themselves are not offered yet.
+/// `/targets/relabel_steps`: what each relabeling rule of a pool does to a label set.
 pub(super) fn relabel_steps(state: &State, call: &Call) -> ApiResult {
     let pool = pool_parameter(call)?;
     let labels = call.form.get("labels");
     if labels.is_empty() {
         return Err(ApiError::bad_data("no labels parameter provided"));
     }
-    if let Err(e) = serde_json::from_str::<BTreeMap<String, String>>(labels) {
-        return Err(ApiError::bad_data(format!("error parsing labels: {e}")));
-    }
-    if !state.parts.config.load().scrape_pools.contains_key(pool) {
-        return Err(unknown_pool(pool));
-    }
-    Err(ApiError::new(ErrorKind::Execution, "relabel_steps is not built into this version of godwit"))
+    let labels: BTreeMap<String, String> =
+        serde_json::from_str(labels).map_err(|e| ApiError::bad_data(format!("error parsing labels: {e}")))?;
+    let config = state.parts.config.load();
+    let rules = config.relabel_rules.get(pool).ok_or_else(|| unknown_pool(pool))?;
+    let mut builder = Labels::from_pairs(&labels).to_builder();
+    let steps = model::relabel::trace(rules, &mut builder);
+    let mut answer = Answer::with_capacity(512 * (1 + rules.len()));
+    answer.json.raw("{\"steps\":").list(rules.iter().zip(&steps), |json, (rule, step)| {
+        // Plain texts and numbers always have a JSON form.
+        let rule = serde_json::to_string(rule).unwrap_or_else(|_| "null".to_string());
+        json.raw("{\"rule\":")
+            .raw(&html_safe(&rule))
+            .raw(",\"output\":")
+            .labels(&step.output)
+            .raw(",\"keep\":")
+            .bool(step.keep)
+            .raw("}");
+    });
+    answer.json.raw("}");
+    Ok(answer.done())
+}
+
+/// A rule's own JSON with Go's escapes; these characters stand in strings only.
+fn html_safe(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// `/targets`.

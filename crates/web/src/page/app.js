@@ -8,20 +8,20 @@
       tsdb: "TSDB", rules: "Rules", run: "Run", table: "Table", graph: "Graph", time: "Time", end: "End", range: "Range", step: "Step",
       now: "now", auto: "auto", expression: "Expression (Shift+Enter for a new line)", empty: "The query gave no result.",
       series: "series", shown: "shown", search: "Search", all: "all", state: "State", pool: "Pool", endpoint: "Endpoint", labels: "Labels",
-      last: "Last scrape", took: "took", error: "Error", previous: "Previous", next: "Next", page: "Page", of: "of", none: "Nothing here.",
+      last: "Last scrape", took: "took", previous: "Previous", next: "Next", page: "Page", of: "of", none: "Nothing here.",
       name: "Name", value: "Value", never: "never", ago: "ago", light: "Light", dark: "Dark", system: "System", theme: "Theme", language: "中文",
       blocks: "Blocks", from: "From", to: "To", samples: "Samples", failed: "The request failed", noRules: "Rules are not built into this version.",
-      dropped: "dropped by relabeling", build: "Build", runtime: "Runtime", loading: "Loading…", minutes: "min", toggled: "Show or hide",
+      dropped: "dropped by relabeling", refresh: "Refresh", discovered: "Before relabeling", metric: "Find a metric", examples: "For a start", build: "Build", runtime: "Runtime", loading: "Loading…", minutes: "min", toggled: "Show or hide",
     },
     zh: {
       skip: "跳到正文", query: "查询", targets: "采集目标", status: "状态", config: "配置", flags: "启动参数",
       tsdb: "存储", rules: "规则", run: "执行", table: "表格", graph: "图形", time: "时间", end: "结束", range: "范围", step: "步长",
       now: "现在", auto: "自动", expression: "表达式（Shift+Enter 换行）", empty: "查询没有结果。",
       series: "条序列", shown: "已显示", search: "搜索", all: "全部", state: "状态", pool: "采集池", endpoint: "地址", labels: "标签",
-      last: "上次采集", took: "耗时", error: "错误", previous: "上一页", next: "下一页", page: "第", of: "/", none: "没有内容。",
+      last: "上次采集", took: "耗时", previous: "上一页", next: "下一页", page: "第", of: "/", none: "没有内容。",
       name: "名称", value: "值", never: "从未", ago: "前", light: "浅色", dark: "深色", system: "跟随系统", theme: "主题", language: "English",
       blocks: "数据块", from: "起", to: "止", samples: "样本数", failed: "请求失败", noRules: "此版本尚不支持规则。",
-      dropped: "个目标被重标记丢弃", build: "版本", runtime: "运行信息", loading: "加载中…", minutes: "分钟", toggled: "显示或隐藏",
+      dropped: "个目标被重标记丢弃", refresh: "刷新", discovered: "重标记之前", metric: "查找指标", examples: "试一试", build: "版本", runtime: "运行信息", loading: "加载中…", minutes: "分钟", toggled: "显示或隐藏",
     },
   };
   const store = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } }, set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* private window */ } } };
@@ -121,7 +121,7 @@
     const step = el("input", { size: 8, placeholder: t("auto"), "aria-label": t("step") });
     const output = el("div", { "aria-live": "polite" });
     const tabs = el("span", {});
-    const pick = el("input", { list: "names", placeholder: t("search"), "aria-label": t("name"), onchange: () => { if (pick.value) { box.setRangeText(pick.value, box.selectionStart, box.selectionEnd, "end"); pick.value = ""; box.focus(); } } });
+    const pick = el("input", { list: "names", placeholder: t("metric"), "aria-label": t("metric"), onchange: () => { if (pick.value) { box.setRangeText(pick.value, box.selectionStart, box.selectionEnd, "end"); pick.value = ""; box.focus(); } } });
     let timer = 0;
     pick.addEventListener("input", () => {
       clearTimeout(timer);
@@ -140,7 +140,7 @@
     async function run() {
       const query = box.value.trim();
       history.replaceState(null, "", `query?${new URLSearchParams({ "g0.expr": query, "g0.tab": tab === "graph" ? "0" : "1" })}`);
-      if (!query) { output.replaceChildren(); return; }
+      if (!query) { output.replaceChildren(examples()); return; }
       output.replaceChildren(el("p", { class: "soft" }, t("loading")));
       const began = performance.now();
       try {
@@ -160,12 +160,16 @@
         output.replaceChildren(...notes, el("p", { class: "soft" }, `${count} ${t("series")}, ${ms} ms`), tab === "graph" ? graph(data.result, Number(params.start), Number(params.end)) : resultTable(data));
       } catch (e) { if (e.name !== "AbortError") output.replaceChildren(el("p", { class: "error", role: "alert" }, e.message)); }
     }
+    const examples = () => el("div", {}, el("p", { class: "soft" }, t("examples")), el("div", { class: "chips" },
+      ["up", "sum by (job) (up)", "topk(10, count by (__name__) ({__name__=~\".+\"}))", "rate(prometheus_http_requests_total[5m])", "process_resident_memory_bytes"]
+        .map((text) => el("button", { type: "button", onclick: () => { box.value = text; run(); } }, text))));
     box.addEventListener("keydown", (e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); run(); } });
     drawTabs();
     main.replaceChildren(
       el("form", { onsubmit: (e) => { e.preventDefault(); run(); } }, box, el("div", { class: "bar" }, el("button", { class: "main" }, t("run")), tabs, at, range, step, pick, names)),
       output);
-    if (box.value) run(); else box.focus();
+    run();
+    if (!box.value) box.focus();
   }
 
   function resultTable(data) {
@@ -186,9 +190,10 @@
   function graph(result, start, end) {
     const lines = result.filter((s) => s.values && s.values.length).slice(0, LINES_MAX).map((s) => ({ name: metricText(s.metric), points: s.values.map(([x, y]) => [x, Number(y.replace("Inf", "Infinity"))]), on: true }));
     if (!lines.length) return el("p", {}, t("empty"));
-    const W = 1000, H = 360, L = 70, B = 24, holder = el("div", {});
+    const H = 384, L = 70, B = 24, holder = el("div", {});
     const short = (v) => { const a = Math.abs(v); for (const [n, u] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) if (a >= n) return `${+(v / n).toPrecision(4)}${u}`; return String(+v.toPrecision(4)); };
     function draw() {
+      const W = Math.max(320, main.clientWidth - 34);
       let lo = Infinity, hi = -Infinity;
       for (const l of lines) if (l.on) for (const [, y] of l.points) if (Number.isFinite(y)) { lo = Math.min(lo, y); hi = Math.max(hi, y); }
       if (lo > hi) { lo = 0; hi = 1; }
@@ -207,10 +212,26 @@
         for (const [px, py] of l.points) { if (!Number.isFinite(py)) { pen = false; continue; } d += `${pen ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`; pen = true; }
         parts.push(svg("path", { class: `line c${i % 10}`, d }, svg("title", {}, l.name)));
       });
-      const legend = lines.map((l, i) => el("li", {}, el("button", { type: "button", class: l.on ? "" : "off", "aria-pressed": String(l.on), "aria-label": `${t("toggled")} ${l.name}`, onclick: () => { l.on = !l.on; draw(); } }, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("line", { class: `c${i % 10}`, x1: 0, x2: 10, y1: 5, y2: 5, "stroke-width": 4 })), el("code", {}, l.name))));
-      holder.replaceChildren(svg("svg", { class: "graph", viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "none", role: "img", "aria-label": t("graph") }, parts), el("ul", { class: "legend" }, legend));
+      const legend = lines.map((l, i) => el("li", {}, el("button", { type: "button", class: l.on ? "" : "off", "aria-pressed": String(l.on), "aria-label": `${t("toggled")} ${l.name}`, onclick: () => { l.on = !l.on; draw(); } }, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("line", { class: `c${i % 10}`, x1: 0, x2: 10, y1: 5, y2: 5, "stroke-width": 4 })), el("code", {}, l.name), l.shown = el("output", {}))));
+      const mark = svg("line", { class: "at", y1: 10, y2: H - B }), clock = svg("text", { y: 10, "text-anchor": "middle" });
+      const picture = svg("svg", { class: "graph", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": t("graph"), onpointermove: follow, onpointerleave: () => { mark.remove(); clock.remove(); for (const l of lines) l.shown.textContent = ""; } }, parts);
+      function follow(e) {
+        const box = picture.getBoundingClientRect();
+        const at = start + ((e.clientX - box.left) / box.width * W - L) / (W - L - 8) * (end - start);
+        if (!(at >= start && at <= end)) return;
+        for (const name of ["x1", "x2"]) mark.setAttribute(name, x(at));
+        clock.setAttribute("x", Math.min(Math.max(x(at), L + 60), W - 70));
+        clock.textContent = new Date(at * 1000).toLocaleString(lang === "zh" ? "zh-CN" : []);
+        picture.append(mark, clock);
+        for (const l of lines) {
+          const near = l.points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
+          l.shown.textContent = l.on && Math.abs(near[0] - at) <= (end - start) / 50 ? String(near[1]) : "";
+        }
+      }
+      holder.replaceChildren(picture, el("ul", { class: "legend" }, legend));
     }
     draw();
+    addEventListener("resize", draw, { signal: stop.signal });
     const note = result.length > lines.length ? el("p", { class: "warning" }, `${lines.length} ${t("of")} ${result.length} ${t("shown")}`) : null;
     return el("div", {}, note, holder);
   }
@@ -220,10 +241,15 @@
     const data = (await api("targets")).data;
     const dropped = Object.values(data.droppedTargetCounts || {}).reduce((a, b) => a + b, 0);
     const pools = [...new Set(data.activeTargets.map((x) => x.scrapePool))].sort();
+    // What is wrong comes first; the sort keeps the order of the others.
+    const rank = { down: 0, unknown: 1, up: 2 };
+    data.activeTargets.sort((a, b) => rank[a.health] - rank[b.health]);
+    const counts = { up: 0, down: 0, unknown: 0 };
+    for (const x of data.activeTargets) counts[x.health]++;
     let page = 0;
     const search = el("input", { type: "search", placeholder: t("search"), "aria-label": t("search"), oninput: () => { page = 0; draw(); } });
-    const state = el("select", { "aria-label": t("state"), onchange: () => { page = 0; draw(); } }, ["", "up", "down", "unknown"].map((s) => el("option", { value: s }, s || t("all"))));
-    const pool = el("select", { "aria-label": t("pool"), onchange: () => { page = 0; draw(); } }, ["", ...pools].map((s) => el("option", { value: s }, s || t("all"))));
+    const state = el("select", { "aria-label": t("state"), onchange: () => { page = 0; draw(); } }, ["", "up", "down", "unknown"].map((s) => el("option", { value: s }, s ? `${s} (${counts[s]})` : `${t("all")} (${data.activeTargets.length})`)));
+    const pool = el("select", { "aria-label": t("pool"), onchange: () => { page = 0; draw(); } }, ["", ...pools].map((s) => el("option", { value: s }, s || `${t("pool")}: ${t("all")}`)));
     const body = el("div", {});
     const texts = new Map(data.activeTargets.map((x) => [x, `${x.scrapeUrl} ${metricText(x.labels)} ${x.lastError}`.toLowerCase()]));
     function since(at) {
@@ -238,20 +264,20 @@
       page = Math.min(page, pages - 1);
       const rows = found.slice(page * PAGE_ROWS, (page + 1) * PAGE_ROWS).map((x) => {
         const safe = /^https?:\/\//.test(x.globalUrl);
-        return el("tr", {}, el("td", { class: x.health }, x.health), el("td", {}, x.scrapePool),
-          el("td", {}, safe ? el("a", { href: x.globalUrl, rel: "noreferrer noopener" }, x.scrapeUrl) : x.scrapeUrl),
-          el("td", { class: "labels" }, metricText(x.labels)),
-          el("td", {}, since(x.lastScrape), el("div", { class: "soft" }, `${t("took")} ${(x.lastScrapeDuration * 1000).toFixed(1)} ms`)),
-          el("td", { class: "error" }, x.lastError));
-      });
+        const row = el("tr", { class: x.lastError ? "more" : null }, el("td", { class: `tight ${x.health}` }, x.health),
+          el("td", {}, safe ? el("a", { href: x.globalUrl, rel: "noreferrer noopener" }, x.scrapeUrl) : x.scrapeUrl, el("div", { class: "soft" }, x.scrapePool)),
+          el("td", { class: "labels" }, metricText(x.labels), el("details", {}, el("summary", {}, t("discovered")), metricText(x.discoveredLabels))),
+          el("td", { class: "tight" }, since(x.lastScrape), el("div", { class: "soft" }, `${t("took")} ${(x.lastScrapeDuration * 1000).toFixed(1)} ms`)));
+        return x.lastError ? [row, el("tr", { class: "fault" }, el("td", {}), el("td", { class: "error", colspan: 3 }, x.lastError))] : [row];
+      }).flat();
       const move = (by) => () => { page += by; draw(); };
       body.replaceChildren(
-        found.length ? table([t("state"), t("pool"), t("endpoint"), t("labels"), t("last"), t("error")], rows) : el("p", {}, t("none")),
+        found.length ? table([t("state"), t("endpoint"), t("labels"), t("last")], rows) : el("p", {}, t("none")),
         el("div", { class: "bar" }, el("button", { type: "button", disabled: page === 0, onclick: move(-1) }, t("previous")),
           el("span", {}, `${t("page")} ${page + 1} ${t("of")} ${pages} (${found.length})`),
           el("button", { type: "button", disabled: page >= pages - 1, onclick: move(1) }, t("next"))));
     }
-    main.replaceChildren(el("h1", {}, t("targets")), el("div", { class: "bar" }, search, state, pool, dropped ? el("span", { class: "soft" }, `${dropped} ${t("dropped")}`) : null), body);
+    main.replaceChildren(el("h1", {}, t("targets")), el("div", { class: "bar" }, search, state, pool, el("button", { type: "button", onclick: () => show() }, t("refresh")), dropped ? el("span", { class: "soft" }, `${dropped} ${t("dropped")}`) : null), body);
     draw();
   }
 

@@ -45,7 +45,7 @@ async fn answers_equal_those_of_a_real_prometheus() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("p.yml");
     // One target that never answers, so that no sample of now gets into the data.
-    std::fs::write(&config, "global: {scrape_interval: 1h}\nscrape_configs: [{job_name: prometheus, static_configs: [{targets: ['127.0.0.1:1']}]}]\n").unwrap();
+    std::fs::write(&config, "global: {scrape_interval: 1h}\nscrape_configs: [{job_name: prometheus, static_configs: [{targets: ['127.0.0.1:1']}], relabel_configs: [{source_labels: [x], regex: '(.+)', target_label: y, replacement: '<$1>'}, {source_labels: [x, a], regex: 'drop;b', action: drop}]}]\n").unwrap();
     let child = Command::new(binary)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))

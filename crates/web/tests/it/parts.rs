@@ -8,6 +8,7 @@ use axum::body::Body;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use model::clock::Clock;
+use model::relabel::{RelabelAction, RelabelConfig, RelabelParts};
 use model::{Exemplar, FloatHistogram, Histogram, HistogramValue, Labels, MetricMetadata, MetricType, Span};
 use remote::encode::OutSeries;
 use storage::memory::MemoryStore;
@@ -117,6 +118,31 @@ pub(crate) struct Server {
     pub(crate) registry: Registry,
 }
 
+/// As upstream 3.15 without feature flags.
+fn engine_options() -> promql::EngineOptions {
+    let parser = promql::ParserOptions { duration_expressions: true, ..promql::ParserOptions::default() };
+    promql::EngineOptions { parser, ..promql::EngineOptions::default() }
+}
+
+/// What `relabel_configs` of the oracle's configuration says.
+fn relabel_rules() -> Vec<RelabelConfig> {
+    let replace = RelabelParts {
+        source_labels: Some(vec!["x".into()]),
+        regex: Some("(.+)".into()),
+        target_label: "y".into(),
+        replacement: "<$1>".into(),
+        ..RelabelParts::default()
+    };
+    let drop = RelabelParts {
+        source_labels: Some(vec!["x".into(), "a".into()]),
+        regex: Some("drop;b".into()),
+        action: RelabelAction::Drop,
+        ..RelabelParts::default()
+    };
+    let new = |parts| RelabelConfig::new(parts, model::name::ValidationScheme::Utf8).unwrap();
+    vec![new(replace), new(drop)]
+}
+
 /// A ready server with the data of [`data`].
 pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
     let store = MemoryStore::new();
@@ -129,6 +155,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
     let config = ConfigView {
         yaml: "global: {}\n".into(),
         external_labels: Labels::from_pairs([("cluster", "c1")]),
+        relabel_rules: [("prometheus".to_string(), relabel_rules())].into(),
         scrape_pools: [("prometheus".to_string(), "job_name: prometheus\n".to_string())].into(),
         storage_retention: "15d".into(),
         query_log_file: String::new(),
@@ -139,7 +166,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
         exemplars: shared.clone(),
         appendable: shared,
         status: Arc::new(Status),
-        engine: Arc::new(promql::Engine::new(promql::EngineOptions::default(), &registry)),
+        engine: Arc::new(promql::Engine::new(engine_options(), &registry)),
         scrape: Arc::new(Scrape),
         config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
         flags: BTreeMap::from([("web.page-title".into(), "<T>".into()), ("agent".into(), "false".into())]),

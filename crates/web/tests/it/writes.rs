@@ -1,4 +1,4 @@
-//! Remote write through the router.
+//! Remote write and remote read through the router.
 
 use model::Labels;
 use remote::encode::{OutSeries, snappy, write_v1, write_v2};
@@ -44,4 +44,34 @@ async fn refused() {
     let headers = [("content-encoding", "gzip")];
     let (parts, _) = send(&s.router, request("POST", "/api/v1/write", &headers, Vec::new())).await;
     assert_eq!(parts.status.as_u16(), 415);
+}
+
+/// A read request by hand: one query over all time for one name, and the forms of the answer taken.
+fn read_request(name: &str, forms: &[u8]) -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8][..], content].concat();
+    let matcher = [field(2, b"__name__"), field(3, name.as_bytes())].concat();
+    // End: 2^56 - 1 milliseconds.
+    let end = [&[2 << 3][..], &[0xff; 7], &[0x7f]].concat();
+    let query = [end, field(3, &matcher)].concat();
+    snappy(&[field(1, &query), field(2, forms)].concat())
+}
+
+#[tokio::test]
+async fn remote_read_gives_samples_with_external_labels() {
+    let s = server(|_| {});
+    let (parts, body) =
+        send(&s.router, request("POST", "/api/v1/read", &[], read_request("odd_value", &[0]))).await;
+    assert_eq!(parts.status.as_u16(), 200);
+    assert_eq!(parts.headers["content-type"], "application/x-protobuf");
+    assert_eq!(parts.headers["content-encoding"], "snappy");
+    let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let has = |text: &[u8]| plain.windows(text.len()).any(|w| w == text);
+    assert!(has(b"odd_value") && has(b"cluster") && has(b"c1"));
+    let none = send(&s.router, request("POST", "/api/v1/read", &[], read_request("nope", &[]))).await;
+    assert_eq!(snap::raw::Decoder::new().decompress_vec(&none.1).unwrap(), [10, 0]);
+    let unknown = send(&s.router, request("POST", "/api/v1/read", &[], read_request("nope", &[9]))).await;
+    assert_eq!(unknown.0.status.as_u16(), 400);
+    let limited = server(|o| o.read_samples_max = 1);
+    let many = send(&limited.router, request("POST", "/api/v1/read", &[], read_request("up", &[0]))).await;
+    assert_eq!((many.0.status.as_u16(), &many.1[..]), (400, &b"exceeded sample limit (1)\n"[..]));
 }

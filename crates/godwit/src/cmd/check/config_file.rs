@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use config::{Config, HttpClientConfig, LoadOptions, ScrapeConfig, TlsConfig, changes_since_2x};
+use config::{
+    Config, HttpClientConfig, LoadOptions, ScrapeConfig, StaticConfig, TlsConfig, changes_since_2x,
+};
 
 use super::WRONG;
 use super::options::Options;
@@ -59,12 +61,16 @@ fn check(file: &str, options: &Options) -> Result<Found, String> {
     let config = Config::load_file(Path::new(file), &load).map_err(|e| e.to_string())?;
     if options.syntax_only {
         let jobs = config.scrape_configs.clone();
+        jobs.iter().try_for_each(|job| check_targets(&job.sd.static_configs, job))?;
         return Ok(Found { config, jobs, rule_files: Vec::new() });
     }
     let mut rule_files = Vec::new();
     for pattern in &config.rule_files {
         let matched: Vec<String> =
             config::glob(pattern).iter().map(|path| path.display().to_string()).collect();
+        if !config::is_sound_pattern(pattern) {
+            return Err(format!("error retrieving rule files for {pattern:?}: syntax error in pattern"));
+        }
         if !pattern.contains('*') && matched.is_empty() {
             return Err(format!("{pattern:?} does not point to an existing file"));
         }
@@ -74,38 +80,62 @@ fn check(file: &str, options: &Options) -> Result<Found, String> {
     for job in &jobs {
         let place = format!("scrape job {:?}", job.job_name);
         check_client(&job.http)?;
-        job.sd.http_sd_configs.iter().try_for_each(|sd| check_client(&sd.http))?;
+        warn_of_client(&job.http, &place);
+        job.sd.http_sd_configs.iter().for_each(|sd| warn_of_client(&sd.http, &format!("http_sd of {place}")));
         for pattern in job.sd.file_sd_configs.iter().flat_map(|sd| &sd.files) {
-            check_target_files(pattern, &place)?;
+            check_targets(&read_target_files(pattern, &place)?, job)?;
         }
+        check_targets(&job.sd.static_configs, job)?;
     }
     for group in &config.alerting.alertmanagers {
-        check_client(&group.http)?;
+        warn_of_client(&group.http, "alertmanager config");
         for pattern in group.sd.file_sd_configs.iter().flat_map(|sd| &sd.files) {
-            check_target_files(pattern, "alertmanager config")?;
+            read_target_files(pattern, "alertmanager config")?;
         }
     }
-    // Not looked at by promtool: the server would only fail when it first sends or reads.
-    config.remote_write.iter().try_for_each(|remote| check_client(&remote.http))?;
-    config.remote_read.iter().try_for_each(|remote| check_client(&remote.http))?;
+    config.remote_write.iter().for_each(|remote| warn_of_client(&remote.http, "remote_write"));
+    config.remote_read.iter().for_each(|remote| warn_of_client(&remote.http, "remote_read"));
     Ok(Found { config, jobs, rule_files })
 }
 
+/// The files whose absence makes promtool refuse a job.
 fn check_client(http: &HttpClientConfig) -> Result<(), String> {
     if let Some(auth) = &http.authorization {
         must_exist(&auth.credentials_file, "authorization credentials or bearer token file")?;
     }
-    if let Some(auth) = &http.basic_auth {
-        must_exist(&auth.password_file, "password file")?;
-        must_exist(&auth.username_file, "username file")?;
-    }
-    check_tls(&http.tls_config)
+    must_exist(&http.tls_config.cert_file, "client cert file")?;
+    must_exist(&http.tls_config.key_file, "client key file")
 }
 
-fn check_tls(tls: &TlsConfig) -> Result<(), String> {
-    must_exist(&tls.cert_file, "client cert file")?;
-    must_exist(&tls.key_file, "client key file")?;
-    must_exist(&tls.ca_file, "CA file")
+/// The other files, which promtool does not look at: the server starts without them, and fails with each
+/// request until they are there.
+fn warn_of_client(http: &HttpClientConfig, place: &str) {
+    let (auth, basic) = (http.authorization.as_ref(), http.basic_auth.as_ref());
+    let tls: &TlsConfig = &http.tls_config;
+    let files = [
+        (auth.map_or("", |a| a.credentials_file.as_str()), "authorization credentials or bearer token file"),
+        (basic.map_or("", |b| b.password_file.as_str()), "password file"),
+        (basic.map_or("", |b| b.username_file.as_str()), "username file"),
+        (tls.cert_file.as_str(), "client cert file"),
+        (tls.key_file.as_str(), "client key file"),
+        (tls.ca_file.as_str(), "CA file"),
+    ];
+    for error in files.iter().filter_map(|(file, what)| must_exist(file, what).err()) {
+        println!("  WARNING: {place}: {error}");
+    }
+}
+
+/// Tests that targets give something to scrape, after relabeling.
+fn check_targets(groups: &[StaticConfig], job: &ScrapeConfig) -> Result<(), String> {
+    let mut builder = model::LabelsBuilder::new();
+    for (i, group) in groups.iter().enumerate() {
+        for (n, target) in group.targets.iter().enumerate() {
+            let own = [("__address__".to_string(), target.clone())].into();
+            scrape::populate::populate(&mut builder, job, &own, &group.labels)
+                .map_err(|error| format!("job {:?}: target {n} in group {i}: {error}", job.job_name))?;
+        }
+    }
+    Ok(())
 }
 
 fn must_exist(file: &str, what: &str) -> Result<(), String> {
@@ -118,7 +148,8 @@ fn must_exist(file: &str, what: &str) -> Result<(), String> {
     }
 }
 
-fn check_target_files(pattern: &str, place: &str) -> Result<(), String> {
+fn read_target_files(pattern: &str, place: &str) -> Result<Vec<StaticConfig>, String> {
+    let mut all = Vec::new();
     let files = config::glob(pattern);
     if files.is_empty() {
         println!("  WARNING: file {pattern:?} for file_sd in {place} does not exist");
@@ -131,9 +162,9 @@ fn check_target_files(pattern: &str, place: &str) -> Result<(), String> {
         } else {
             config::parse_targets_yaml(&String::from_utf8_lossy(&read), &file)
         };
-        groups.map_err(|error| format!("checking SD file {pattern:?}: {error}"))?;
+        all.extend(groups.map_err(|error| format!("checking SD file {pattern:?}: {error}"))?);
     }
-    Ok(())
+    Ok(all)
 }
 
 fn notes(file: &str, config: &Config, all: bool) -> Vec<String> {

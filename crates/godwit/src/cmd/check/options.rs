@@ -20,6 +20,9 @@ pub(super) struct Options {
 }
 
 const WHAT: [&str; 4] = ["config", "rules", "web-config", "metrics"];
+/// Flags with a `--no-` form.
+const SWITCHES: [&str; 6] =
+    ["syntax-only", "agent", "from-2x", "extended", "lint-fatal", "ignore-unknown-fields"];
 const FLAGS: [&str; 10] = [
     "--help",
     "--syntax-only",
@@ -53,6 +56,11 @@ impl Options {
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let (name, inline) = arg.split_once('=').map_or((arg.as_str(), None), |(n, v)| (n, Some(v)));
+            let (name, on) = match name.strip_prefix("--no-") {
+                Some(bare) if SWITCHES.contains(&bare) => (format!("--{bare}"), false),
+                _ => (name.to_string(), true),
+            };
+            let name = name.as_str();
             let switch = match name {
                 "-h" | "--help" => &mut options.help,
                 "--syntax-only" => &mut options.syntax_only,
@@ -97,12 +105,12 @@ impl Options {
             if let Some(value) = inline {
                 return Err(format!("unexpected {value}: {name} takes no value"));
             }
-            *switch = true;
+            *switch = on;
         }
         let default = if options.what == "metrics" { "all" } else { "duplicate-rules" };
         options.lint = lint.as_deref().unwrap_or(default).split(',').map(str::to_string).collect();
         for word in &options.lint {
-            if !["all", "none", "duplicate-rules", "too-long-scrape-interval", ""].contains(&word.as_str()) {
+            if !["all", "none", "duplicate-rules", "too-long-scrape-interval"].contains(&word.as_str()) {
                 println!("WARNING: unknown lint option: {word:?}");
             }
         }
@@ -110,7 +118,8 @@ impl Options {
     }
 
     pub(super) fn lints(&self, name: &str) -> bool {
-        !self.lint.iter().any(|w| w == "none") && self.lint.iter().any(|w| w == name || w == "all")
+        // As in promtool, "none" beside others changes nothing.
+        self.lint.iter().any(|w| w == name || w == "all")
     }
 }
 
@@ -134,6 +143,8 @@ mod tests {
         );
         assert!(!parse("rules --lint=none").unwrap().lints("duplicate-rules"));
         assert!(parse("rules").unwrap().lints("duplicate-rules"));
+        assert!(parse("rules --lint=all,none").unwrap().lints("duplicate-rules"));
+        assert!(!parse("rules --lint-fatal --no-lint-fatal").unwrap().lint_fatal);
         for (line, want) in [
             ("confg a", "did you mean \"config\"?"),
             ("config --sintax-only", "did you mean '--syntax-only'?"),

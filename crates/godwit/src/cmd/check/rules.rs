@@ -9,6 +9,8 @@ use model::name::ValidationScheme;
 use super::options::Options;
 use super::{ADVICE, SOUND, WRONG};
 
+/// Variables that every template of a rule has (upstream: `rulefmt.testTemplateParsing`).
+const TEMPLATE_VARIABLES: &[&str] = &["$labels", "$externalLabels", "$externalURL", "$value"];
 /// Largest rule page read from standard input: that of a file.
 const STDIN_BYTES_MAX: u64 = 64 << 20;
 
@@ -80,11 +82,16 @@ fn with_checks<T>(
         )),
         Err(error) => Err(error.to_string()),
     };
+    let mut template = |text: &str| {
+        gotemplate::parse(text, TEMPLATE_VARIABLES, gotemplate::is_known)
+            .map(drop)
+            .map_err(|error| format!("template: {error}"))
+    };
     load(&mut RuleChecks {
         scheme,
         ignore_unknown_fields: options.ignore_unknown_fields,
         expression: &mut expression,
-        template: &mut |_| Ok(()),
+        template: &mut template,
     })
 }
 

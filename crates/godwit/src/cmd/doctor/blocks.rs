@@ -1,19 +1,49 @@
-//! What lies in the data folder: blocks that open, leftovers, a log without holes.
+//! What lies in the data folder: blocks that open and whose chunks are whole, a log without holes and without
+//! damage, leftovers, and what does not belong there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tsdb::block::Block;
+use tsdb::disk::RealDisk;
+use tsdb::wal::{SegmentReader, WalLoss};
 
 use super::report::Report;
 
-pub(super) fn examine(data: &Path, report: &mut Report) {
+/// Bytes of chunks and log that are read without `--full`: a few seconds on a common disk. The newest blocks
+/// come first.
+const READ_BYTES_MAX: u64 = 2 << 30;
+/// Findings of one kind that are told one by one; the rest is counted.
+const TOLD_MAX: usize = 10;
+/// A block may end this far ahead of the clock: clocks differ a little, and samples may come from elsewhere.
+const AHEAD_MS_MAX: i64 = 3_600_000;
+
+/// What may lie in a data folder beside blocks and leftovers.
+const KNOWN: &[&str] = &[
+    "wal",
+    "wbl",
+    "chunks_head",
+    "lock",
+    "queries.active",
+    "snapshots",
+    "thanos.shipper.json",
+    "thanos",
+    "lost+found",
+];
+
+pub(super) fn examine(data: &Path, full: bool, report: &mut Report) {
     let Ok(entries) = std::fs::read_dir(data) else { return };
-    let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-    let (mut good, mut leftovers) = (0, Vec::new());
-    let mut names: Vec<String> = names.collect();
+    let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    // Block names begin with their time: the newest first.
     names.sort();
-    for name in &names {
+    names.reverse();
+    let mut left = if full { u64::MAX } else { READ_BYTES_MAX };
+    let (mut leftovers, mut strange) = (Vec::new(), Vec::new());
+    let mut blocks = Blocks::default();
+    for name in names {
         if name == "damaged" {
-            let kept = std::fs::read_dir(data.join(name)).map_or(0, |entries| entries.flatten().count());
+            let kept = std::fs::read_dir(data.join(&name)).map_or(0, |entries| entries.flatten().count());
             report.warn(
                 "damaged blocks",
                 format!("{kept} blocks that were found damaged are kept under {name}/"),
@@ -23,23 +53,14 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
             || name.ends_with(".tmp-for-deletion")
             || name.ends_with(".tmp")
         {
-            leftovers.push(name.clone());
-        } else if is_ulid(name) {
-            match tsdb::block::Block::open(Arc::new(tsdb::disk::RealDisk), &data.join(name)) {
-                Ok(_) => good += 1,
-                Err(e) => report.bad(
-                    "block",
-                    format!("{name}: {e}"),
-                    format!(
-                        "the server leaves it out and runs on; move {name} away, or restore it from a copy"
-                    ),
-                ),
-            }
+            leftovers.push(name);
+        } else if is_ulid(&name) {
+            blocks.examine(data, &name, &mut left, report);
+        } else if !KNOWN.contains(&name.as_str()) && !name.starts_with("chunk_snapshot.") {
+            strange.push(name);
         }
     }
-    if good > 0 {
-        report.ok("blocks", format!("{good} blocks open"));
-    }
+    blocks.tell(report);
     if !leftovers.is_empty() {
         let what = format!(
             "{} unfinished folders of an interrupted compaction: {}",
@@ -48,55 +69,265 @@ pub(super) fn examine(data: &Path, report: &mut Report) {
         );
         report.ok("leftovers", format!("{what}; the next start removes them"));
     }
-    log(&data.join("wal"), report);
+    if !strange.is_empty() {
+        strange.sort();
+        report.warn(
+            "strangers",
+            format!("not of a data folder: {}", some(&strange)),
+            "the server leaves them alone; if this is not the folder you meant, name another with --storage.tsdb.path, else move them away",
+        );
+    }
+    head_chunks(&data.join("chunks_head"), report);
+    log(&data.join("wal"), "log", &mut left, report);
+    log(&data.join("wbl"), "log of late samples", &mut left, report);
+}
+
+fn some(names: &[String]) -> String {
+    let more = names.len().saturating_sub(TOLD_MAX);
+    let shown = names.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 fn is_ulid(name: &str) -> bool {
     name.len() == 26 && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
 }
 
-/// Segments are numbered without gaps; a gap means that someone removed one.
-fn log(wal: &Path, report: &mut Report) {
-    let Ok(entries) = std::fs::read_dir(wal) else { return };
-    let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u64>().ok());
-    let mut numbers: Vec<u64> = numbers.collect();
-    numbers.sort_unstable();
-    let gap = numbers.windows(2).find(|w| w[1] != w[0] + 1);
-    match (gap, numbers.first(), numbers.last()) {
-        (Some(gap), _, _) => report.bad(
-            "log",
-            format!("segments between {:08} and {:08} are missing", gap[0], gap[1]),
-            "restore them from a copy; without them the samples in between are lost, the others are kept",
-        ),
-        (None, Some(first), Some(last)) => {
-            report.ok("log", format!("segments {first:08} to {last:08}, none missing"))
-        }
-        _ => {}
-    }
-    damage(wal, &numbers, report);
+#[derive(Default)]
+struct Blocks {
+    good: usize,
+    unread: usize,
+    bad: usize,
 }
 
-/// Damaged records, by their checksums. A running server writes on: its newest segment may look torn.
-fn damage(wal: &Path, numbers: &[u64], report: &mut Report) {
-    let disk: Arc<dyn tsdb::disk::Disk> = Arc::new(tsdb::disk::RealDisk);
-    let mut files: Vec<_> = numbers.iter().map(|n| tsdb::wal::segment_path(wal, *n)).collect();
-    if let Some(newest) = tsdb::wal::checkpoints(&*disk, wal).ok().and_then(|all| all.last().copied()) {
-        let folder = tsdb::wal::checkpoint_path(wal, newest);
-        let inner = tsdb::wal::segments(&*disk, &folder).unwrap_or_default();
-        files.extend(inner.into_iter().map(|n| tsdb::wal::segment_path(&folder, n)));
-    }
-    for path in files {
-        match tsdb::wal::mend::examine_segment(&disk, &path) {
-            Ok(losses) => {
-                for loss in losses {
-                    report.warn(
-                        "log",
-                        format!("damaged: {loss}"),
-                        "the next start cuts it out and keeps the rest; nothing to do",
-                    );
+impl Blocks {
+    fn examine(&mut self, data: &Path, name: &str, left: &mut u64, report: &mut Report) {
+        let dir = data.join(name);
+        let found = match Block::open(Arc::new(RealDisk), &dir) {
+            Err(e) => Err(e.to_string()),
+            Ok(block) => {
+                ahead(name, &block, report);
+                let size = block.size_bytes();
+                if size > *left {
+                    self.unread += 1;
+                    Ok(())
+                } else {
+                    *left -= size;
+                    read_whole(&block)
                 }
             }
-            Err(e) => report.bad("log", e.to_string(), "look at the disk's health"),
+        };
+        match found {
+            Ok(()) => self.good += 1,
+            Err(e) => {
+                self.bad += 1;
+                if self.bad <= TOLD_MAX {
+                    report.bad("block", format!("{name}: {e}"), remedy(&dir));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, report: &mut Report) {
+        if self.bad > TOLD_MAX {
+            let what = format!("{} more blocks are broken", self.bad - TOLD_MAX);
+            report.bad("block", what, "as above; godwit doctor --output=json is the same list");
+        }
+        match (self.good, self.unread) {
+            (0, _) => {}
+            (good, 0) => report.ok("blocks", format!("{good} blocks open, all checksums are right")),
+            (good, unread) => report.ok(
+                "blocks",
+                format!("{good} blocks open; checksums of {} are right, {unread} were not read (--full reads all)", good - unread),
+            ),
+        }
+    }
+}
+
+fn remedy(dir: &Path) -> String {
+    let meta = dir.join(tsdb::block::META_FILE);
+    let what = if meta.exists() {
+        "restore it from a copy, or move it away: the server leaves a block that does not open out and runs on, and queries that meet a broken chunk of an open one fail"
+    } else {
+        "a block without meta.json was never finished: move it away"
+    };
+    format!("{what} (mv {} elsewhere)", dir.display())
+}
+
+/// Reads all series and all chunks, which checks every checksum there is.
+fn read_whole(block: &Block) -> Result<(), String> {
+    let (mut buf, mut broken, mut first) = (Vec::new(), 0_u64, None);
+    for series in block.series().map_err(|e| e.to_string())? {
+        let series = series.map_err(|e| e.to_string())?;
+        if let Err(e) = block.chunk_reader().read(&series.chunks, None, &mut buf, |_, _| Ok(())) {
+            broken += 1;
+            first.get_or_insert_with(|| format!("{e}, of {:?}", series.labels));
+        }
+    }
+    match first {
+        None => Ok(()),
+        Some(first) => Err(format!("{broken} series have broken chunks, first {first}")),
+    }
+}
+
+/// Blocks from the future say that a clock was or is wrong.
+fn ahead(name: &str, block: &Block, report: &mut Report) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    let ahead = block.meta().maxt_ms.saturating_sub(now);
+    if ahead > AHEAD_MS_MAX {
+        report.warn(
+            "block",
+            format!("{name} ends {} hours in the future", ahead / 3_600_000),
+            "look at the clock (timedatectl, chronyc tracking); while samples of the future are stored, samples of now are refused as too old",
+        );
+    }
+}
+
+/// Files of chunks that the head wrote: each begins with a fixed header.
+fn head_chunks(dir: &Path, report: &mut Report) {
+    const HEADER: [u8; 5] = [0x01, 0x30, 0xbc, 0x91, 1];
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let (mut good, mut broken) = (0, Vec::new());
+    for path in entries.flatten().map(|e| e.path()) {
+        let mut head = [0; 5];
+        let read = std::fs::File::open(&path).and_then(|mut f| std::io::Read::read(&mut f, &mut head));
+        match read {
+            // An empty file was cut off before its first byte; it holds nothing.
+            Ok(0) => good += 1,
+            Ok(5) if head == HEADER => good += 1,
+            _ => broken.push(path.display().to_string()),
+        }
+    }
+    if !broken.is_empty() {
+        broken.sort();
+        report.bad(
+            "head chunks",
+            format!("not files of head chunks: {}", some(&broken)),
+            "move them away: their samples are read from the log as far as it reaches",
+        );
+    } else if good > 0 {
+        report.ok("head chunks", format!("{good} files"));
+    }
+}
+
+/// Segments are numbered without gaps; a gap means that someone removed one. Every record has a checksum.
+fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let (mut strange, mut empty) = (Vec::new(), true);
+    for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+        empty = false;
+        let number = name.strip_prefix("checkpoint.").unwrap_or(&name);
+        if number.trim_end_matches(".tmp").bytes().any(|b| !b.is_ascii_digit()) {
+            strange.push(name);
+        }
+    }
+    if !strange.is_empty() {
+        strange.sort();
+        let what = format!("not of a log: {} in {}", some(&strange), dir.display());
+        report.warn(subject, what, "the server leaves them alone; move them away");
+    }
+    let (segments, checkpoints) =
+        match (tsdb::wal::segments(&RealDisk, dir), tsdb::wal::checkpoints(&RealDisk, dir)) {
+            (Ok(segments), Ok(checkpoints)) => (segments, checkpoints),
+            (Err(e), _) | (_, Err(e)) => {
+                return report.bad(subject, e.to_string(), "give this user the right to read it");
+            }
+        };
+    let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+        if !empty && checkpoints.is_empty() {
+            report.warn(subject, format!("{} has no segments", dir.display()), "restore them from a copy");
+        }
+        return;
+    };
+    let gap = segments.windows(2).find(|w| matches!(w, [a, b] if *b != a + 1));
+    if let Some([before, behind]) = gap {
+        report.bad(
+            subject,
+            format!("segments between {before:08} and {behind:08} are missing"),
+            "restore them from a copy; without them the samples in between are lost, the others are kept",
+        );
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    if let Some(newest) = checkpoints.last() {
+        let dir = tsdb::wal::checkpoint_path(dir, *newest);
+        let numbers = tsdb::wal::segments(&RealDisk, &dir).unwrap_or_default();
+        files.extend(numbers.iter().map(|n| tsdb::wal::segment_path(&dir, *n)));
+    }
+    files.extend(segments.iter().map(|n| tsdb::wal::segment_path(dir, *n)));
+    let damage = read_log(&files, left);
+    if damage.bad.is_empty() && gap.is_none() {
+        let read = if damage.unread > 0 {
+            format!("; {} files were not read (--full reads all)", damage.unread)
+        } else {
+            ", all checksums are right".to_string()
+        };
+        let torn = if damage.torn {
+            "; the last record is cut off, as a kill leaves it: the next start cuts it away"
+        } else {
+            ""
+        };
+        report
+            .ok(subject, format!("segments {first:08} to {last:08}, {} records{read}{torn}", damage.records));
+    }
+    for loss in damage.bad.iter().take(TOLD_MAX) {
+        report.bad(
+            subject,
+            loss.clone(),
+            "the next start cuts these bytes out, keeps all other records and says so in its log; a Prometheus drops everything behind them. Restore the file from a copy where there is one",
+        );
+    }
+    if damage.bad.len() > TOLD_MAX {
+        report.bad(subject, format!("{} more places are damaged", damage.bad.len() - TOLD_MAX), "as above");
+    }
+}
+
+#[derive(Default)]
+struct LogDamage {
+    records: u64,
+    bad: Vec<String>,
+    unread: usize,
+    /// The last file ends within a record: nothing that was acknowledged is lost.
+    torn: bool,
+}
+
+fn read_log(files: &[PathBuf], left: &mut u64) -> LogDamage {
+    let mut damage = LogDamage::default();
+    let disk: Arc<dyn tsdb::disk::Disk> = Arc::new(RealDisk);
+    for (i, file) in files.iter().enumerate() {
+        let size = file.metadata().map_or(0, |m| m.len());
+        if size > *left {
+            damage.unread += 1;
+            continue;
+        }
+        *left -= size;
+        match read_segment(file, &mut damage.records) {
+            Err(e) => damage.bad.push(e),
+            Ok((losses, torn)) => {
+                // The same losses with the times around them.
+                let told = tsdb::wal::mend::examine_segment(&disk, file).ok();
+                let losses = told.filter(|t| t.len() == losses.len()).unwrap_or(losses);
+                let at_end = torn && i + 1 == files.len();
+                damage.torn |= at_end;
+                let told = losses.len() - usize::from(at_end && !losses.is_empty());
+                damage.bad.extend(losses.iter().take(told).map(ToString::to_string));
+            }
+        }
+    }
+    damage
+}
+
+fn read_segment(file: &Path, records: &mut u64) -> Result<(Vec<WalLoss>, bool), String> {
+    let mut reader = SegmentReader::open(&RealDisk, file).map_err(|e| e.to_string())?;
+    loop {
+        let why = match reader.next_record() {
+            Ok(Some(record)) => {
+                *records += 1;
+                tsdb::wal::record::decode(record).err()
+            }
+            Ok(None) => return Ok((reader.losses().to_vec(), reader.is_torn())),
+            Err(e) => return Err(e.to_string()),
+        };
+        if let Some(why) = why {
+            reader.reject_record(&why);
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Options {
     pub listen: Option<String>,
     /// Print JSON.
     pub json: bool,
+    /// Read every byte of blocks and log.
+    pub full: bool,
 }
 
 /// Runs all checks.
@@ -32,7 +34,7 @@ pub fn examine(options: &Options) -> Report {
     let mut report = Report::default();
     folder::examine(&options.data, &mut report);
     machine::examine(options, &mut report);
-    blocks::examine(&options.data, &mut report);
+    blocks::examine(&options.data, options.full, &mut report);
     report
 }
 
@@ -78,16 +80,18 @@ Looks at a data folder, its disk and the machine, and says what is wrong and how
   --config.file=FILE            a configuration to check as well
   --web.listen-address=ADDRESS  an address that the server is to listen on: is it free?
   --output=text|json            text for people, json for scripts
+  --full                        read all blocks and the whole log, however large (else the newest 2 GiB)
 
 Exit codes: 0 nothing worse than warnings, 1 something is wrong, 2 wrong arguments.
 ";
 
-const FLAGS: [&str; 4] = ["storage.tsdb.path", "config.file", "web.listen-address", "output"];
+const FLAGS: [&str; 5] = ["storage.tsdb.path", "config.file", "web.listen-address", "output", "full"];
 
 impl Options {
     /// `None` where the help is asked for.
     fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
-        let mut options = Options { data: "data/".into(), config: None, listen: None, json: false };
+        let mut options =
+            Options { data: "data/".into(), config: None, listen: None, json: false, full: false };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             if argument == "-h" || argument == "--help" {
@@ -99,6 +103,10 @@ impl Options {
             if !FLAGS.contains(&name) {
                 let near = config::nearest(name, FLAGS).map(|n| format!(", did you mean --{n}?"));
                 return Err(format!("unknown flag --{name}{}", near.unwrap_or_default()));
+            }
+            if name == "full" {
+                options.full = true;
+                continue;
             }
             let value =
                 inline.or_else(|| rest.next().cloned()).ok_or_else(|| format!("--{name} needs a value"))?;
@@ -122,7 +130,7 @@ mod tests {
     use super::*;
 
     fn look(data: &std::path::Path) -> Report {
-        examine(&Options { data: data.to_path_buf(), config: None, listen: None, json: false })
+        examine(&Options { data: data.to_path_buf(), config: None, listen: None, json: false, full: false })
     }
 
     fn of<'r>(report: &'r Report, subject: &str) -> &'r Finding {
@@ -151,7 +159,9 @@ mod tests {
         let block = folder.path().join("01ARZ3NDEKTSV4RRFFQ69G5FAV");
         std::fs::create_dir(&block).unwrap();
         std::fs::write(block.join("meta.json"), b"{").unwrap();
+        std::fs::create_dir(folder.path().join("photos")).unwrap();
         let report = look(folder.path());
+        assert_eq!(of(&report, "strangers").what, "not of a data folder: photos");
         assert_eq!((of(&report, "log").status, of(&report, "block").status), (Status::Bad, Status::Bad));
         assert!(of(&report, "log").what.contains("00000001 and 00000003"), "{}", report.to_text());
 
@@ -162,10 +172,45 @@ mod tests {
     }
 
     #[test]
+    fn damage_within_the_log_is_found_and_a_torn_end_is_not_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let wal = folder.path().join("wal");
+        std::fs::create_dir(&wal).unwrap();
+        // A record of 40 zeros is "unknown kind" and whole; header: kind, length, checksum.
+        let fragment = |kind: u8, data: &[u8]| {
+            let mut bytes = vec![kind, 0, data.len() as u8];
+            bytes.extend(crc32c::crc32c(data).to_be_bytes());
+            bytes.extend_from_slice(data);
+            bytes
+        };
+        let (full, first) = (1, 2);
+        // An empty series record.
+        let good = fragment(full, &[1]);
+        let segment = wal.join("00000000");
+        std::fs::write(&segment, &good).unwrap();
+        let found = look(folder.path());
+        assert_eq!(
+            of(&found, "log").what,
+            "segments 00000000 to 00000000, 1 records, all checksums are right"
+        );
+        std::fs::write(&segment, [good.clone(), fragment(first, &[1, 2])].concat()).unwrap();
+        let found = look(folder.path());
+        assert!(of(&found, "log").what.contains("as a kill leaves it"), "{}", found.to_text());
+        assert!(!found.is_bad());
+        let mut broken = good.clone();
+        broken[7] ^= 0xff;
+        std::fs::write(&segment, [broken, good].concat()).unwrap();
+        let found = look(folder.path());
+        assert_eq!(of(&found, "log").status, Status::Bad);
+        assert!(of(&found, "log").what.contains("00000000"), "{}", found.to_text());
+    }
+
+    #[test]
     fn arguments() {
         let parse = |line: &str| Options::parse(&line.split(' ').map(str::to_string).collect::<Vec<_>>());
         let options = parse("--storage.tsdb.path=x --output json").unwrap().unwrap();
         assert_eq!((options.data.to_str(), options.json), (Some("x"), true));
+        assert!(parse("--full").unwrap().unwrap().full);
         assert!(parse("--help").unwrap().is_none());
         assert!(parse("--storage.tsdb.pth=x").unwrap_err().contains("--storage.tsdb.path"));
         assert!(parse("--output=xml").is_err() && parse("x").is_err() && parse("--output").is_err());

@@ -1,0 +1,100 @@
+//! What is taken and checked but changes nothing yet: whoever asks for it is told, at start and at each load.
+
+use config::Config;
+
+use crate::args::ServerArgs;
+
+/// Flags whose part does not exist yet.
+const FLAGS: &[&str] = &[
+    "agent",
+    "web.enable-admin-api",
+    "web.enable-otlp-receiver",
+    "web.console.templates",
+    "web.console.libraries",
+    "web.search.max-limit",
+    "storage.tsdb.head-chunks-write-queue-size",
+    "storage.tsdb.max-block-chunk-segment-size",
+    "storage.tsdb.allow-overlapping-compaction",
+    "storage.tsdb.delayed-compaction.max-percent",
+    "storage.tsdb.delay-compact-file.path",
+    "storage.tsdb.block-reload-interval",
+    "rules.alert.for-outage-tolerance",
+    "rules.alert.for-grace-period",
+    "rules.alert.resend-delay",
+    "rules.max-concurrent-evals",
+    "alertmanager.notification-queue-capacity",
+    "alertmanager.notification-batch-size",
+    "alertmanager.drain-notification-queue-on-shutdown",
+    "storage.remote.flush-deadline",
+];
+
+/// Features that change nothing yet.
+const FEATURES: &[&str] = &[
+    "concurrent-rule-eval",
+    "delayed-compaction",
+    "fast-startup",
+    "histograms-st-encoding",
+    "memory-snapshot-on-shutdown",
+    "old-ui",
+    "openmetrics2",
+    "otlp-deltatocumulative",
+    "otlp-native-delta-ingestion",
+    "search-api",
+    "st-storage",
+    "st-synthesis",
+    "use-uncached-io",
+    "xor2-encoding",
+];
+
+/// Flags and features of the command line that change nothing yet, as they were written.
+pub fn given(args: &ServerArgs) -> Vec<String> {
+    let flags = FLAGS.iter().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}"));
+    let features = FEATURES.iter().filter(|name| args.features.has(name));
+    flags.chain(features.map(|name| format!("--enable-feature={name}"))).collect()
+}
+
+/// Parts of a configuration that are not in force yet.
+pub fn configured(config: &Config) -> Vec<&'static str> {
+    let tsdb = config.storage.tsdb.clone().unwrap_or_default();
+    [
+        ("rule_files", !config.rule_files.is_empty()),
+        ("alerting", !config.alerting.alertmanagers.is_empty()),
+        ("remote_write", !config.remote_write.is_empty()),
+        ("remote_read", !config.remote_read.is_empty()),
+        ("tracing", !config.tracing.endpoint.is_empty()),
+        ("storage.tsdb.stale_series_compaction_threshold", tsdb.stale_series_compaction_threshold > 0.0),
+        ("storage.tsdb.chunk_encoding", !matches!(tsdb.chunk_encoding.floats.as_str(), "" | "xor")),
+    ]
+    .into_iter()
+    .filter_map(|(part, used)| used.then_some(part))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Parsed;
+
+    #[test]
+    fn all_names_are_flags_and_features() {
+        let known = |name: &&&str| crate::args::features::KNOWN.contains(name);
+        assert_eq!(FEATURES.iter().filter(known).count(), FEATURES.len());
+        for flag in FLAGS.iter().filter(|f| !f.contains("agent")) {
+            let values = ["", "=1", "=1s", "=1MB"].map(|value| format!("--{flag}{value}"));
+            let parsed = values.map(|arg| crate::args::parse([arg]).ok());
+            let given = parsed.into_iter().flatten().find_map(|parsed| match parsed {
+                Parsed::Run(args) => Some(given(&args)),
+                _ => None,
+            });
+            assert_eq!(given, Some(vec![format!("--{flag}")]));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_configuration() {
+        let load = config::LoadOptions::default();
+        let of = |text: &str| configured(&Config::parse(text, &load).unwrap());
+        assert!(of("global: {}").is_empty());
+        assert_eq!(of("rule_files: [a.yml]\ntracing: {endpoint: 'a:1'}"), ["rule_files", "tracing"]);
+    }
+}
