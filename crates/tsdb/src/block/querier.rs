@@ -43,7 +43,13 @@ impl Querier for BlockQuerier {
             mint_ms = mint_ms.max(hints.start_ms);
             maxt_ms = maxt_ms.min(hints.end_ms);
         }
-        let ids = postings_for_matchers(&self.block.index, ctx, matchers)?;
+        let ids = postings_for_matchers(&self.block.index, ctx, matchers).inspect_err(|e| {
+            // Which series are missing cannot be told: all such queries fail until upkeep has written the
+            // block anew from its series.
+            if matches!(e, StorageError::Corrupt { .. }) {
+                self.block.damage.note(mint_ms, maxt_ms, e);
+            }
+        })?;
         let mut set = SeriesSet::default();
         let (mut cursor, mut chunks) = (self.block.index.cursor(), Vec::<ChunkMeta>::new());
         // Ids ascend with labels: the answer is sorted whether asked for or not.

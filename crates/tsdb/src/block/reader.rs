@@ -1,5 +1,7 @@
 //! An open block.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,6 +116,9 @@ impl Block {
     /// The device failed; the index cannot be read at all.
     pub fn verify(&self, from: usize, bytes_max: u64) -> Result<(Option<usize>, u64), StorageError> {
         let (mut at, mut bytes) = (from, 0_u64);
+        if from == 0 {
+            bytes += self.verify_postings()?;
+        }
         let mut buf = Vec::new();
         let meta = self.meta();
         for series in self.series()?.skip(from) {
@@ -158,7 +163,7 @@ impl Block {
     /// # Errors
     /// The index cannot be read any more.
     pub fn series(&self) -> Result<BlockSeriesIter<'_>, StorageError> {
-        let ids = self.inner.index.all()?.into_owned();
+        let ids = self.series_ids()?;
         Ok(BlockSeriesIter {
             block: self,
             cursor: self.inner.index.cursor(),
@@ -166,6 +171,50 @@ impl Block {
             tombstones: self.tombstones(),
             chunks: Vec::new(),
         })
+    }
+
+    /// Ids of all series: from the list of all, or where that is damaged from the lists of single labels.
+    fn series_ids(&self) -> Result<Vec<u32>, StorageError> {
+        let index = &self.inner.index;
+        let damaged = match index.all() {
+            Ok(ids) => return Ok(ids.into_owned()),
+            Err(e @ StorageError::Corrupt { .. }) => e,
+            Err(e) => return Err(e),
+        };
+        let mut ids = BTreeSet::new();
+        for name in index.label_names() {
+            index.each_value(&name, &mut |_, list| {
+                // Each series has several labels: those of a damaged list are in others.
+                if let Ok(list) = list() {
+                    ids.extend(list.iter().copied());
+                }
+                Ok(true)
+            })?;
+        }
+        if ids.is_empty() { Err(damaged) } else { Ok(ids.into_iter().collect()) }
+    }
+
+    /// Checks all lists of the index; gives their bytes.
+    fn verify_postings(&self) -> Result<u64, StorageError> {
+        let index = &self.inner.index;
+        let meta = self.meta();
+        let mut bytes = 0;
+        let mut check = |list: Result<Cow<'_, [u32]>, StorageError>| match list {
+            Ok(list) => {
+                bytes += list.len() as u64 * 4;
+                Ok(true)
+            }
+            Err(e @ StorageError::Corrupt { .. }) => {
+                self.note_damage(meta.mint_ms, meta.maxt_ms, &e);
+                Ok(true)
+            }
+            Err(e) => Err(e),
+        };
+        check(index.all())?;
+        for name in index.label_names() {
+            index.each_value(&name, &mut |_, list| check(list()))?;
+        }
+        Ok(bytes)
     }
 
     /// Chunks of segment files, for those who copy them.

@@ -62,6 +62,8 @@ struct Inner {
     scrub: Mutex<(Ulid, usize)>,
     /// Blocks of which it was said that they cannot be opened.
     told: Mutex<BTreeSet<Ulid>>,
+    /// Compaction waits for room, which was said.
+    no_room: AtomicBool,
     /// Random numbers of a simulation.
     simulated: Option<Mutex<Rng>>,
     cancel: CancelToken,
@@ -155,6 +157,7 @@ impl Db {
             metrics,
             scrub: Mutex::new((Ulid::from_parts(0, 0), 0)),
             told: Mutex::default(),
+            no_room: AtomicBool::new(false),
             simulated: options.simulated.map(|seed| Mutex::new(Rng::new(seed))),
             cancel: CancelToken::default(),
             closed: AtomicBool::new(false),
@@ -177,12 +180,23 @@ impl Db {
         if !threads.is_empty() {
             return;
         }
-        let sync = |inner: &Inner| {
-            if let Err(e) = inner.head.sync() {
-                tracing::error!(error = %e, "log is not durable; trying again in a second");
+        // Said once when it begins and once when it is over, not each second.
+        let (mut unsynced, mut untruncated) = (false, false);
+        let sync = move |inner: &Inner| {
+            match inner.head.sync() {
+                Ok(()) if std::mem::take(&mut unsynced) => tracing::info!("log is durable again"),
+                Ok(()) => {}
+                Err(e) if !std::mem::replace(&mut unsynced, true) => {
+                    tracing::error!(error = %e, "log is not durable; trying again each second");
+                }
+                Err(_) => {}
             }
-            if let Err(e) = inner.finish_truncation() {
-                tracing::error!(error = %e, "head could not be truncated");
+            match inner.finish_truncation() {
+                Ok(_) => untruncated = false,
+                Err(e) if !std::mem::replace(&mut untruncated, true) => {
+                    tracing::error!(error = %e, "head could not be truncated; trying again each second");
+                }
+                Err(_) => {}
             }
         };
         let mut failed = false;

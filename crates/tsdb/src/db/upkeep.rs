@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use storage::StorageError;
@@ -150,8 +151,27 @@ impl Inner {
             }
             let sources: Vec<Block> =
                 blocks.into_iter().filter(|b| planned.contains(&b.meta().ulid)).collect();
+            if !self.has_room(&sources) {
+                return Ok(());
+            }
             self.compact_into_one(&sources)?;
         }
+    }
+
+    /// Whether what these blocks become can be written beside them: a compaction must not be what fills the
+    /// disk, as the log then has no room.
+    fn has_room(&self, sources: &[Block]) -> bool {
+        let needed: u64 = sources.iter().map(Block::size_bytes).sum();
+        // Where the room is not known, the attempt tells.
+        let free = self.options.disk.free_bytes(&self.options.path).unwrap_or(u64::MAX);
+        let short = free < needed;
+        if short && !self.no_room.swap(true, Ordering::AcqRel) {
+            tracing::warn!(needed, free, "blocks are not compacted until there is room for the new one");
+        }
+        if !short {
+            self.no_room.store(false, Ordering::Release);
+        }
+        !short
     }
 
     fn compact_into_one(&self, sources: &[Block]) -> Result<(), StorageError> {

@@ -262,6 +262,11 @@ impl Log {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_writing(&self) -> bool {
+        self.state.is_locked()
+    }
+
     /// Logs a commit: the record that `first` gives (series; it is called once, in the order in which
     /// commits are logged, and its record is never dropped), then records compressed by the caller.
     ///

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::record::{Record, SampleRecord, SeriesRecord, TombstoneRecord};
 use super::*;
-use crate::disk::{Disk, MemDisk, WriteMode, read_all};
+use crate::disk::{Disk, Fault, FaultDisk, FaultKind, MemDisk, Op, Restart, WriteMode, read_all};
 
 fn disk() -> Arc<dyn Disk> {
     Arc::new(MemDisk::new())
@@ -160,6 +160,61 @@ fn a_checkpoint_keeps_what_lives() {
             Record::Samples(vec![sample(1, 99)]),
         ]
     );
+}
+
+fn rules() -> LogRules {
+    let compression = WalCompression::Snappy;
+    LogRules { compression, segment_bytes: 4 * 32768, strict: false, hold_bytes: 1 << 20 }
+}
+
+#[test]
+fn commits_go_on_while_the_disk_hangs() {
+    let faulty = FaultDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let log = Log::open(Arc::clone(&disk), Path::new("/wal"), rules(), Vec::new()).unwrap();
+    let append = |byte: u8| log.append(Vec::new, [(&[byte; 5][..], 0)].into_iter()).unwrap();
+    append(1);
+    faulty.freeze();
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| append(2));
+        // Once the other one is in its write each of ours returns, though nothing moves.
+        while !log.is_writing() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        append(3);
+        append(4);
+        assert!(!stuck.is_finished(), "the disk hangs");
+        faulty.thaw();
+        stuck.join().unwrap();
+    });
+    assert_eq!(log.status().held_records, 2);
+    log.sync().unwrap();
+    assert_eq!(log.status(), LogStatus::default());
+    faulty.restart(Restart::PowerCut);
+    let firsts: Vec<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
+    assert_eq!(firsts, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_failed_fsync_is_not_forgotten() {
+    for seed in 0..20 {
+        let faulty = FaultDisk::new(seed);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let log = Log::open(Arc::clone(&disk), Path::new("/wal"), rules(), Vec::new()).unwrap();
+        let fault = |op| Fault { op, path: "wal".into(), skip: 0, times: 1, kind: FaultKind::Io };
+        for byte in 1..20_u8 {
+            log.append(Vec::new, [(&[byte; 5][..], 0)].into_iter()).unwrap();
+            if byte % 5 == 0 {
+                faulty.inject(fault(Op::Sync));
+                // By the same call: what was dropped is written anew and synced.
+                log.sync().unwrap();
+            }
+        }
+        assert_eq!(log.status().given_up, 3);
+        faulty.restart(Restart::PowerCut);
+        let firsts: std::collections::BTreeSet<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
+        assert!((1..=15).all(|b| firsts.contains(&b)), "seed {seed}: {firsts:?}");
+    }
 }
 
 proptest! {

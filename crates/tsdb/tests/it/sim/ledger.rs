@@ -51,6 +51,8 @@ impl Value {
 /// How sure a sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hold {
+    /// Damage took it; it may come back where another file has it too.
+    Gone,
     /// Its commit failed: not visible, but a crash may show that the log had it.
     Maybe,
     /// Acknowledged and visible; the disk refused it so far.
@@ -152,7 +154,7 @@ impl Ledger {
     }
 
     /// After a crash: what is there is held at least so, what is not is forgotten.
-    pub(super) fn settle(&mut self, found: &BTreeMap<Labels, Samples>, hold: Hold) {
+    pub(super) fn settle(&mut self, found: &BTreeMap<Labels, Samples>, hold: Hold, damaged: bool) {
         self.young.clear();
         for (labels, entries) in &mut self.series {
             let there = found.get(labels);
@@ -164,9 +166,10 @@ impl Ledger {
                         self.young.push((labels.clone(), *t));
                     }
                 } else {
-                    self.lost += 1;
+                    self.lost += u64::from(e.hold > Hold::Gone);
+                    e.hold = Hold::Gone;
                 }
-                present
+                present || damaged
             });
         }
         self.series.retain(|_, entries| !entries.is_empty());

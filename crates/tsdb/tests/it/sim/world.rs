@@ -444,7 +444,7 @@ impl World {
         };
         self.ledger.compare(&found, (i64::MIN, i64::MAX), required, true)?;
         // What survived a power cut is on the medium; after a kill it may still be on its way.
-        self.ledger.settle(&found, required);
+        self.ledger.settle(&found, required, false);
         Ok(())
     }
 
@@ -479,7 +479,12 @@ impl World {
         let n: usize = lost.values().map(Vec::len).sum();
         let most = match kind {
             // All chunks are in the log as well, unless a power cut took that.
-            "/chunks_head/" if !self.plan.full && !self.plan.errors && self.disk.counts().power_cuts == 0 => {
+            "/chunks_head/"
+                if self.disk.counts().damaged == 1
+                    && !self.plan.full
+                    && !self.plan.errors
+                    && self.disk.counts().power_cuts == 0 =>
+            {
                 n == 0
             }
             // One record: of one commit, or the series that one commit made.
@@ -499,7 +504,7 @@ impl World {
         }
         self.figures.damaged_samples += n as u64;
         self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Never, true)?;
-        self.ledger.settle(&found, Hold::Logged);
+        self.ledger.settle(&found, Hold::Logged, true);
         self.sync()
     }
 
