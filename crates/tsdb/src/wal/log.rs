@@ -529,7 +529,10 @@ impl Log {
                 if let Some(writer) = &mut state.writer {
                     writer.sync_failed();
                 }
-                restore(&mut state.unsynced, covered);
+                match done {
+                    Ok(()) => restore(&mut state.unsynced, covered),
+                    Err((e, suspects)) => self.anew(&mut state, covered, suspects, &e),
+                }
                 return Err(e);
             }
             match done {
