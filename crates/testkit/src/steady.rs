@@ -52,11 +52,13 @@ fn run<T: AsyncFn()>(test: &T, longest: &Arc<AtomicU64>) {
     #[allow(clippy::expect_used, reason = "a helper of tests")]
     let runtime = runtime.expect("a runtime");
     let longest = Arc::clone(longest);
+    let mut before = Instant::now();
     runtime.spawn(async move {
         loop {
-            let before = Instant::now();
-            tokio::time::sleep(BEAT).await;
+            // The first round begins before the test does.
+            tokio::time::sleep(BEAT.saturating_sub(before.elapsed())).await;
             note(&longest, before);
+            before = Instant::now();
         }
     });
     runtime.block_on(test());
