@@ -71,6 +71,21 @@ impl StatusSource for LateDb {
     fn start_time_ms(&self) -> Result<i64, StorageError> {
         self.ready()?.start_time_ms()
     }
+    fn delete_series(
+        &self,
+        ctx: &QueryContext,
+        mint_ms: i64,
+        maxt_ms: i64,
+        matchers: &[Matcher],
+    ) -> Result<(), StorageError> {
+        self.ready()?.delete_series(ctx, mint_ms, maxt_ms, matchers)
+    }
+    fn clean_tombstones(&self) -> Result<(), StorageError> {
+        self.ready()?.clean_tombstones()
+    }
+    fn snapshot(&self, with_head: bool) -> Result<String, StorageError> {
+        self.ready()?.snapshot(with_head)
+    }
 }
 
 impl Appendable for LateDb {

@@ -513,6 +513,7 @@ async fn write_end(shared: &Arc<PoolShared>, mut memory: Box<Memory>, time: Dura
             app.rollback();
             app = env.appendable.appender();
         }
+        app.discard_out_of_order(true);
         if let Err(err) = memory.report.append_stale(&mut *app, t_ms, extra) {
             tracing::warn!(scrape_pool = shared.name, %err, "Stale report failed");
             app.rollback();

@@ -103,6 +103,13 @@ pub trait Appender: Send {
     /// Unknown series.
     fn update_metadata(&mut self, series: SeriesRef, metadata: &MetricMetadata) -> Result<(), AppendError>;
 
+    /// Refuses samples that come out of order from here on, with [`AppendError::OutOfOrder`], also where the
+    /// store would take them late: for staleness markers of series that may have been scraped again since.
+    /// Stores that take none late need not know.
+    fn discard_out_of_order(&mut self, discard: bool) {
+        let _ = discard;
+    }
+
     /// Makes the transaction visible and durable, all at once. When this returns, the samples survive a
     /// kill of the process.
     ///

@@ -1,5 +1,7 @@
 //! What status pages ask of a store.
 
+use model::Matcher;
+
 use crate::{QueryContext, StorageError};
 
 /// One row of a cardinality table.
@@ -69,4 +71,27 @@ pub trait StatusSource: Send + Sync {
     /// # Errors
     /// Not ready.
     fn start_time_ms(&self) -> Result<i64, StorageError>;
+    /// Deletes samples within [mint_ms, maxt_ms] of series that match; on disk when it returns. May take as
+    /// long as a compaction that is under way.
+    ///
+    /// # Errors
+    /// Not ready, cancelled, no room: some blocks may be done then.
+    fn delete_series(
+        &self,
+        ctx: &QueryContext,
+        mint_ms: i64,
+        maxt_ms: i64,
+        matchers: &[Matcher],
+    ) -> Result<(), StorageError>;
+    /// Rewrites blocks without what was deleted. Takes as long as reading and writing them.
+    ///
+    /// # Errors
+    /// Not ready, corrupt data, no room: some blocks may be done then.
+    fn clean_tombstones(&self) -> Result<(), StorageError>;
+    /// Copies all blocks, and the newest samples where `with_head`, into a new folder below `snapshots` in
+    /// the data folder, and returns that folder's name.
+    ///
+    /// # Errors
+    /// Not ready, no room, a file system without hard links.
+    fn snapshot(&self, with_head: bool) -> Result<String, StorageError>;
 }

@@ -1,6 +1,7 @@
 //! `/api/v1`: handlers as plain functions of a parsed request, run on blocking threads where they read the
 //! store, and stopped when the client goes away.
 
+mod admin;
 mod ast;
 mod labels;
 mod params;
@@ -137,9 +138,6 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
         Route::Alerts => api_response(rules::alerts(), encoding),
         Route::Rules => api_response(rules::rules(&call), encoding),
         Route::Alertmanagers => api_response(rules::alertmanagers(), encoding),
-        Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot => {
-            api_response(status::admin(state), encoding)
-        }
         _ => {
             let cancel = call.cancel.clone();
             let owned = state.clone();
@@ -170,6 +168,7 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         Route::StatusTsdb => status::tsdb(state, call),
         Route::StatusBlocks => status::blocks(state),
         Route::SelfMetrics => self_metrics::families(state, call),
+        Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot => admin::respond(state, route, call),
         _ => Err(lost()),
     }
 }

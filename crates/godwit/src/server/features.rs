@@ -62,7 +62,7 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
         category(
             "api",
             &[
-                ("admin", false),
+                ("admin", args.web_enable_admin_api),
                 ("exclude_alerts", true),
                 ("label_values_match", true),
                 ("lifecycle", args.web_enable_lifecycle),

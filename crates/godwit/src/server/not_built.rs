@@ -7,7 +7,6 @@ use crate::args::ServerArgs;
 /// Flags whose part does not exist yet.
 const FLAGS: &[&str] = &[
     "agent",
-    "web.enable-admin-api",
     "web.enable-otlp-receiver",
     "web.console.templates",
     "web.console.libraries",
@@ -16,7 +15,6 @@ const FLAGS: &[&str] = &[
     "storage.tsdb.max-block-chunk-segment-size",
     "storage.tsdb.allow-overlapping-compaction",
     "storage.tsdb.delayed-compaction.max-percent",
-    "storage.tsdb.delay-compact-file.path",
     "storage.tsdb.block-reload-interval",
     "rules.alert.for-outage-tolerance",
     "rules.alert.for-grace-period",

@@ -359,6 +359,9 @@ pub fn db_options(
         }
         options.wal_segment_bytes = args.wal_segment_size;
     }
+    if !args.delay_compact_file.is_empty() {
+        options.delay_compact_file = Some(args.delay_compact_file.clone().into());
+    }
     options.min_block_ms = ms(args.min_block_duration);
     options.max_block_ms = ms(args.max_block_duration).max(options.min_block_ms);
     if args.samples_per_chunk > 0 {

@@ -39,13 +39,14 @@ pub fn add(
     });
     let (late, exemplars) = (late.clone(), exemplars_max(args));
     reloader.step("db_storage", move |loaded| {
+        let mut done = Ok(());
         if let Some(db) = late.get() {
             let tsdb = loaded.config.storage.tsdb.clone().unwrap_or_default();
             db.set_retention(retention(tsdb.retention.unwrap_or_default()));
-            db.set_out_of_order_window(tsdb.out_of_order_time_window_ms);
             db.set_exemplars_max(exemplars.max(&loaded.config));
+            done = db.set_out_of_order_window(tsdb.out_of_order_time_window_ms).map_err(|e| e.to_string());
         }
-        std::future::ready(Ok(()))
+        std::future::ready(done)
     });
     let manager = discovery.clone();
     reloader.step("scrape_sd", move |loaded| {

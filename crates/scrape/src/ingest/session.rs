@@ -523,6 +523,8 @@ impl<'s> Session<'s> {
                 continue;
             }
             let none = Labels::empty();
+            // Where the series has newer samples, someone else scrapes it: no marker among those.
+            self.app.discard_out_of_order(true);
             let done = match kind {
                 EntryKind::IntHistogram => {
                     let h = Histogram { sum: stale_nan(), ..Histogram::default() };
@@ -540,6 +542,7 @@ impl<'s> Session<'s> {
                 }
                 _ => self.app.append(series, &none, 0, self.t_ms, stale_nan()),
             };
+            self.app.discard_out_of_order(false);
             match done {
                 Ok(_) => self.report.stale_markers += 1,
                 // Expected where a target went away and came back with another loop, or where the series

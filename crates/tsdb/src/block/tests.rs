@@ -14,7 +14,7 @@ use crate::disk::{Disk, MemDisk};
 fn one_block(disk: &Arc<dyn Disk>, data: &Path, number: u64) -> BlockMeta {
     let mut builder = ChunkBuilder::default();
     for t in 0..300 {
-        builder.push(t * 10, t as f64).unwrap();
+        builder.push(0, t * 10, t as f64).unwrap();
     }
     let series = [Ok((Labels::from_pairs([("a", "b")]), builder.finish()))];
     let symbols = ["a", "b"].map(|s| Ok(s.to_string()));

@@ -45,6 +45,20 @@ pub fn merged_meta(ulid: Ulid, metas: &[BlockMeta]) -> BlockMeta {
     BlockMeta { compaction, ..BlockMeta::level_one(ulid, mint_ms, maxt_ms) }
 }
 
+/// Description of a block rewritten without its deleted samples: a fresh one, as upstream has it, whose parent
+/// is the old one.
+#[must_use]
+pub fn rewritten_meta(ulid: Ulid, old: &BlockMeta) -> BlockMeta {
+    let mut meta = BlockMeta::level_one(ulid, old.mint_ms, old.maxt_ms);
+    meta.compaction.parents = vec![BlockDesc { ulid: old.ulid, mint_ms: old.mint_ms, maxt_ms: old.maxt_ms }];
+    for hint in [HINT_OUT_OF_ORDER, HINT_STALE_SERIES, HINT_SELECTED_SERIES] {
+        if old.compaction.has_hint(hint) {
+            meta.compaction.set_hint(hint);
+        }
+    }
+    meta
+}
+
 /// What a compaction made.
 #[derive(Clone, Debug)]
 pub struct Compacted {
@@ -85,10 +99,25 @@ pub fn compact(
     blocks: &[Block],
     cancel: &CancelToken,
 ) -> Result<Compacted, StorageError> {
+    let mut metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
+    metas.sort_by_key(|m| m.mint_ms);
+    compact_as(disk, data_dir, merged_meta(ulid, &metas), blocks, cancel)
+}
+
+/// As [`compact`], into the block that `meta` describes.
+///
+/// # Errors
+/// As [`compact`].
+pub fn compact_as(
+    disk: Arc<dyn Disk>,
+    data_dir: &Path,
+    meta: BlockMeta,
+    blocks: &[Block],
+    cancel: &CancelToken,
+) -> Result<Compacted, StorageError> {
     let mut blocks: Vec<&Block> = blocks.iter().collect();
     blocks.sort_by_key(|b| b.meta().mint_ms);
     let metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
-    let meta = merged_meta(ulid, &metas);
     let mut end = i64::MIN;
     let mut overlapping = false;
     for m in &metas {

@@ -10,7 +10,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
-pub use merge::{Compacted, compact, merged_meta};
+pub use merge::{Compacted, compact, compact_as, merged_meta, rewritten_meta};
 pub use plan::{block_ranges, plan};
 pub use recode::{ChunkBuilder, clip_chunk};
 pub use retention::{beyond_size, beyond_time};

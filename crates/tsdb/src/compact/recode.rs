@@ -8,7 +8,8 @@ use storage::{ChunkEncoding, RawChunk, SampleBuf};
 
 use crate::block::retain_samples;
 use crate::chunkenc::{
-    self, Appended, ChunkError, FloatHistogramAppender, HistogramAppender, SAMPLES_PER_CHUNK, XorAppender,
+    self, Appended, ChunkError, FloatHistogramAppender, HistogramAppender, SAMPLES_PER_CHUNK, Xor2Appender,
+    XorAppender,
 };
 use crate::tombstones::{self, Interval};
 
@@ -17,11 +18,13 @@ use crate::tombstones::{self, Interval};
 enum Open {
     None,
     Float(XorAppender, Vec<u8>),
+    FloatSt(Xor2Appender, Vec<u8>),
     Int(Box<HistogramAppender>),
     FloatHistogram(Box<FloatHistogramAppender>),
 }
 
-/// Cuts samples of one series into chunks, in order of time.
+/// Cuts samples of one series into chunks, in order of time. A start timestamp goes into an encoding that
+/// keeps it; without one the encodings are those that every version reads.
 #[derive(Debug)]
 pub struct ChunkBuilder {
     open: Open,
@@ -29,6 +32,8 @@ pub struct ChunkBuilder {
     maxt_ms: i64,
     count: usize,
     limit: usize,
+    /// Encodings with start timestamps also for samples without.
+    with_starts: bool,
     done: Vec<RawChunk>,
 }
 
@@ -43,81 +48,98 @@ impl ChunkBuilder {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, usize::from(chunkenc::SAMPLES_MAX));
-        ChunkBuilder { open: Open::None, mint_ms: 0, maxt_ms: 0, count: 0, limit, done: Vec::new() }
+        ChunkBuilder {
+            open: Open::None,
+            mint_ms: 0,
+            maxt_ms: 0,
+            count: 0,
+            limit,
+            with_starts: false,
+            done: Vec::new(),
+        }
     }
 
-    /// Adds a float.
+    /// For what is left of a chunk: it keeps its encoding.
+    fn like(encoding: ChunkEncoding) -> Self {
+        use ChunkEncoding::{FloatHistogramSt, HistogramSt, Xor2};
+        let with_starts = matches!(encoding, Xor2 | HistogramSt | FloatHistogramSt);
+        ChunkBuilder { with_starts, ..ChunkBuilder::new(usize::MAX) }
+    }
+
+    /// Adds a float; `start_ms` is 0 where unknown.
     ///
     /// # Errors
     /// None today; the chunk is cut before it is full.
-    pub fn push(&mut self, t_ms: i64, v: f64) -> Result<(), ChunkError> {
-        if !matches!(self.open, Open::Float(..)) || self.count >= self.limit {
+    pub fn push(&mut self, start_ms: i64, t_ms: i64, v: f64) -> Result<(), ChunkError> {
+        // An open chunk with start timestamps takes samples without; the other way it cannot.
+        let fits = match &self.open {
+            Open::Float(..) => start_ms == 0,
+            Open::FloatSt(..) => true,
+            _ => false,
+        };
+        if !fits || self.count >= self.limit {
             self.cut();
-            self.open = Open::Float(XorAppender::new(), Vec::with_capacity(128));
+            let bytes = Vec::with_capacity(128);
+            self.open = match start_ms != 0 || self.with_starts {
+                true => Open::FloatSt(Xor2Appender::new(), bytes),
+                false => Open::Float(XorAppender::new(), bytes),
+            };
         }
-        if let Open::Float(app, bytes) = &mut self.open {
-            app.append(bytes, t_ms, v)?;
+        match &mut self.open {
+            Open::Float(app, bytes) => app.append(bytes, t_ms, v)?,
+            Open::FloatSt(app, bytes) => app.append(bytes, start_ms, t_ms, v)?,
+            _ => {}
         }
         self.note(t_ms);
         Ok(())
     }
 
-    /// Adds a histogram.
+    /// Adds a histogram; `start_ms` is 0 where unknown.
     ///
     /// # Errors
     /// A histogram whose spans and buckets disagree.
-    pub fn push_histogram(&mut self, t_ms: i64, h: &HistogramValue) -> Result<(), ChunkError> {
-        let full = self.count >= self.limit;
+    pub fn push_histogram(&mut self, start_ms: i64, t_ms: i64, h: &HistogramValue) -> Result<(), ChunkError> {
+        let with_starts = start_ms != 0 || self.with_starts;
         match h {
             HistogramValue::Int(h) => {
-                let previous = match std::mem::replace(&mut self.open, Open::None) {
-                    Open::Int(app) if !full => {
-                        self.open = Open::Int(app);
-                        None
-                    }
-                    Open::Int(app) => {
-                        self.close(Open::Int(app.clone()));
-                        Some(app)
-                    }
-                    other => {
-                        self.close(other);
-                        None
-                    }
+                let mut previous = None;
+                let fits = match &self.open {
+                    Open::Int(app) => (app.encoding() == ChunkEncoding::HistogramSt) == with_starts,
+                    _ => false,
                 };
-                if let Open::None = self.open {
-                    self.open = Open::Int(Box::new(HistogramAppender::new(false)));
+                if !fits || self.count >= self.limit {
+                    if let (true, Open::Int(app)) = (fits, &self.open) {
+                        previous = Some(app.clone());
+                    }
+                    self.cut();
+                    self.open = Open::Int(Box::new(HistogramAppender::new(with_starts)));
                 }
                 if let Open::Int(app) = &mut self.open
-                    && let Appended::Cut(next) = app.append(previous.as_deref(), 0, t_ms, h)?
+                    && let Appended::Cut(next) = app.append(previous.as_deref(), start_ms, t_ms, h)?
                 {
-                    let old = std::mem::replace(&mut self.open, Open::None);
-                    self.close(old);
+                    self.cut();
                     self.open = Open::Int(next);
                 }
             }
             HistogramValue::Float(h) => {
-                let previous = match std::mem::replace(&mut self.open, Open::None) {
-                    Open::FloatHistogram(app) if !full => {
-                        self.open = Open::FloatHistogram(app);
-                        None
-                    }
+                let mut previous = None;
+                let fits = match &self.open {
                     Open::FloatHistogram(app) => {
-                        self.close(Open::FloatHistogram(app.clone()));
-                        Some(app)
+                        (app.encoding() == ChunkEncoding::FloatHistogramSt) == with_starts
                     }
-                    other => {
-                        self.close(other);
-                        None
-                    }
+                    _ => false,
                 };
-                if let Open::None = self.open {
-                    self.open = Open::FloatHistogram(Box::new(FloatHistogramAppender::new(false)));
+                if !fits || self.count >= self.limit {
+                    if let (true, Open::FloatHistogram(app)) = (fits, &self.open) {
+                        previous = Some(app.clone());
+                    }
+                    self.cut();
+                    self.open = Open::FloatHistogram(Box::new(FloatHistogramAppender::new(with_starts)));
                 }
                 if let Open::FloatHistogram(app) = &mut self.open
-                    && let Appended::Cut(next) = app.append(previous.as_deref(), 0, t_ms, h)?
+                    && let Appended::Cut(next) = app.append(previous.as_deref(), start_ms, t_ms, h)?
                 {
-                    let old = std::mem::replace(&mut self.open, Open::None);
-                    self.close(old);
+                    self.cut();
                     self.open = Open::FloatHistogram(next);
                 }
             }
@@ -133,9 +155,10 @@ impl ChunkBuilder {
     pub fn push_all(&mut self, samples: &SampleBuf) -> Result<(), ChunkError> {
         let mut histograms = samples.histograms.iter().peekable();
         for (i, (t, v)) in samples.times.iter().zip(&samples.values).enumerate() {
+            let start = samples.starts.get(i).copied().unwrap_or(0);
             match histograms.next_if(|(at, _)| *at as usize == i) {
-                Some((_, h)) => self.push_histogram(*t, h)?,
-                None => self.push(*t, *v)?,
+                Some((_, h)) => self.push_histogram(start, *t, h)?,
+                None => self.push(start, *t, *v)?,
             }
         }
         Ok(())
@@ -157,14 +180,10 @@ impl ChunkBuilder {
     }
 
     fn cut(&mut self) {
-        let open = std::mem::replace(&mut self.open, Open::None);
-        self.close(open);
-    }
-
-    fn close(&mut self, open: Open) {
-        let (encoding, data) = match open {
+        let (encoding, data) = match std::mem::replace(&mut self.open, Open::None) {
             Open::None => return,
             Open::Float(_, bytes) => (ChunkEncoding::Xor, bytes),
+            Open::FloatSt(_, bytes) => (ChunkEncoding::Xor2, bytes),
             Open::Int(app) => (app.encoding(), app.into_bytes()),
             Open::FloatHistogram(app) => (app.encoding(), app.into_bytes()),
         };
@@ -202,7 +221,7 @@ pub fn clip_chunk(
     let mut samples = SampleBuf::default();
     chunkenc::decode(chunk.encoding, &chunk.data, mint_ms, maxt_ms, &mut samples)?;
     retain_samples(&mut samples, 0, |t| !deleted.iter().any(|i| i.contains(t)));
-    let mut builder = ChunkBuilder::new(usize::MAX);
+    let mut builder = ChunkBuilder::like(chunk.encoding);
     builder.push_all(&samples)?;
     out.extend(builder.finish());
     Ok(())

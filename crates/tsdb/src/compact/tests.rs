@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{Histogram, HistogramValue, Labels, Span};
 use proptest::prelude::*;
-use storage::{CancelToken, RawChunk, SampleBuf};
+use storage::{CancelToken, ChunkEncoding, RawChunk, SampleBuf};
 use ulid::Ulid;
 
 use super::recode::merge_chunks;
@@ -115,7 +115,7 @@ fn merged_description_keeps_origin() {
 fn chunks_of(samples: &[(i64, f64)], per_chunk: usize) -> Vec<RawChunk> {
     let mut builder = ChunkBuilder::new(per_chunk);
     for (t, v) in samples {
-        builder.push(*t, *v).unwrap();
+        builder.push(0, *t, *v).unwrap();
     }
     builder.finish()
 }
@@ -182,14 +182,14 @@ fn floats_and_histograms_take_turns() {
     };
     let mut builder = ChunkBuilder::new(3);
     for t in 0..10 {
-        builder.push_histogram(t, &histogram(t as u64)).unwrap();
+        builder.push_histogram(0, t, &histogram(t as u64)).unwrap();
     }
-    builder.push(10, 1.0).unwrap();
+    builder.push(0, 10, 1.0).unwrap();
     // A reset cuts early.
-    builder.push_histogram(11, &histogram(9)).unwrap();
-    builder.push_histogram(12, &histogram(5)).unwrap();
+    builder.push_histogram(0, 11, &histogram(9)).unwrap();
+    builder.push_histogram(0, 12, &histogram(5)).unwrap();
     let float = HistogramValue::Float(histogram(7).to_float());
-    builder.push_histogram(13, &float).unwrap();
+    builder.push_histogram(0, 13, &float).unwrap();
     let chunks = builder.finish();
     let ranges: Vec<_> = chunks.iter().map(|c| (c.mint_ms, c.maxt_ms)).collect();
     assert_eq!(ranges, [(0, 2), (3, 5), (6, 8), (9, 9), (10, 10), (11, 11), (12, 12), (13, 13)]);
@@ -202,6 +202,56 @@ fn floats_and_histograms_take_turns() {
     }
     assert_eq!(out.times, (0..14).collect::<Vec<_>>());
     assert_eq!(out.histograms.len(), 13);
+}
+
+#[test]
+fn start_timestamps_survive_merges_and_clips() {
+    let histogram = |n: u64| {
+        HistogramValue::Int(Arc::new(Histogram {
+            count: n,
+            sum: n as f64,
+            zero_count: n,
+            ..Histogram::default()
+        }))
+    };
+    // Floats and histograms, some with starts: (time, start).
+    let fill = |from: i64, step: i64, start: i64| {
+        let mut b = ChunkBuilder::default();
+        for t in (from..from + 300).step_by(step as usize) {
+            b.push(if t % 3 == 0 { start } else { 0 }, t, t as f64).unwrap();
+        }
+        for t in (from + 400..from + 500).step_by(step as usize) {
+            b.push_histogram(start, t, &histogram(t as u64)).unwrap();
+        }
+        b.finish()
+    };
+    let read = |chunks: &[RawChunk]| {
+        let mut out = SampleBuf::default();
+        for c in chunks {
+            chunkenc::decode_all(c.encoding, &c.data, &mut out).unwrap();
+        }
+        out.starts.resize(out.len(), 0);
+        out.times.into_iter().zip(out.starts).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (a, b) = (fill(0, 2, -50), fill(1, 2, -60));
+    let mut expected = read(&a);
+    expected.extend(read(&b));
+    let merged = merge_chunks(a.into_iter().chain(b).collect()).unwrap();
+    assert_eq!(read(&merged), expected);
+    assert!(merged.iter().any(|c| c.encoding == ChunkEncoding::HistogramSt));
+    let mut clipped = Vec::new();
+    let deleted = [Interval { mint_ms: 30, maxt_ms: 60 }, Interval { mint_ms: 410, maxt_ms: 420 }];
+    for chunk in merged {
+        let encoding = chunk.encoding;
+        let from = clipped.len();
+        clip_chunk(chunk, 10, 480, &deleted, &mut clipped).unwrap();
+        assert!(clipped[from..].iter().all(|c| c.encoding == encoding));
+    }
+    expected.retain(|t, _| (10..=480).contains(t) && !deleted.iter().any(|d| d.contains(*t)));
+    assert_eq!(read(&clipped), expected);
+    // Without any start, the encodings are those that older versions read.
+    let merged = merge_chunks(fill(0, 2, 0).into_iter().chain(fill(1, 2, 0)).collect()).unwrap();
+    assert!(merged.iter().all(|c| matches!(c.encoding, ChunkEncoding::Xor | ChunkEncoding::Histogram)));
 }
 
 fn store(disk: &Arc<dyn Disk>, meta: BlockMeta, all: &[(&str, Vec<(i64, f64)>)]) -> Block {

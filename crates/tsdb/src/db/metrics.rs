@@ -13,6 +13,7 @@ pub(super) struct DbMetrics {
     pub(super) failed: Counter,
     pub(super) overlapping: Counter,
     pub(super) seconds: Histogram,
+    pub(super) tombstone_cleanup: Histogram,
     pub(super) time_retentions: Counter,
     pub(super) size_retentions: Counter,
     pub(super) limit_bytes: Gauge,
@@ -63,6 +64,12 @@ impl DbMetrics {
                 "prometheus_tsdb_compaction_duration_seconds",
                 "Duration of compaction runs",
                 &exponential_buckets(1.0, 2.0, 14),
+            ),
+            tombstone_cleanup: r.histogram(
+                "prometheus_tsdb_tombstone_cleanup_seconds",
+                "The time taken to recompact blocks to remove tombstones.",
+                // Upstream's is a native histogram only.
+                &[],
             ),
             time_retentions: r.counter(
                 "prometheus_tsdb_time_retentions_total",

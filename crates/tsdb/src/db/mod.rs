@@ -1,7 +1,11 @@
 //! The database: head and blocks under one roof, opened on a folder that a Prometheus could open as well.
 //!
-//! `options` says how, `upkeep` cuts, compacts and lets go, `querier` reads over all parts.
+//! `options` says how, `upkeep` cuts, compacts and lets go, `admin` does what an operator asks for, `querier`
+//! reads over all parts.
 
+mod admin;
+#[cfg(test)]
+mod late_tests;
 mod metrics;
 mod options;
 mod querier;
@@ -30,7 +34,7 @@ pub use options::{
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::disk::{LockGuard, Rng};
-use crate::head::{Head, HeadAppender, HeadQuerier};
+use crate::head::{Head, HeadAppender, HeadQuerier, LateCut};
 use metrics::DbMetrics;
 
 /// The log is made durable this often: what a power cut may take. Upkeep looks as often whether something
@@ -56,6 +60,8 @@ struct Inner {
     view: RwLock<View>,
     upkeep: Mutex<()>,
     pending_truncation: Mutex<Option<i64>>,
+    /// Late samples that blocks hold, and the first reader that knows those blocks.
+    pending_late: Mutex<Option<(Arc<LateCut>, u64)>>,
     retention: Mutex<Retention>,
     metrics: DbMetrics,
     /// Where the scrub goes on: block and series within.
@@ -154,6 +160,7 @@ impl Db {
             view: RwLock::new(View { blocks, head_from: min_valid }),
             upkeep: Mutex::default(),
             pending_truncation: Mutex::default(),
+            pending_late: Mutex::default(),
             metrics,
             scrub: Mutex::new((Ulid::from_parts(0, 0), 0)),
             told: Mutex::default(),
@@ -191,7 +198,7 @@ impl Db {
                 }
                 Err(_) => {}
             }
-            match inner.finish_truncation() {
+            match inner.finish_truncation().and_then(|_| inner.finish_late()) {
                 Ok(_) => untruncated = false,
                 Err(e) if !std::mem::replace(&mut untruncated, true) => {
                     tracing::error!(error = %e, "head could not be truncated; trying again each second");
@@ -272,12 +279,12 @@ impl Db {
         self.0.head.exemplars.resize(max);
     }
 
-    /// Changes the out-of-order window while running. Out-of-order samples are not taken yet whatever the
-    /// window is: the head refuses them as it does without one.
-    pub fn set_out_of_order_window(&self, window_ms: i64) {
-        if window_ms > 0 {
-            tracing::warn!(window_ms, "out-of-order ingestion is not built yet; such samples are refused");
-        }
+    /// Changes the out-of-order window while running; 0 refuses late samples. What was taken stays.
+    ///
+    /// # Errors
+    /// The log of late samples cannot be opened: the window stays what it was.
+    pub fn set_out_of_order_window(&self, window_ms: i64) -> Result<(), StorageError> {
+        self.0.head.set_late_window(window_ms)
     }
 
     /// Memory that the head's series and index hold, in bytes, as far as they are counted.
@@ -396,10 +403,9 @@ impl Queryable for Db {
         for block in view.blocks.iter().filter(|b| b.meta().overlaps(mint_ms, maxt_ms)) {
             parts.push(Box::new(block.querier(mint_ms, maxt_ms)));
         }
-        let head_from = mint_ms.max(view.head_from);
-        if head_from <= maxt_ms {
+        if mint_ms.max(view.head_from) <= maxt_ms || inner.head.late_overlaps(mint_ms, maxt_ms) {
             // Under the view's lock, so that the reader is known before the range could leave the head.
-            parts.push(Box::new(HeadQuerier::new(&inner.head, head_from, maxt_ms)));
+            parts.push(Box::new(HeadQuerier::new(&inner.head, view.head_from, mint_ms, maxt_ms)));
         }
         Ok(Box::new(querier::DbQuerier::new(parts)))
     }
@@ -433,6 +439,21 @@ impl StatusSource for Db {
     }
     fn start_time_ms(&self) -> Result<i64, StorageError> {
         Ok(self.0.lowest_time())
+    }
+    fn delete_series(
+        &self,
+        ctx: &QueryContext,
+        mint_ms: i64,
+        maxt_ms: i64,
+        matchers: &[Matcher],
+    ) -> Result<(), StorageError> {
+        self.0.delete_series(ctx, mint_ms, maxt_ms, matchers)
+    }
+    fn clean_tombstones(&self) -> Result<(), StorageError> {
+        self.0.clean_tombstones()
+    }
+    fn snapshot(&self, with_head: bool) -> Result<String, StorageError> {
+        self.0.snapshot(with_head)
     }
 }
 

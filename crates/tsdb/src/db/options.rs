@@ -100,6 +100,9 @@ pub struct DbOptions {
     pub exemplars_max: usize,
     /// How far behind the newest sample others are taken, in milliseconds; 0 switches it off.
     pub out_of_order_window_ms: i64,
+    /// A JSON file whose list `uploaded` names blocks that were copied elsewhere: fresh blocks that it does not
+    /// name are not compacted yet.
+    pub delay_compact_file: Option<PathBuf>,
     /// False: no `lock` file.
     pub lockfile: bool,
     /// Where `open` says how far it is.
@@ -138,6 +141,7 @@ impl DbOptions {
             samples_per_chunk: SAMPLES_PER_CHUNK_DEFAULT,
             exemplars_max: 0,
             out_of_order_window_ms: 0,
+            delay_compact_file: None,
             lockfile: true,
             progress: Arc::default(),
             simulated: None,

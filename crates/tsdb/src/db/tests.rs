@@ -11,9 +11,9 @@ use storage::{
 use super::{Db, DbOptions, Retention};
 use crate::disk::{Disk, MemDisk};
 
-const MINUTE: i64 = 60_000;
+pub(super) const MINUTE: i64 = 60_000;
 
-fn options(disk: &MemDisk) -> DbOptions {
+pub(super) fn options(disk: &MemDisk) -> DbOptions {
     let mut options = DbOptions::new("/data");
     options.disk = Arc::new(disk.clone());
     options.min_block_ms = 10 * MINUTE;
@@ -51,9 +51,24 @@ fn read(db: &Db, mint: i64, maxt: i64) -> Vec<(String, Vec<i64>, Vec<f64>)> {
 }
 
 #[test]
-fn cuts_compacts_and_reads_the_same_throughout() {
+fn cuts_compacts_and_reads_the_same_in_memory() {
     let disk = MemDisk::new();
-    let db = Db::open(options(&disk)).unwrap();
+    cuts_compacts_and_reads_the_same(&disk, || options(&disk));
+}
+
+#[test]
+fn cuts_compacts_and_reads_the_same_on_a_real_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let on_disk = || DbOptions {
+        path: dir.path().join("data"),
+        disk: Arc::new(crate::disk::RealDisk),
+        ..options(&MemDisk::new())
+    };
+    cuts_compacts_and_reads_the_same(&crate::disk::RealDisk, on_disk);
+}
+
+fn cuts_compacts_and_reads_the_same(disk: &dyn Disk, options: impl Fn() -> DbOptions) {
+    let db = Db::open(options()).unwrap();
     write(&db, 0, 130 * MINUTE);
     let before = read(&db, 0, i64::MAX);
     assert_eq!(before[0].1.len(), 520);
@@ -76,14 +91,14 @@ fn cuts_compacts_and_reads_the_same_throughout() {
     assert_eq!(db.start_time_ms().unwrap(), 0);
 
     // A second one on the same folder is refused, until the first is closed.
-    assert!(Db::open(options(&disk)).unwrap_err().to_string().contains("in use"));
+    assert!(Db::open(options()).unwrap_err().to_string().contains("in use"));
     db.close().unwrap();
     assert!(matches!(
         db.appender().append(SeriesRef::NONE, &Labels::from_pairs([("a", "b")]), 0, 1, 1.0),
         Err(AppendError::Unavailable(_))
     ));
     assert!(db.querier(0, 1).is_err() && db.maintain().is_err());
-    let db = Db::open(options(&disk)).unwrap();
+    let db = Db::open(options()).unwrap();
     assert_eq!(read(&db, 0, i64::MAX), before);
     write(&db, 130 * MINUTE, 300 * MINUTE);
     let before = read(&db, 0, i64::MAX);
@@ -92,10 +107,10 @@ fn cuts_compacts_and_reads_the_same_throughout() {
         assert_eq!(read(&db, 0, i64::MAX), before);
     }
     db.close().unwrap();
-    let entries = disk.list("/data/wal".as_ref()).unwrap();
+    let entries = disk.list(&options().path.join("wal")).unwrap();
     assert!(entries.iter().any(|e| e.name.starts_with("checkpoint.")), "{entries:?}");
     // Without a clean end, and with the log as the only witness of the head.
-    let db = Db::open(options(&disk)).unwrap();
+    let db = Db::open(options()).unwrap();
     assert_eq!(read(&db, 0, i64::MAX), before);
 }
 
@@ -116,4 +131,99 @@ fn retention_and_blocks_that_come_and_go() {
     assert!(db.blocks().unwrap().is_empty());
     // The head was cut to one block range and what may still come in beside it.
     assert_eq!(read(&db, 0, i64::MAX)[0].1[0], 120 * MINUTE);
+}
+
+#[test]
+fn deleted_samples_stay_away_and_snapshots_hold_the_rest() {
+    let disk = MemDisk::new();
+    let db = Db::open(options(&disk)).unwrap();
+    write(&db, 0, 65 * MINUTE);
+    // Uneven: blocks, and a head.
+    db.maintain().unwrap();
+    let blocks = db.blocks().unwrap().len();
+    assert!(blocks > 2);
+    let ctx = QueryContext::unlimited();
+    let one = [Matcher::equal("__name__", "m"), Matcher::equal("i", "1")];
+    db.delete_series(&ctx, 5 * MINUTE, 62 * MINUTE, &one).unwrap();
+    let expected: Vec<_> = read(&db, 0, i64::MAX);
+    let of_one = |all: &[(String, Vec<i64>, Vec<f64>)]| {
+        all.iter().find(|(l, _, _)| l.contains("i=\"1\"")).unwrap().1.clone()
+    };
+    assert_eq!(of_one(&expected).len(), 20 + 11);
+    assert!(of_one(&expected).iter().all(|t| *t < 5 * MINUTE || *t > 62 * MINUTE));
+    // In the log: a start after a kill knows it.
+    let copy = MemDisk::new();
+    copy_tree(&disk, &copy, "/data".as_ref());
+    copy.remove_file("/data/lock".as_ref()).unwrap();
+    let again = Db::open(options(&copy)).unwrap();
+    assert_eq!(read(&again, 0, i64::MAX), expected);
+    again.close().unwrap();
+
+    let stones =
+        |db: &Db| db.blocks().unwrap().iter().filter(|b| b.meta_json.contains("numTombstones")).count();
+    assert!(stones(&db) > 1);
+    db.clean_tombstones().unwrap();
+    assert_eq!((stones(&db), db.blocks().unwrap().len()), (0, blocks));
+    assert_eq!(read(&db, 0, i64::MAX), expected);
+    // A rewritten block is a new one, with the old one as its parent.
+    let metas: Vec<String> = db.blocks().unwrap().into_iter().map(|b| b.meta_json).collect();
+    assert!(metas.iter().any(|m| m.contains("\"level\": 1") && m.contains("parents")), "{metas:?}");
+
+    let open_snapshot = |name: &str| {
+        let mut options = options(&disk);
+        options.path = format!("/data/snapshots/{name}").into();
+        Db::open(options).unwrap()
+    };
+    let whole = open_snapshot(&db.snapshot(true).unwrap());
+    assert_eq!(read(&whole, 0, i64::MAX), expected);
+    let without = open_snapshot(&db.snapshot(false).unwrap());
+    assert_eq!(without.blocks().unwrap().len(), blocks);
+    let newest = read(&without, 0, i64::MAX).iter().filter_map(|s| s.1.last().copied()).max().unwrap();
+    assert!(newest < 60 * MINUTE);
+    // What is done to the original does not reach the copy.
+    db.delete_series(&ctx, i64::MIN, i64::MAX, &[Matcher::equal("__name__", "m")]).unwrap();
+    db.clean_tombstones().unwrap();
+    assert!(read(&db, 0, i64::MAX).is_empty() && db.blocks().unwrap().is_empty());
+    assert_eq!(read(&whole, 0, i64::MAX), expected);
+    // What comes after a deletion is there.
+    write(&db, 66 * MINUTE, 67 * MINUTE);
+    assert_eq!(of_one(&read(&db, 0, i64::MAX)).len(), 4);
+}
+
+pub(super) fn copy_tree(from: &MemDisk, to: &MemDisk, dir: &std::path::Path) {
+    to.create_dir_all(dir).unwrap();
+    for entry in from.list(dir).unwrap() {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            copy_tree(from, to, &path);
+        } else {
+            let bytes = crate::disk::read_all(from, &path, 1 << 30).unwrap();
+            to.open_write(&path, crate::disk::WriteMode::Truncate).unwrap().append(&bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn fresh_blocks_wait_for_their_upload() {
+    let disk = MemDisk::new();
+    let uploads = std::path::Path::new("/uploads.json");
+    let with_file = || DbOptions { delay_compact_file: Some(uploads.into()), ..options(&disk) };
+    let put = |text: &str| {
+        disk.open_write(uploads, crate::disk::WriteMode::Truncate).unwrap().append(text.as_bytes()).unwrap();
+    };
+    put("{\"version\":1,\"uploaded\":[]}");
+    let db = Db::open(with_file()).unwrap();
+    write(&db, 0, 130 * MINUTE);
+    db.maintain().unwrap();
+    let blocks = db.blocks().unwrap();
+    assert_eq!(blocks.len(), 12, "none is named: none is compacted");
+    let name = |meta: &str| meta.split('"').nth(3).unwrap().to_string();
+    let names: Vec<String> = blocks.iter().map(|b| name(&b.meta_json)).collect();
+    put(&format!("{{\"uploaded\":{:?}}}", &names[..7]));
+    db.maintain().unwrap();
+    assert_eq!(db.blocks().unwrap().len(), 12 - 4, "two half hours of uploaded ones became one each");
+    // No such file: nothing to wait for.
+    disk.remove_file(uploads).unwrap();
+    db.maintain().unwrap();
+    assert_eq!(db.blocks().unwrap().len(), 6);
 }

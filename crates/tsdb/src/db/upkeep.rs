@@ -11,10 +11,13 @@ use ulid::Ulid;
 
 use super::metrics::DbMetrics;
 use super::{Inner, View};
-use crate::block::{self, Block, BlockMeta};
+use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::compact;
 use crate::disk::Disk;
 use crate::head::Truncation;
+
+/// Largest file of uploads that is read: some 500,000 blocks.
+const UPLOADS_BYTES_MAX: u64 = 16 << 20;
 
 /// Opens a block; damaged small files are made anew, and what cannot be opened for damage is moved aside,
 /// so that whoever opens the folder next is not stopped by it.
@@ -54,7 +57,9 @@ impl Inner {
         self.metrics.triggered.inc();
         let reloaded = self.reload();
         self.head.flush_chunks();
-        let cut = self.cut_head();
+        let cut = self.finish_late().and_then(|_| self.cut_head());
+        // As upstream: late samples go when others went.
+        let cut = cut.and_then(|cut| if cut { self.cut_late() } else { Ok(()) });
         let scrubbed = self.scrub();
         let mended = self.mend_blocks();
         let compacted = cut.and_then(|()| self.compact_blocks()).inspect_err(|e| {
@@ -81,14 +86,77 @@ impl Inner {
         self.head.is_compactable() && self.pending_truncation.lock().is_none()
     }
 
-    fn cut_head(&self) -> Result<(), StorageError> {
+    /// Cuts blocks off the head; true where there was one.
+    fn cut_head(&self) -> Result<bool, StorageError> {
+        let mut cut = false;
         while self.finish_truncation()? && self.head.is_compactable() {
             if self.cancel.is_cancelled() {
-                return Ok(());
+                break;
             }
             let (mint, maxt) = self.head.next_block_range();
             self.cut_block(mint, maxt)?;
+            cut = true;
         }
+        Ok(cut)
+    }
+
+    /// Lets go of late samples that blocks hold, if their readers are gone. True where nothing is pending.
+    pub(super) fn finish_late(&self) -> Result<bool, StorageError> {
+        let mut pending = self.pending_late.lock();
+        let Some((cut, reader)) = &*pending else { return Ok(true) };
+        if !self.head.finish_late_cut(cut, *reader)? {
+            return Ok(false);
+        }
+        *pending = None;
+        Ok(true)
+    }
+
+    /// Writes the late samples of the head as blocks, one for each block range.
+    pub(super) fn cut_late(&self) -> Result<(), StorageError> {
+        if !self.head.has_late() || !self.finish_late()? {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let Some(cut) = self.head.begin_late_cut()?.map(Arc::new) else { return Ok(()) };
+        let (first, last) = cut.range;
+        let range = self.options.min_block_ms.max(1);
+        let mut source = self.head.late_source(Arc::clone(&cut));
+        let mut opened = Vec::new();
+        // As upstream: the quotient is cut towards zero.
+        let mut mint = (first / range).saturating_mul(range);
+        while mint <= last {
+            let maxt = mint.saturating_add(range);
+            source.set_range(mint, maxt - 1);
+            let mut meta = BlockMeta::level_one(self.new_ulid(), mint, maxt);
+            meta.compaction.set_hint(HINT_OUT_OF_ORDER);
+            let disk = Arc::clone(&self.options.disk);
+            let symbols = source.symbols().map(Ok);
+            if let Some(meta) = block::write_block(disk, &self.options.path, meta, symbols, source.series())?
+            {
+                opened.push(self.open_block(meta.ulid)?);
+                self.metrics.compactions.inc();
+            }
+            mint = maxt;
+        }
+        drop(source);
+        let blocks = opened.len();
+        let reader = {
+            let mut view = self.view.write();
+            view.blocks.extend(opened);
+            view.blocks.sort_by_key(|b| b.meta().mint_ms);
+            self.head.next_reader()
+        };
+        *self.pending_late.lock() = Some((cut, reader));
+        self.finish_late()?;
+        self.metrics.seconds.observe(began.elapsed().as_secs_f64());
+        self.count_blocks();
+        tracing::info!(
+            blocks,
+            mint = first,
+            maxt = last,
+            seconds = began.elapsed().as_secs_f64(),
+            "wrote late samples as blocks"
+        );
         Ok(())
     }
 
@@ -101,7 +169,7 @@ impl Inner {
         let ulid = self.new_ulid();
         let meta = BlockMeta::level_one(ulid, mint, maxt);
         let disk = Arc::clone(&self.options.disk);
-        let symbols = source.symbols().into_iter().map(Ok);
+        let symbols = source.symbols().map(Ok);
         let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
         drop(source);
         let opened = match &written {
@@ -123,11 +191,11 @@ impl Inner {
         Ok(())
     }
 
-    fn open_block(&self, ulid: Ulid) -> Result<Block, StorageError> {
+    pub(super) fn open_block(&self, ulid: Ulid) -> Result<Block, StorageError> {
         Block::open(Arc::clone(&self.options.disk), &self.options.path.join(ulid.to_string()))
     }
 
-    fn new_ulid(&self) -> Ulid {
+    pub(super) fn new_ulid(&self) -> Ulid {
         // Time from our clock, the rest random.
         let random = match &self.simulated {
             Some(rng) => u128::from(rng.lock().next_u64()),
@@ -144,7 +212,16 @@ impl Inner {
                 return Ok(());
             }
             let blocks = self.view.read().blocks.clone();
-            let metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
+            let mut metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
+            metas.sort_by_key(|m| m.ulid);
+            if let Some(uploaded) = self.uploaded() {
+                // As upstream: the first one that waits holds up those behind it.
+                let waits = |m: &BlockMeta| {
+                    m.compaction.level <= 1 && !uploaded.iter().any(|u| *u == m.ulid.to_string())
+                };
+                let ready = metas.iter().position(waits).unwrap_or(metas.len());
+                metas.truncate(ready);
+            }
             let planned = compact::plan(&metas, &ranges);
             if planned.is_empty() {
                 return Ok(());
@@ -172,6 +249,27 @@ impl Inner {
             self.no_room.store(false, Ordering::Release);
         }
         !short
+    }
+
+    /// Blocks that the file of uploads names; `None` where there is no such file to go by.
+    fn uploaded(&self) -> Option<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Uploads {
+            #[serde(default)]
+            uploaded: Vec<String>,
+        }
+        let path = self.options.delay_compact_file.as_ref()?;
+        let text = crate::disk::read_all(&*self.options.disk, path, UPLOADS_BYTES_MAX);
+        let read = text.map_err(StorageError::from).and_then(|text| {
+            serde_json::from_slice::<Uploads>(&text).map_err(|e| StorageError::Other(e.to_string()))
+        });
+        match read {
+            Ok(uploads) => Some(uploads.uploaded),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read the file of uploaded blocks; compactions go on without it");
+                None
+            }
+        }
     }
 
     fn compact_into_one(&self, sources: &[Block]) -> Result<(), StorageError> {
@@ -242,7 +340,7 @@ impl Inner {
     }
 
     /// Takes blocks out of the view and off the disk; one may come in their place.
-    fn replace(&self, gone: &[Block], new: Option<Block>) -> Result<(), StorageError> {
+    pub(super) fn replace(&self, gone: &[Block], new: Option<Block>) -> Result<(), StorageError> {
         let ulids: Vec<Ulid> = gone.iter().map(|b| b.meta().ulid).collect();
         {
             let mut view = self.view.write();

@@ -12,6 +12,9 @@ use model::{CounterResetHint, Exemplar, FloatHistogram, Histogram, HistogramValu
 use storage::{AppendError, Appender, CommitStats, Rejected, SeriesRef, StorageError};
 
 use super::Head;
+use super::isolation::Applying;
+use super::late::{Bounds, LateWork};
+use super::ooo::LateValue;
 use super::series::Applied;
 use crate::wal::record::{
     self, ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, histogram_type,
@@ -34,6 +37,8 @@ pub(super) struct Buffers {
     exemplars: Vec<ExemplarRecord>,
     exemplar_labels: Vec<(Labels, bool)>,
     metadata: Vec<MetadataRecord>,
+    /// Positions of floats and histograms that come late, ascending.
+    late: [Vec<u32>; 2],
     log: Vec<u8>,
     ends: Vec<usize>,
     /// Compresses on the caller's core, so that the log's lock is held for framing and the write only.
@@ -50,6 +55,7 @@ impl Buffers {
         self.exemplars.clear();
         self.exemplar_labels.clear();
         self.metadata.clear();
+        self.late.iter_mut().for_each(Vec::clear);
         self.log.clear();
         self.ends.clear();
         self.compressed.clear();
@@ -104,8 +110,10 @@ impl Buffers {
 /// A transaction.
 pub(crate) struct HeadAppender {
     head: Arc<Head>,
-    /// Oldest time taken; known from the first sample on, which sets the bounds of an empty head.
-    min_valid: Option<i64>,
+    /// Known from the first sample on, which sets the bounds of an empty head.
+    bounds: Option<Bounds>,
+    /// Late samples are refused whatever the window is.
+    discard_late: bool,
     buffers: Buffers,
     ended: bool,
 }
@@ -113,17 +121,27 @@ pub(crate) struct HeadAppender {
 impl HeadAppender {
     pub(crate) fn new(head: Arc<Head>) -> Self {
         head.metrics.appenders.fetch_add(1, Ordering::Relaxed);
-        let min_valid = head.is_initialized().then(|| head.appendable_min_valid());
+        let bounds = head.is_initialized().then(|| Bounds::of(&head));
         let buffers = head.buffers.lock().pop().unwrap_or_default();
-        HeadAppender { head, min_valid, buffers, ended: false }
+        HeadAppender { head, bounds, discard_late: false, buffers, ended: false }
     }
 
-    fn min_valid(&mut self, t: i64) -> i64 {
+    fn bounds(&mut self, t: i64) -> Bounds {
         let head = &self.head;
-        *self.min_valid.get_or_insert_with(|| {
+        *self.bounds.get_or_insert_with(|| {
             head.init_time(t);
-            head.appendable_min_valid()
+            Bounds::of(head)
         })
+    }
+
+    /// Whether a sample that cannot come in order may come late: true then.
+    #[cold]
+    fn late(&self, bounds: Bounds, t: i64, refused: AppendError) -> Result<bool, AppendError> {
+        if let Some(delta) = bounds.delta_seconds(t) {
+            self.head.metrics.late_delta_seconds.observe(delta);
+        }
+        bounds.late(t, refused)?;
+        if self.discard_late { Err(AppendError::OutOfOrder) } else { Ok(true) }
     }
 
     fn refused(&self, error: &AppendError, kind: usize) {
@@ -131,27 +149,33 @@ impl HeadAppender {
         match error {
             AppendError::OutOfBounds => m.out_of_bound.get(kind),
             AppendError::OutOfOrder => m.out_of_order.get(kind),
+            AppendError::TooOld => m.too_old.get(kind),
             _ => None,
         }
         .inspect(|c| c.inc());
     }
 
-    /// Runs a check under the series' lock, on the series that is known or made by labels.
+    /// Runs a check under the series' lock, on the series that is known or made by labels. Says whether the
+    /// sample comes late.
     fn checked(
         &mut self,
         series: SeriesRef,
         labels: &Labels,
+        (bounds, t): (Bounds, i64),
         check: impl Fn(&super::series::Slot) -> Result<(), AppendError>,
-    ) -> Result<u64, AppendError> {
+    ) -> Result<(u64, bool), AppendError> {
         let mark = |slot: &mut super::series::Slot| {
-            check(slot)?;
+            let late = match check(slot) {
+                Ok(()) => false,
+                Err(e) => self.late(bounds, t, e)?,
+            };
             slot.pending = true;
-            Ok(())
+            Ok(late)
         };
         if !series.is_none()
             && let Some(done) = self.head.table.with_mut(series.0, mark)
         {
-            return done.map(|()| series.0);
+            return done.map(|late| (series.0, late));
         }
         if labels.is_empty() && !series.is_none() {
             return Err(AppendError::UnknownSeries);
@@ -160,7 +184,7 @@ impl HeadAppender {
         for _ in 0..3 {
             let found = self.head.get_or_create(labels)?;
             if let Some(done) = self.head.table.with_mut(found, mark) {
-                return done.map(|()| found);
+                return done.map(|late| (found, late));
             }
         }
         Err(AppendError::UnknownSeries)
@@ -173,8 +197,12 @@ impl HeadAppender {
         t_ms: i64,
         value: HistogramValue,
     ) -> Result<u64, AppendError> {
-        let min_valid = self.min_valid(t_ms);
-        let series = self.checked(series, labels, |s| s.check_histogram(t_ms, &value, min_valid))?;
+        let bounds = self.bounds(t_ms);
+        let check = |s: &super::series::Slot| s.check_histogram(t_ms, &value, bounds.min_valid);
+        let (series, late) = self.checked(series, labels, (bounds, t_ms), check)?;
+        if late {
+            self.buffers.late[1].push(self.buffers.histograms.len() as u32);
+        }
         self.buffers.floats_before.push(self.buffers.floats.len());
         self.buffers.histograms.push(HistogramRecord { series, start_ms: 0, t_ms, value });
         Ok(series)
@@ -189,8 +217,21 @@ impl HeadAppender {
             b.record(|out, _, _| record::encode_metadata(out, &metadata));
             b.metadata = metadata;
         }
+        // Late ones are in their own log: here a replay could take them for such as came in order.
+        let late = std::mem::take(&mut b.late);
+        let in_order = |kind: usize, at: usize| {
+            late.get(kind).is_none_or(|all| all.binary_search(&(at as u32)).is_err())
+        };
         for (floats, histograms) in &parts {
-            b.record(|out, all, _| record::encode_samples(out, all.get(floats.clone()).unwrap_or_default()));
+            b.record(|out, all, _| {
+                let part = all.get(floats.clone()).unwrap_or_default();
+                if late[0].is_empty() {
+                    return record::encode_samples(out, part);
+                }
+                let mut at = floats.start..;
+                let kept = part.iter().filter(|_| at.next().is_some_and(|at| in_order(0, at)));
+                record::encode_samples(out, &kept.copied().collect::<Vec<_>>());
+            });
             for kind in [
                 record::RecordType::Histograms,
                 record::RecordType::CustomHistograms,
@@ -200,7 +241,8 @@ impl HeadAppender {
                 b.record(|out, _, all| {
                     let of_kind = || {
                         let part = all.get(histograms.clone()).unwrap_or_default();
-                        part.iter().filter(|h| histogram_type(h) == kind)
+                        let of_kind = part.iter().enumerate().filter(|(_, h)| histogram_type(h) == kind);
+                        of_kind.filter(|(i, _)| in_order(1, histograms.start + i)).map(|(_, h)| h)
                     };
                     if of_kind().next().is_some() {
                         record::encode_histograms(out, kind, of_kind());
@@ -208,6 +250,7 @@ impl HeadAppender {
                 });
             }
         }
+        b.late = late;
         if !b.exemplars.is_empty() {
             let exemplars = std::mem::take(&mut b.exemplars);
             b.record(|out, _, _| record::encode_exemplars(out, &exemplars));
@@ -246,25 +289,43 @@ impl HeadAppender {
     }
 
     /// Puts the samples into their series.
-    fn apply(&mut self) -> CommitStats {
+    fn apply(&mut self, work: &mut LateWork) -> CommitStats {
         let head = Arc::clone(&self.head);
         let mut tally = Tally::default();
-        let _applying = head.applying.read();
+        let _fenced = head.applying.read();
+        let applying = head.isolation.begin();
         // A block may have been begun since: what it covers is closed.
-        let min_valid = self.min_valid.unwrap_or(i64::MIN).max(head.min_valid.load(Ordering::Acquire));
+        let mut bounds = self.bounds.unwrap_or_else(|| Bounds::of(&head));
+        bounds.min_valid = bounds.min_valid.max(head.min_valid.load(Ordering::Acquire));
+        let context = Apply { head: &head, commit: &applying, bounds };
         for (floats, histograms) in self.buffers.parts() {
-            apply_floats(&head, self.buffers.floats.get(floats).unwrap_or_default(), min_valid, &mut tally);
-            for h in self.buffers.histograms.get(histograms).unwrap_or_default() {
-                head.table.with_mut(h.series, |slot| {
-                    slot.pending = false;
-                    if slot.check_histogram(h.t_ms, &h.value, min_valid).is_err() {
-                        tally.refused[1] += 1;
-                        return;
+            let first = floats.start;
+            let floats = self.buffers.floats.get(floats).unwrap_or_default();
+            apply_floats(&context, floats, (first, &self.buffers.late[0]), &mut tally, work);
+            let first = histograms.start;
+            let part = self.buffers.histograms.get(histograms).unwrap_or_default();
+            for (i, h) in part.iter().enumerate() {
+                let Some(page) = head.table.page(h.series) else { continue };
+                let mut inner = page.lock();
+                inner.forget_commits(applying.low);
+                let Some(slot) = inner.get_mut(h.series) else { continue };
+                slot.pending = false;
+                if let Err(e) = slot.check_histogram(h.t_ms, &h.value, bounds.min_valid) {
+                    if let Err(e) = bounds.late(h.t_ms, e) {
+                        tally.refuse(1, &e);
+                        continue;
                     }
-                    let was_stale = slot.stale;
-                    let done = slot.append_histogram(h.series, h.t_ms, &h.value, &head.rules, &head.files);
-                    tally.note(done, h.t_ms, 1, was_stale, slot.stale);
-                });
+                    let logged = self.buffers.late[1].binary_search(&((first + i) as u32)).is_ok();
+                    let value = LateValue::Histogram(h.value.clone());
+                    work.insert(&head, &mut inner, h.series, h.t_ms, value, logged);
+                    continue;
+                }
+                let was_stale = slot.stale;
+                let done = slot.append_histogram(h.series, h.t_ms, &h.value, &head.rules, &head.files);
+                tally.note(done, h.t_ms, 1, was_stale, slot.stale);
+                if done.in_order {
+                    inner.note(applying.commit, h.series, h.t_ms);
+                }
             }
         }
         let m = &head.metrics;
@@ -284,17 +345,28 @@ impl HeadAppender {
         if tally.max > i64::MIN {
             head.widen(tally.min, tally.max);
         }
-        m.floats.add(tally.stored[0] as f64);
-        m.histograms.add(tally.stored[1] as f64);
+        // From here on readers see it.
+        drop(applying);
+        for (kind, counter) in [&m.floats, &m.histograms].into_iter().enumerate() {
+            let late = work.stored.get(kind).copied().unwrap_or_default();
+            counter.add((tally.stored.get(kind).copied().unwrap_or_default() + late) as f64);
+        }
+        for (counter, n) in m.late_appended.iter().zip(work.stored) {
+            counter.add(n as f64);
+        }
         for (counter, n) in m.out_of_order.iter().zip(tally.refused) {
             counter.add(n as f64);
         }
+        for (counter, n) in m.too_old.iter().zip(tally.too_old) {
+            counter.add(n as f64);
+        }
+        tally.chunks += work.chunks;
         m.chunks_created.add(tally.chunks as f64);
         m.chunks.fetch_add(tally.chunks as i64, Ordering::Relaxed);
         m.stale.fetch_add(tally.stale, Ordering::Relaxed);
         CommitStats {
-            samples: tally.stored[0] + tally.stored[1],
-            refused: tally.refused[0] + tally.refused[1],
+            samples: tally.stored.iter().chain(&work.stored).sum(),
+            refused: tally.refused.iter().chain(&tally.too_old).sum(),
         }
     }
 
@@ -326,6 +398,7 @@ impl HeadAppender {
 struct Tally {
     stored: [u64; 2],
     refused: [u64; 2],
+    too_old: [u64; 2],
     chunks: u64,
     stale: i64,
     min: i64,
@@ -334,11 +407,27 @@ struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Tally { stored: [0; 2], refused: [0; 2], chunks: 0, stale: 0, min: i64::MAX, max: i64::MIN }
+        Tally {
+            stored: [0; 2],
+            refused: [0; 2],
+            too_old: [0; 2],
+            chunks: 0,
+            stale: 0,
+            min: i64::MAX,
+            max: i64::MIN,
+        }
     }
 }
 
 impl Tally {
+    #[cold]
+    fn refuse(&mut self, kind: usize, error: &AppendError) {
+        let counts = if *error == AppendError::TooOld { &mut self.too_old } else { &mut self.refused };
+        if let Some(n) = counts.get_mut(kind) {
+            *n += 1;
+        }
+    }
+
     #[inline]
     fn note(&mut self, done: Applied, t: i64, kind: usize, was_stale: bool, is_stale: bool) {
         self.chunks += u64::from(done.chunks);
@@ -353,27 +442,52 @@ impl Tally {
     }
 }
 
-fn apply_floats(head: &Head, floats: &[SampleRecord], min_valid: i64, tally: &mut Tally) {
+/// What samples are put in place with.
+struct Apply<'a> {
+    head: &'a Head,
+    commit: &'a Applying<'a>,
+    bounds: Bounds,
+}
+
+fn apply_floats(
+    apply: &Apply<'_>,
+    floats: &[SampleRecord],
+    // Position of the first one in the transaction, and positions there of those that are logged as late.
+    (first, logged): (usize, &[u32]),
+    tally: &mut Tally,
+    work: &mut LateWork,
+) {
+    let Apply { head, commit, bounds } = apply;
     let mut rest = floats;
-    while let Some(first) = rest.first() {
-        let Some(page) = head.table.page(first.series) else {
+    while let Some(f) = rest.first() {
+        let Some(page) = head.table.page(f.series) else {
             rest = &rest[1..];
             continue;
         };
         let mut inner = page.lock();
+        inner.forget_commits(commit.low);
         while let Some((f, tail)) = rest.split_first().filter(|(f, _)| page.holds(f.series)) {
             rest = tail;
             let Some(slot) = inner.get_mut(f.series) else { continue };
             slot.pending = false;
-            if slot.check_float(f.t_ms, f.value, min_valid).is_err() {
+            if let Err(e) = slot.check_float(f.t_ms, f.value, bounds.min_valid) {
                 // A staleness marker of a histogram's series may repeat its time, as any duplicate may.
-                tally.refused[0] += 1;
+                if let Err(e) = bounds.late(f.t_ms, e) {
+                    tally.refuse(0, &e);
+                    continue;
+                }
+                let position = first + floats.len() - tail.len() - 1;
+                let logged = logged.binary_search(&(position as u32)).is_ok();
+                work.insert(head, &mut inner, f.series, f.t_ms, LateValue::Float(f.value), logged);
                 continue;
             }
             let was_stale = slot.stale;
             let done = slot.append_float(f.series, f.t_ms, f.value, &head.rules, &head.files);
             let kind = usize::from(slot.is_histogram());
             tally.note(done, f.t_ms, kind, was_stale, slot.stale);
+            if done.in_order {
+                inner.note(commit.commit, f.series, f.t_ms);
+            }
         }
     }
 }
@@ -387,14 +501,17 @@ impl Appender for HeadAppender {
         t_ms: i64,
         value: f64,
     ) -> Result<SeriesRef, AppendError> {
-        let min_valid = self.min_valid(t_ms);
-        let checked = if t_ms < min_valid {
+        let bounds = self.bounds(t_ms);
+        let checked = if bounds.refuses_early(t_ms) {
             Err(AppendError::OutOfBounds)
         } else {
-            self.checked(series, labels, |s| s.check_float(t_ms, value, min_valid))
+            self.checked(series, labels, (bounds, t_ms), |s| s.check_float(t_ms, value, bounds.min_valid))
         };
         match checked {
-            Ok(series) => {
+            Ok((series, late)) => {
+                if late {
+                    self.buffers.late[0].push(self.buffers.floats.len() as u32);
+                }
                 self.buffers.floats.push(SampleRecord { series, start_ms: 0, t_ms, value });
                 Ok(SeriesRef(series))
             }
@@ -412,7 +529,8 @@ impl Appender for HeadAppender {
         values: &[f64],
         rejected: &mut Vec<Rejected>,
     ) {
-        let min_valid = self.min_valid(t_ms);
+        let bounds = self.bounds(t_ms);
+        let min_valid = bounds.min_valid;
         let head = Arc::clone(&self.head);
         self.buffers.floats.reserve(series.len());
         let n = series.len().min(values.len());
@@ -434,14 +552,23 @@ impl Appender for HeadAppender {
                 }
                 match inner.get_mut(s.0) {
                     None => refuse(i, AppendError::UnknownSeries, self),
-                    Some(slot) => match slot.check_float(t_ms, *v, min_valid) {
-                        Ok(()) => {
-                            slot.pending = true;
-                            let sample = SampleRecord { series: s.0, start_ms: 0, t_ms, value: *v };
-                            self.buffers.floats.push(sample);
+                    Some(slot) => {
+                        let taken = match slot.check_float(t_ms, *v, min_valid) {
+                            Ok(()) => Ok(false),
+                            Err(e) => self.late(bounds, t_ms, e),
+                        };
+                        match taken {
+                            Ok(late) => {
+                                slot.pending = true;
+                                if late {
+                                    self.buffers.late[0].push(self.buffers.floats.len() as u32);
+                                }
+                                let sample = SampleRecord { series: s.0, start_ms: 0, t_ms, value: *v };
+                                self.buffers.floats.push(sample);
+                            }
+                            Err(e) => refuse(i, e, self),
                         }
-                        Err(e) => refuse(i, e, self),
-                    },
+                    }
                 }
                 i += 1;
             }
@@ -460,8 +587,7 @@ impl Appender for HeadAppender {
             HistogramValue::Int(h) => h.validate(),
             HistogramValue::Float(h) => h.validate(),
         };
-        let min_valid = self.min_valid(t_ms);
-        let done = if t_ms < min_valid {
+        let done = if self.bounds(t_ms).refuses_early(t_ms) {
             Err(AppendError::OutOfBounds)
         } else {
             valid
@@ -483,8 +609,12 @@ impl Appender for HeadAppender {
             return Err(AppendError::StartNotBefore);
         }
         let Some(histogram) = histogram else {
-            let min_valid = self.min_valid(start_ms);
-            let series = self.checked(series, labels, |s| s.check_float(start_ms, 0.0, min_valid))?;
+            let bounds = self.bounds(start_ms);
+            let check = |s: &super::series::Slot| s.check_float(start_ms, 0.0, bounds.min_valid);
+            let (series, late) = self.checked(series, labels, (bounds, start_ms), check)?;
+            if late {
+                self.buffers.late[0].push(self.buffers.floats.len() as u32);
+            }
             self.buffers.floats.push(SampleRecord { series, start_ms: 0, t_ms: start_ms, value: 0.0 });
             return Ok(SeriesRef(series));
         };
@@ -534,9 +664,28 @@ impl Appender for HeadAppender {
             return Err(StorageError::NotReady);
         }
         self.log()?;
-        let stats = self.apply();
+        let head = Arc::clone(&self.head);
+        let log = match self.buffers.late.iter().all(Vec::is_empty) {
+            true => None,
+            false => {
+                let b = &self.buffers;
+                let at = |i: &u32| *i as usize;
+                let floats: Vec<SampleRecord> =
+                    b.late[0].iter().filter_map(|i| b.floats.get(at(i)).copied()).collect();
+                let histograms: Vec<HistogramRecord> =
+                    b.late[1].iter().filter_map(|i| b.histograms.get(at(i)).cloned()).collect();
+                Some(head.log_late(&floats, &histograms)?)
+            }
+        };
+        let mut work = LateWork::default();
+        let stats = self.apply(&mut work);
         self.end();
+        head.finish_late(log, work)?;
         Ok(stats)
+    }
+
+    fn discard_out_of_order(&mut self, discard: bool) {
+        self.discard_late = discard;
     }
 
     fn rollback(self: Box<Self>) {}

@@ -3,86 +3,190 @@
 //! Series are sorted by the ranks of their label pairs, four bytes a label, instead of by their strings:
 //! a million series take some 60 MB for the time of a cut where their labels would take four times that.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::Labels;
 use storage::{RawChunk, StorageError};
 
-use super::Head;
-use crate::compact::clip_chunk;
+use super::read::corrupt;
+use super::{Head, LateCut, ReaderGuard};
+use crate::compact::{ChunkBuilder, clip_chunk};
 
-/// Series of the head within [mint, maxt], sorted by labels.
+/// Pairs copied under one hold of the index: some 100 us, which a new series can wait.
+const PAIRS_PER_HOLD: usize = 4096;
+
+/// A copy of the index's strings, so that a cut of minutes does not hold the index.
+struct Strings {
+    text: String,
+    names: Vec<Box<str>>,
+    /// By pair number: name number, and where the value is in `text`.
+    pairs: Vec<(u32, usize, u32)>,
+    /// Pair numbers in the order of (name, value).
+    order: Vec<u32>,
+}
+
+impl Strings {
+    /// Copies the pairs below `end`.
+    fn copy(head: &Head, end: usize) -> Self {
+        let (mut text, mut pairs) = (String::new(), Vec::with_capacity(end));
+        for from in (0..end).step_by(PAIRS_PER_HOLD) {
+            let index = head.index.read();
+            for id in from..end.min(from + PAIRS_PER_HOLD) {
+                let (name, value) = index.pair_parts(id as u32).unwrap_or_default();
+                pairs.push((name, text.len(), value.len() as u32));
+                text.push_str(value);
+            }
+        }
+        let names = head.index.read().names();
+        let mut strings = Strings { text, names, pairs, order: Vec::new() };
+        let mut order: Vec<u32> = (0..strings.pairs.len() as u32).collect();
+        order.sort_unstable_by(|a, b| strings.pair(*a).cmp(&strings.pair(*b)));
+        strings.order = order;
+        strings
+    }
+
+    fn pair(&self, id: u32) -> (&str, &str) {
+        let Some((name, at, len)) = self.pairs.get(id as usize) else { return ("", "") };
+        let name = self.names.get(*name as usize).map_or("", |n| n);
+        (name, self.text.get(*at..*at + *len as usize).unwrap_or_default())
+    }
+
+    /// Place of each pair in `order`.
+    fn ranks(&self) -> Vec<u32> {
+        let mut ranks = vec![0; self.order.len()];
+        for (rank, id) in self.order.iter().enumerate() {
+            if let Some(r) = ranks.get_mut(*id as usize) {
+                *r = rank as u32;
+            }
+        }
+        ranks
+    }
+}
+
+/// Series of the head within [mint, maxt], sorted by labels. Truncation waits while it lives.
 pub(crate) struct CutSource {
     head: Arc<Head>,
+    guard: ReaderGuard,
+    strings: Strings,
+    /// Places of all series' pairs in `strings.order`.
+    ranks: Vec<u32>,
     /// Number, and where its ranks are.
-    series: Vec<(u64, u32, u16)>,
+    series: Vec<(u64, usize, u16)>,
     mint: i64,
     maxt: i64,
+    /// Late samples only.
+    late: Option<Arc<LateCut>>,
 }
 
 impl Head {
-    /// What a block of [mint, maxt] is made of. The caller keeps truncation away meanwhile.
+    /// What a block of [mint, maxt] is made of. Neither scrapes nor queries wait for it longer than for a
+    /// page or some thousand strings.
     pub(crate) fn cut_source(self: &Arc<Self>, mint: i64, maxt: i64) -> CutSource {
-        let index = self.index.read();
-        let rank_of = index.pair_ranks();
-        let mut ranks: Vec<u32> = Vec::new();
-        let mut series: Vec<(u64, u32, u16)> = Vec::new();
+        self.source(mint, maxt, None)
+    }
+
+    /// What blocks of late samples are made of.
+    pub(crate) fn late_source(self: &Arc<Self>, cut: Arc<LateCut>) -> CutSource {
+        let (mint, maxt) = cut.range;
+        self.source(mint, maxt, Some(cut))
+    }
+
+    fn source(self: &Arc<Self>, mint: i64, maxt: i64, late: Option<Arc<LateCut>>) -> CutSource {
+        // From the oldest time on: also pairs of series that it does not need must keep their numbers.
+        let guard = {
+            let _none_under_way = self.gc.lock();
+            self.reader(i64::MIN)
+        };
+        let mut pairs: Vec<u32> = Vec::new();
+        let mut series: Vec<(u64, usize, u16)> = Vec::new();
         for page in self.table.all() {
             let inner = page.lock();
             for number in inner.numbers(page.base) {
                 let Some(slot) = inner.get(number) else { continue };
-                let (Some(first), Some(last)) = (slot.min_time(), slot.max_time()) else { continue };
-                if first > maxt || last < mint {
+                let wanted = match &late {
+                    Some(cut) => cut.chunks.contains_key(&number),
+                    None => {
+                        let times = slot.min_time().zip(slot.max_time());
+                        times.is_some_and(|(first, last)| first <= maxt && last >= mint)
+                    }
+                };
+                if !wanted {
                     continue;
                 }
-                let pairs = inner.pairs(slot);
-                series.push((number, ranks.len() as u32, pairs.len() as u16));
-                ranks.extend(pairs.iter().map(|p| rank_of.get(*p as usize).copied().unwrap_or(u32::MAX)));
+                let own = inner.pairs(slot);
+                series.push((number, pairs.len(), own.len() as u16));
+                pairs.extend_from_slice(own);
             }
         }
-        drop(index);
-        let key = |(_, from, len): &(u64, u32, u16)| {
-            let from = *from as usize;
-            ranks.get(from..from + usize::from(*len)).unwrap_or_default()
+        // Pairs are made before their series and stay while the reader above is known.
+        let end = pairs.iter().max().map_or(0, |id| *id as usize + 1);
+        let strings = Strings::copy(self, end);
+        let rank_of = strings.ranks();
+        for pair in &mut pairs {
+            *pair = rank_of.get(*pair as usize).copied().unwrap_or(u32::MAX);
+        }
+        let ranks = pairs;
+        let key = |(_, from, len): &(u64, usize, u16)| {
+            ranks.get(*from..*from + usize::from(*len)).unwrap_or_default()
         };
         series.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-        CutSource { head: Arc::clone(self), series, mint, maxt }
+        CutSource { head: Arc::clone(self), guard, strings, ranks, series, mint, maxt, late }
     }
 }
 
 impl CutSource {
+    /// Narrows it to [mint, maxt].
+    pub(crate) fn set_range(&mut self, mint: i64, maxt: i64) {
+        (self.mint, self.maxt) = (mint, maxt);
+    }
+
     /// Label names and values, sorted; more than the series use, as upstream writes them.
-    pub(crate) fn symbols(&self) -> BTreeSet<String> {
-        let mut all = BTreeSet::new();
-        self.head.index.read().each_pair(|name, value, _| {
-            for s in [name, value] {
-                if !all.contains(s) {
-                    all.insert(s.to_string());
-                }
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = String> + '_ {
+        let s = &self.strings;
+        // Values are sorted runs already, one a name, which the standard sort finds and merges.
+        let mut all: Vec<&str> = Vec::with_capacity(s.order.len() + s.names.len());
+        for id in &s.order {
+            let (name, value) = s.pair(*id);
+            // The empty one is that of a pair that was given back.
+            if !name.is_empty() && !value.is_empty() {
+                all.push(value);
             }
-        });
-        all
+        }
+        let mut names: Vec<&str> =
+            s.order.iter().map(|id| s.pair(*id)).filter(|p| !p.1.is_empty()).map(|p| p.0).collect();
+        names.dedup();
+        all.extend(names);
+        all.sort();
+        all.dedup();
+        all.into_iter().map(str::to_string)
+    }
+
+    fn labels(&self, from: usize, len: u16) -> Labels {
+        let ranks = self.ranks.get(from..from + usize::from(len)).unwrap_or_default();
+        let ids = ranks.iter().filter_map(|r| self.strings.order.get(*r as usize));
+        Labels::from_sorted(ids.map(|id| self.strings.pair(*id)))
     }
 
     /// Series with their chunks, clipped to the range.
     pub(crate) fn series(&self) -> impl Iterator<Item = Result<(Labels, Vec<RawChunk>), StorageError>> + '_ {
-        self.series.iter().filter_map(|(number, _, _)| {
-            let labels = self.head.labels_of(*number)?;
-            match self.chunks(*number) {
-                Ok(chunks) if chunks.is_empty() => None,
-                Ok(chunks) => Some(Ok((labels, chunks))),
-                Err(e) => Some(Err(e)),
-            }
+        self.series.iter().filter_map(|(number, from, len)| match self.chunks(*number) {
+            Ok(chunks) if chunks.is_empty() => None,
+            Ok(chunks) => Some(Ok((self.labels(*from, *len), chunks))),
+            Err(e) => Some(Err(e)),
         })
     }
 
     fn chunks(&self, number: u64) -> Result<Vec<RawChunk>, StorageError> {
+        if let Some(cut) = &self.late {
+            // Some thirty samples a chunk, overlapping: written anew.
+            let samples = self.head.late_samples(cut, number, self.mint, self.maxt)?;
+            let mut builder = ChunkBuilder::default();
+            builder.push_all(&samples).map_err(|e| corrupt(number, &e))?;
+            return Ok(builder.finish());
+        }
         let mut clipped = Vec::new();
-        for chunk in self.head.raw_chunks(number, self.mint, self.maxt)? {
-            clip_chunk(chunk, self.mint, self.maxt, &[], &mut clipped).map_err(|e| {
-                StorageError::Corrupt { place: format!("head chunk of series {number}"), what: e.to_string() }
-            })?;
+        for chunk in self.head.raw_chunks(number, Some(self.guard.snapshot()), self.mint, self.maxt)? {
+            clip_chunk(chunk, self.mint, self.maxt, &[], &mut clipped).map_err(|e| corrupt(number, &e))?;
         }
         Ok(clipped)
     }

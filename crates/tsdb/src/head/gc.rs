@@ -3,10 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use hashbrown::HashSet;
 use storage::StorageError;
 
 use super::Head;
 use crate::wal::checkpoint;
+
+/// Series taken out under one hold of the index: a millisecond.
+const SERIES_PER_HOLD: usize = 1024;
+/// List entries gone through under one hold of the index: a millisecond, but for a list that is longer.
+const POSTINGS_PER_HOLD: usize = 1 << 16;
 
 /// What became of a truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,7 @@ impl Head {
         }
         // No sample before `mint` comes in from here on.
         self.min_valid.fetch_max(mint, Ordering::AcqRel);
+        let _one_at_a_time = self.gc.lock();
         if self.has_readers_before(mint) {
             return Ok(Truncation::Postponed);
         }
@@ -56,34 +63,20 @@ impl Head {
                 dropped += u64::from(slot.truncate(mint));
                 // Not the first one's: samples between chunks are written behind them.
                 oldest_file = slot.mapped.iter().map(|c| c.file()).fold(oldest_file, u32::min);
-                match slot.min_time() {
+                let (first, pending) = (slot.min_time(), slot.pending);
+                let late = inner.late(series).filter(|l| !l.is_empty());
+                if let Some(late) = late {
+                    oldest_file = late.mapped.iter().map(|c| c.chunk.file()).fold(oldest_file, u32::min);
+                }
+                match first {
                     Some(first) => oldest = oldest.min(first),
-                    None if !slot.pending => empty.push(series),
+                    None if !pending && late.is_none() => empty.push(series),
                     None => {}
                 }
             }
         }
         if !empty.is_empty() {
-            let mut index = self.index.write();
-            let mut gone = Vec::with_capacity(empty.len());
-            for series in empty {
-                // Looked at again under the index's lock: nobody finds it by labels from here on, and a
-                // transaction that found it before has marked it.
-                let pairs = self.table.with(series, |page, slot| {
-                    if slot.pending || slot.chunk_count() > 0 {
-                        return None;
-                    }
-                    stale += i64::from(slot.stale);
-                    Some(page.pairs(slot).to_vec())
-                });
-                if let Some(pairs) = pairs.flatten() {
-                    gone.push((index.labels(&pairs).hash(), series, pairs));
-                }
-            }
-            index.remove(&gone);
-            let numbers: Vec<u64> = gone.iter().map(|(_, n, _)| *n).collect();
-            self.table.remove(&numbers);
-            drop(index);
+            let numbers = self.remove_empty(&empty, &mut stale);
             self.metrics.series_removed.add(numbers.len() as f64);
             let keep_until = if oldest == i64::MAX { self.max_time() } else { oldest };
             let mut expiry = self.wal_expiry.lock();
@@ -103,6 +96,52 @@ impl Head {
         self.metrics.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
         self.metrics.stale.fetch_sub(stale, Ordering::Relaxed);
         (oldest, oldest_file)
+    }
+
+    /// Removes series without chunks, and returns those that had none still. The index is held for some
+    /// thousand of them, or one list, at a time: a scrape with new series, and all behind it, would wait.
+    fn remove_empty(&self, empty: &[u64], stale: &mut i64) -> HashSet<u64> {
+        let (mut numbers, mut pairs) = (HashSet::with_capacity(empty.len()), Vec::new());
+        for batch in empty.chunks(SERIES_PER_HOLD) {
+            let mut gone: Vec<(u64, u64, Vec<u32>)> = Vec::with_capacity(batch.len());
+            {
+                let index = self.index.read();
+                for series in batch {
+                    let own = self.table.with(*series, |page, slot| page.pairs(slot).to_vec());
+                    gone.extend(own.map(|own| (index.labels(&own).hash(), *series, own)));
+                }
+            }
+            let mut index = self.index.write();
+            // Looked at again under the index's lock: nobody finds it by labels from here on, and a
+            // transaction that found it before has marked it.
+            gone.retain(|(_, series, _)| {
+                let left = self.table.with(*series, |page, slot| {
+                    let late = page.late(*series).is_some_and(|l| !l.is_empty());
+                    let left = slot.pending || slot.chunk_count() > 0 || late;
+                    *stale += i64::from(!left && slot.stale);
+                    left
+                });
+                left == Some(false)
+            });
+            let removed: Vec<u64> = gone.iter().map(|(_, n, _)| *n).collect();
+            gone.iter().for_each(|(hash, number, _)| index.unlink(*hash, *number));
+            self.table.remove(&removed);
+            drop(index);
+            numbers.extend(removed);
+            pairs.extend(gone.into_iter().flat_map(|(_, _, own)| own));
+            pairs.sort_unstable();
+            pairs.dedup();
+        }
+        let mut pairs = pairs.into_iter().peekable();
+        while pairs.peek().is_some() {
+            let mut index = self.index.write();
+            let mut swept = 0;
+            while let Some(id) = pairs.next_if(|_| swept < POSTINGS_PER_HOLD) {
+                swept += index.sweep(id, &numbers) + 1;
+            }
+        }
+        self.index.write().sweep_all(&numbers);
+        numbers
     }
 
     /// Turns the older two thirds of the log into a checkpoint of what is still needed from it.

@@ -186,32 +186,48 @@ impl HeadIndex {
     /// Takes series out: `gone` holds (label hash, number, pairs).
     pub(crate) fn remove(&mut self, gone: &[(u64, u64, Vec<u32>)]) {
         let numbers: hashbrown::HashSet<u64> = gone.iter().map(|(_, n, _)| *n).collect();
+        gone.iter().for_each(|(hash, number, _)| self.unlink(*hash, *number));
         let mut pairs: Vec<u32> = gone.iter().flat_map(|(_, _, pairs)| pairs.iter().copied()).collect();
         pairs.sort_unstable();
         pairs.dedup();
-        for (hash, number, _) in gone {
-            let entry = short_hash(*hash) << 40 | number;
-            if let Some(table) = self.by_hash.get_mut(shard(*hash))
-                && let Ok(found) = table.find_entry(entry_hash(&entry), |e| *e == entry)
-            {
-                found.remove();
-            }
+        pairs.into_iter().for_each(|id| {
+            self.sweep(id, &numbers);
+        });
+        self.sweep_all(&numbers);
+    }
+
+    /// Makes a series impossible to find by its labels. Lists have its number until they are swept; numbers
+    /// never come again, so that a number without a series is passed over.
+    pub(crate) fn unlink(&mut self, hash: u64, number: u64) {
+        let entry = short_hash(hash) << 40 | number;
+        if let Some(table) = self.by_hash.get_mut(shard(hash))
+            && let Ok(found) = table.find_entry(entry_hash(&entry), |e| *e == entry)
+        {
+            found.remove();
         }
-        for id in pairs {
-            let Some(pair) = self.pairs.get_mut(id as usize) else { continue };
-            pair.postings = pair.postings.iter().filter(|s| !numbers.contains(s)).collect();
-            if pair.postings.len() > 0 {
-                continue;
-            }
-            let pair = std::mem::take(pair);
-            if let Some(name) = self.names.get_mut(pair.name as usize)
-                && let Ok(found) = name.values.find_entry(xxh3_64(pair.value.as_bytes()), |v| *v == id)
-            {
-                found.remove();
-            }
-            self.free.push(id);
+    }
+
+    /// Takes numbers out of a pair's list; the pair goes where none is left. Returns how many it had.
+    pub(crate) fn sweep(&mut self, id: u32, gone: &hashbrown::HashSet<u64>) -> usize {
+        let Some(pair) = self.pairs.get_mut(id as usize) else { return 0 };
+        let before = pair.postings.len() as usize;
+        pair.postings = pair.postings.iter().filter(|s| !gone.contains(s)).collect();
+        if before == 0 || pair.postings.len() > 0 {
+            return before;
         }
-        self.all = self.all.iter().filter(|s| !numbers.contains(s)).collect();
+        let pair = std::mem::take(pair);
+        if let Some(name) = self.names.get_mut(pair.name as usize)
+            && let Ok(found) = name.values.find_entry(xxh3_64(pair.value.as_bytes()), |v| *v == id)
+        {
+            found.remove();
+        }
+        self.free.push(id);
+        before
+    }
+
+    /// Takes numbers out of the list of all series.
+    pub(crate) fn sweep_all(&mut self, gone: &hashbrown::HashSet<u64>) {
+        self.all = self.all.iter().filter(|s| !gone.contains(s)).collect();
         self.removed += gone.len() as u64;
     }
 
@@ -335,29 +351,14 @@ impl HeadIndex {
         }
     }
 
-    /// Place of each pair in the order of (name, value), by its number.
-    pub(crate) fn pair_ranks(&self) -> Vec<u32> {
-        let mut names: Vec<u32> = (0..self.names.len() as u32).collect();
-        names.sort_unstable_by_key(|id| self.names.get(*id as usize).map(|n| &n.name));
-        let mut name_ranks = vec![0_u32; names.len()];
-        for (rank, id) in names.into_iter().enumerate() {
-            if let Some(r) = name_ranks.get_mut(id as usize) {
-                *r = rank as u32;
-            }
-        }
-        let key = |id: &u32| {
-            let pair = self.pairs.get(*id as usize);
-            pair.map(|p| (name_ranks.get(p.name as usize).copied().unwrap_or_default(), &p.value))
-        };
-        let mut ids: Vec<u32> = (0..self.pairs.len() as u32).collect();
-        ids.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        let mut ranks = vec![0; ids.len()];
-        for (rank, id) in ids.into_iter().enumerate() {
-            if let Some(r) = ranks.get_mut(id as usize) {
-                *r = rank as u32;
-            }
-        }
-        ranks
+    /// Name number and value of a pair, for copying strings.
+    pub(crate) fn pair_parts(&self, id: u32) -> Option<(u32, &str)> {
+        self.pairs.get(id as usize).map(|p| (p.name, &*p.value))
+    }
+
+    /// Label names by number.
+    pub(crate) fn names(&self) -> Vec<Box<str>> {
+        self.names.iter().map(|n| n.name.clone()).collect()
     }
 
     /// Bytes of the index, roughly.

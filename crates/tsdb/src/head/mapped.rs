@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use storage::{ChunkEncoding, StorageError};
+use storage::{ChunkEncoding, RawChunk, StorageError};
 
 use crate::disk::{Disk, DiskResult, ReadFile, WriteFile, WriteMode};
 use crate::wal::bytes::{Bytes, put_u64, put_uvarint};
@@ -28,6 +28,8 @@ const BUFFER_BYTES: usize = 4 << 20;
 const READ_BYTES: usize = 512;
 /// A histogram chunk of the most buckets stays far below; a length above is a damaged one.
 const CHUNK_BYTES_MAX: u64 = 64 << 20;
+/// Files made to fill a gap in the numbers: more than a head has, fewer than a file name can ask for.
+const GAP_FILES_MAX: usize = 1024;
 /// Set on chunks of out-of-order samples.
 const OUT_OF_ORDER: u8 = 0x80;
 
@@ -77,6 +79,24 @@ impl MappedChunk {
     }
 }
 
+/// A complete chunk of late samples on disk. It may span more than a [`MappedChunk`] can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OooChunk {
+    /// Time of the first sample.
+    pub(crate) min_time: i64,
+    /// Time of the last sample.
+    pub(crate) max_time: i64,
+    /// Where it is.
+    pub(crate) chunk: MappedChunk,
+}
+
+impl OooChunk {
+    /// Its place as the log of late samples names it: file in the upper, offset in the lower 32 bits.
+    pub(crate) fn place(&self) -> u64 {
+        u64::from(self.chunk.file) << 32 | u64::from(self.chunk.offset)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     file: u32,
@@ -101,6 +121,8 @@ pub(crate) struct HeadChunks {
 pub(crate) struct Loaded {
     /// Chunks by series number in the log, in order of time.
     pub(crate) chunks: HashMap<u64, Vec<MappedChunk>>,
+    /// Chunks of late samples by series number, in the order in which they were written.
+    pub(crate) late: HashMap<u64, Vec<OooChunk>>,
     /// Files with damage, in words.
     pub(crate) damaged: Vec<String>,
 }
@@ -128,15 +150,25 @@ impl HeadChunks {
         crate::disk::create_dir_durable(&*disk, dir)?;
         let mut loaded = Loaded::default();
         let mut state = State::default();
+        let mut empty = Vec::new();
         for file in files(&*disk, dir)? {
             let path = file_path(dir, file);
             match load(&*disk, &path, file, min_time, &mut loaded)? {
                 Some(reader) => {
+                    let before = state.readers.last_key_value().map_or(file, |(last, _)| *last);
+                    empty.extend((before + 1..file).take(GAP_FILES_MAX));
                     state.readers.insert(file, reader);
+                    state.file = file;
                 }
                 None => disk.remove_file(&path)?,
             }
-            state.file = file;
+        }
+        // Upstream does not start on a folder whose files are not numbered one by one: where one is gone
+        // between others, a file without chunks is put. Numbers behind the last one are used again.
+        for file in empty {
+            let path = file_path(dir, file);
+            disk.open_write(&path, WriteMode::Truncate)?.append(&HEADER)?;
+            state.readers.insert(file, disk.open_read(&path)?);
         }
         // Samples that were missing between chunks are written behind them.
         loaded.chunks.values_mut().for_each(MappedChunk::restore_order);
@@ -153,6 +185,27 @@ impl HeadChunks {
         encoding: ChunkEncoding,
         data: &[u8],
     ) -> MappedChunk {
+        self.put(series, min_time, max_time, samples, encoding, 0, data)
+    }
+
+    /// Takes a chunk of late samples, as [`HeadChunks::write`].
+    pub(crate) fn write_late(&self, series: u64, chunk: &RawChunk, samples: u16) -> OooChunk {
+        let (min_time, max_time) = (chunk.mint_ms, chunk.maxt_ms);
+        let put = self.put(series, min_time, max_time, samples, chunk.encoding, OUT_OF_ORDER, &chunk.data);
+        OooChunk { min_time, max_time, chunk: put }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn put(
+        &self,
+        series: u64,
+        min_time: i64,
+        max_time: i64,
+        samples: u16,
+        encoding: ChunkEncoding,
+        mark: u8,
+        data: &[u8],
+    ) -> MappedChunk {
         let mut state = self.state.lock();
         let size = (CHUNK_HEADER_BYTES + 5 + data.len() + SUM_BYTES) as u64;
         let at = state.flushed + state.buf.len() as u64;
@@ -165,7 +218,7 @@ impl HeadChunks {
         put_u64(buf, series);
         put_u64(buf, min_time as u64);
         put_u64(buf, max_time as u64);
-        buf.push(encoding as u8);
+        buf.push(encoding as u8 | mark);
         put_uvarint(buf, data.len() as u64);
         buf.extend_from_slice(data);
         let sum = crc32c::crc32c(buf.get(from..).unwrap_or_default());
@@ -384,17 +437,23 @@ fn load(
         let mut b = Bytes(rest);
         if let (Ok(series), Ok(mint), Ok(maxt), Ok(encoding)) = (b.u64(), b.u64(), b.u64(), b.byte()) {
             let (mint, maxt) = (mint as i64, maxt as i64);
+            let late = encoding & OUT_OF_ORDER != 0;
+            let encoding = encoding & !OUT_OF_ORDER;
             let known = ChunkEncoding::from_u8(encoding);
             let samples = known.and_then(|e| crate::chunkenc::sample_count(e, &data).ok());
-            if let (Some(samples), true) = (samples, encoding & OUT_OF_ORDER == 0 && maxt >= min_time) {
-                loaded.chunks.entry(series).or_default().push(MappedChunk {
-                    min_time: mint,
-                    span: u32::try_from(maxt.saturating_sub(mint)).unwrap_or(u32::MAX),
-                    file,
-                    offset: at as u32,
-                    samples,
-                    encoding,
-                });
+            let chunk = samples.map(|samples| MappedChunk {
+                min_time: mint,
+                span: u32::try_from(maxt.saturating_sub(mint)).unwrap_or(u32::MAX),
+                file,
+                offset: at as u32,
+                samples,
+                encoding,
+            });
+            if let (Some(chunk), true) = (chunk, late) {
+                let chunk = OooChunk { min_time: mint, max_time: maxt, chunk };
+                loaded.late.entry(series).or_default().push(chunk);
+            } else if let (Some(chunk), true) = (chunk, maxt >= min_time) {
+                loaded.chunks.entry(series).or_default().push(chunk);
             }
         }
         at += size;
@@ -409,6 +468,34 @@ fn load(
 mod tests {
     use super::*;
     use crate::disk::MemDisk;
+
+    #[test]
+    fn files_stay_numbered_one_by_one() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let dir = Path::new("/data/chunks_head");
+        let names =
+            |disk: &Arc<dyn Disk>| disk.list(dir).unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>();
+        let put = |series| {
+            let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+            head.write(series, 10, 20, 1, ChunkEncoding::Xor, &[0, 1, 1, 1, 1]);
+            head.flush();
+            loaded.chunks.len()
+        };
+        put(1);
+        // What a killed Prometheus leaves: a file made larger ahead of time, without a chunk.
+        disk.open_write(&file_path(dir, 2), WriteMode::CreateNew).unwrap().append(&[0; 4096]).unwrap();
+        assert_eq!(put(2), 1);
+        assert_eq!(names(&disk), ["000001", "000002"]);
+        assert_eq!(put(3), 2);
+        // One in the middle that is no such file, and one that is gone.
+        put(4);
+        put(5);
+        disk.open_write(&file_path(dir, 2), WriteMode::Truncate).unwrap().append(b"what is this").unwrap();
+        disk.remove_file(&file_path(dir, 4)).unwrap();
+        assert_eq!(put(6), 3);
+        assert_eq!(names(&disk), ["000001", "000002", "000003", "000004", "000005", "000006"]);
+        assert_eq!(put(7), 4);
+    }
 
     #[test]
     fn chunks_come_back_from_buffer_file_and_restart() {

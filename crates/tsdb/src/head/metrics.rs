@@ -17,6 +17,9 @@ pub(crate) struct HeadMetrics {
     pub(crate) histograms: Counter,
     pub(crate) out_of_bound: [Counter; 2],
     pub(crate) out_of_order: [Counter; 2],
+    pub(crate) too_old: [Counter; 2],
+    pub(crate) late_appended: [Counter; 2],
+    pub(crate) late_delta_seconds: telemetry::Histogram,
     pub(crate) gc_seconds: Summary,
     pub(crate) truncations: Counter,
     pub(crate) truncations_failed: Counter,
@@ -72,6 +75,20 @@ impl HeadMetrics {
             out_of_order: by_type(
                 "prometheus_tsdb_out_of_order_samples_total",
                 "Total number of out of order samples ingestion failed attempts due to out of order being disabled.",
+            ),
+            too_old: by_type(
+                "prometheus_tsdb_too_old_samples_total",
+                "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
+            ),
+            late_appended: by_type(
+                "prometheus_tsdb_head_out_of_order_samples_appended_total",
+                "Total number of appended out of order samples.",
+            ),
+            late_delta_seconds: r.histogram(
+                "prometheus_tsdb_sample_ooo_delta",
+                "Delta in seconds by which a sample is considered out of order (reported regardless of OOO time window and whether sample is accepted or not).",
+                // Ten minutes to twelve hours.
+                &[600.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.0, 43_200.0],
             ),
             gc_seconds: r.summary(
                 "prometheus_tsdb_head_gc_duration_seconds",

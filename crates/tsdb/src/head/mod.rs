@@ -1,17 +1,21 @@
 //! The head: the newest hours in memory, their log beside them.
 //!
 //! `index` finds series, `table` holds them page by page, `series` cuts chunks, `mapped` keeps complete ones
-//! on disk; `append` writes, `read` reads, `replay` brings back what was there, `gc` lets go of what blocks
-//! hold.
+//! on disk; `ooo` and `late` keep samples that come out of order; `append` writes, `read` reads, `isolation` keeps half a commit from readers, `replay` brings back
+//! what was there, `gc` lets go of what blocks hold.
 //!
 //! Order of locks: log, index, page, chunk files. Nothing waits for one to the left of what it holds.
 
 mod append;
 mod cut;
+mod delete;
 mod gc;
 mod index;
+mod isolation;
+mod late;
 mod mapped;
 mod metrics;
+mod ooo;
 mod postings;
 mod read;
 mod replay;
@@ -21,10 +25,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::HashMap;
 use model::{Labels, MetricMetadata};
@@ -41,6 +44,8 @@ use crate::wal::{Log, LogRules, LogStatus, WalCompression, segments};
 pub(crate) use append::HeadAppender;
 pub(crate) use gc::Truncation;
 use index::HeadIndex;
+pub(crate) use isolation::ReaderGuard;
+pub(crate) use late::LateCut;
 use mapped::HeadChunks;
 use metrics::HeadMetrics;
 pub(crate) use read::HeadQuerier;
@@ -71,31 +76,15 @@ pub(crate) struct Head {
     /// Series that are gone from memory but whose samples up to a time are still in the log.
     wal_expiry: Mutex<HashMap<u64, i64>>,
     last_wal_truncation: AtomicI64,
-    readers: Readers,
+    isolation: isolation::Isolation,
+    late: late::LateState,
     metrics: HeadMetrics,
     buffers: Mutex<Vec<append::Buffers>>,
+    /// Held while something is let go of, so that nobody begins to read what is on its way out.
+    gc: Mutex<()>,
     /// Held for reading while a commit puts its samples in place.
     applying: RwLock<()>,
     stopped: AtomicBool,
-}
-
-/// Who reads, so that nothing is taken from under them.
-#[derive(Debug, Default)]
-struct Readers {
-    next: AtomicU64,
-    open: Mutex<BTreeMap<u64, i64>>,
-}
-
-/// A reader's registration.
-pub(crate) struct ReaderGuard {
-    head: Arc<Head>,
-    id: u64,
-}
-
-impl Drop for ReaderGuard {
-    fn drop(&mut self) {
-        self.head.readers.open.lock().remove(&self.id);
-    }
 }
 
 impl Head {
@@ -104,11 +93,11 @@ impl Head {
         let disk = Arc::clone(&options.disk);
         let wal_dir = options.path.join("wal");
         create_dir_durable(&*disk, &wal_dir)?;
-        let (files, loaded) =
+        let (files, mut loaded) =
             HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid)?;
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
         let metrics = HeadMetrics::new(&options.registry);
-        for damage in &loaded.damaged {
+        for damage in std::mem::take(&mut loaded.damaged) {
             metrics.mmap_corruptions.inc();
             tracing::warn!(damage, "head chunks damaged; their samples are replayed from the log");
         }
@@ -141,14 +130,22 @@ impl Head {
             tombstones: RwLock::default(),
             wal_expiry: Mutex::default(),
             last_wal_truncation: AtomicI64::new(i64::MIN),
-            readers: Readers::default(),
+            isolation: isolation::Isolation::default(),
+            late: late::LateState::new(options, rules),
             metrics,
             buffers: Mutex::default(),
+            gc: Mutex::default(),
             applying: RwLock::default(),
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
-        head.replay(replayed, loaded.chunks, &options.progress, options.simulated.is_none())?;
+        let late = replay::Source::prepare_late(&head.disk, &head.late.dir, &head.metrics)?;
+        let late_on_disk = !late.is_empty() || !loaded.late.is_empty();
+        head.replay(replayed, late, loaded, &options.progress, options.simulated.is_none())?;
+        if late_on_disk {
+            head.late.open_log()?;
+        }
+        head.set_late_window(options.out_of_order_window_ms)?;
         Ok(head)
     }
 
@@ -219,9 +216,29 @@ impl Head {
             "Log segments given up after a failed write or fsync; what they may have lost was written anew.",
             |s| s.given_up,
         );
+        gauge(
+            "prometheus_tsdb_isolation_low_watermark",
+            "The lowest TSDB append ID that is still referenced.",
+            |h| h.isolation.watermarks().0 as f64,
+        );
+        gauge(
+            "prometheus_tsdb_isolation_high_watermark",
+            "The highest TSDB append ID that has been given out.",
+            |h| h.isolation.watermarks().1 as f64,
+        );
         gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", |h| {
             h.wal_size() as f64
         });
+        gauge(
+            "prometheus_tsdb_out_of_order_wbl_storage_size_bytes",
+            "Size of the write log directory.",
+            |h| dir_size(&*h.disk, &h.late.dir) as f64,
+        );
+        gauge(
+            "prometheus_tsdb_out_of_order_wbl_segment_current",
+            "Write log segment index that TSDB is currently writing to.",
+            |h| h.late.lock_log().as_ref().map_or(0.0, |l| l.log.segment() as f64),
+        );
         gauge("prometheus_tsdb_head_chunks_storage_size_bytes", "Size of the chunks_head directory.", |h| {
             h.files.size() as f64
         });
@@ -301,7 +318,7 @@ impl Head {
         if !matches!(done, Ok(false)) {
             self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
         }
-        done.map(|_| ())
+        done.map(|_| ()).and(self.late.sync())
     }
 
     /// Hands complete chunks to the system.
@@ -323,7 +340,7 @@ impl Head {
 
     /// Bytes of log and head chunks.
     pub(crate) fn disk_size(&self) -> u64 {
-        self.wal_size() + self.files.size()
+        self.wal_size() + dir_size(&*self.disk, &self.late.dir) + self.files.size()
     }
 
     fn wal_segments(&self) -> DiskResult<Vec<u64>> {

@@ -2,35 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use model::{Labels, Matcher};
 use storage::{
     LabelHints, Querier, QueryContext, RawChunk, SampleBuf, SelectHints, Series, SeriesSet, StorageError,
 };
 
+use super::isolation::Snapshot;
 use super::mapped::MappedChunk;
+use super::ooo::{self, Part};
 use super::{Head, ReaderGuard};
 use crate::chunkenc;
-use crate::compact::clip_chunk;
-use crate::tombstones::Interval;
+use crate::compact::{ChunkBuilder, clip_chunk};
+use crate::tombstones::{self, Interval};
 
 /// Series looked at under one hold of the index, so that new series need not wait for a large query.
 const SERIES_PER_HOLD: usize = 1024;
 
 impl Head {
-    /// Says that someone reads from `mint` on.
-    pub(crate) fn reader(self: &Arc<Self>, mint: i64) -> ReaderGuard {
-        let id = self.readers.next.fetch_add(1, Ordering::Relaxed);
-        self.readers.open.lock().insert(id, mint);
-        ReaderGuard { head: Arc::clone(self), id }
-    }
-
-    /// Whether someone reads what lies before `mint`.
-    pub(crate) fn has_readers_before(&self, mint: i64) -> bool {
-        self.readers.open.lock().values().any(|from| *from < mint)
-    }
-
     /// Series that match and have samples within [mint, maxt], with their labels, ascending by number.
     fn matching(
         &self,
@@ -46,7 +35,7 @@ impl Head {
             let index = self.index.read();
             for series in part {
                 let labels = self.table.with(*series, |page, slot| {
-                    let (Some(first), Some(last)) = (slot.min_time(), slot.max_time()) else { return None };
+                    let (first, last) = page.times(*series, slot)?;
                     (first <= maxt && last >= mint).then(|| index.labels(page.pairs(slot)))
                 });
                 if let Some(labels) = labels.flatten() {
@@ -74,7 +63,7 @@ impl Head {
             let mut fresh = Vec::new();
             for series in part {
                 self.table.with(*series, |page, slot| {
-                    let (Some(first), Some(last)) = (slot.min_time(), slot.max_time()) else { return };
+                    let Some((first, last)) = page.times(*series, slot) else { return };
                     if first <= maxt && last >= mint {
                         fresh.extend(page.pairs(slot).iter().filter(|p| seen.insert(**p)));
                     }
@@ -97,46 +86,69 @@ impl Head {
         tombstones.get(&series).cloned()
     }
 
-    /// Reads a series' samples within [mint, maxt].
+    /// Reads a series' samples within [mint, maxt], as far as the reader may see them; of those that came in
+    /// order only such as are not before `in_order_from`.
     pub(super) fn read_series(
         &self,
         series: u64,
-        mint: i64,
-        maxt: i64,
+        snapshot: Option<&Snapshot>,
+        (in_order_from, mint, maxt): (i64, i64, i64),
         out: &mut SampleBuf,
     ) -> Result<(), StorageError> {
-        let deleted = self.deleted(series);
-        let mut own = SampleBuf::default();
-        let target = if deleted.is_some() { &mut own } else { &mut *out };
-        self.each_chunk(series, mint, maxt, |encoding, _, _, data| {
-            chunkenc::decode(encoding, data, mint, maxt, target).map_err(|e| StorageError::Corrupt {
-                place: format!("head chunk of series {series}"),
-                what: e.to_string(),
-            })
+        if self.late_overlaps(mint, maxt) {
+            let mut parts = Vec::new();
+            self.late_parts(series, mint, maxt, &mut parts)?;
+            if !parts.is_empty() {
+                return self.read_merged(series, snapshot, (in_order_from.max(mint), maxt), parts, out);
+            }
+        }
+        let from = out.len();
+        let mint = mint.max(in_order_from);
+        self.each_chunk(series, snapshot, mint, maxt, |encoding, (_, _), maxt, data| {
+            chunkenc::decode(encoding, data, mint, maxt, out).map_err(|e| corrupt(series, &e))
         })?;
-        for (i, t) in own.times.iter().enumerate() {
-            if deleted.iter().flatten().any(|d| d.contains(*t)) {
-                continue;
-            }
-            match own.histogram_at(i) {
-                Some(h) => out.push_histogram(*t, h.clone()),
-                None => out.push(*t, own.values.get(i).copied().unwrap_or_default()),
-            }
+        if let Some(deleted) = self.deleted(series) {
+            tombstones::apply(&deleted, out, from);
         }
         Ok(())
     }
 
-    /// Shows the encoded chunks of a series that overlap [mint, maxt], oldest first.
+    /// Reads a series with late samples.
+    fn read_merged(
+        &self,
+        series: u64,
+        snapshot: Option<&Snapshot>,
+        (mint, maxt): (i64, i64),
+        mut parts: Vec<Part>,
+        out: &mut SampleBuf,
+    ) -> Result<(), StorageError> {
+        let deleted = self.deleted(series).unwrap_or_default();
+        self.each_chunk(series, snapshot, mint, maxt, |encoding, (begin, _), maxt, data| {
+            let mut samples = SampleBuf::default();
+            chunkenc::decode(encoding, data, mint, maxt, &mut samples).map_err(|e| corrupt(series, &e))?;
+            tombstones::apply(&deleted, &mut samples, 0);
+            parts.push(Part { begin, late: false, samples });
+            Ok(())
+        })?;
+        ooo::merge(parts, out)
+    }
+
+    /// Shows the encoded chunks of a series that overlap [mint, maxt], oldest first: encoding, first and
+    /// last time, the last time that may be seen (not above `maxt`), bytes.
     fn each_chunk(
         &self,
         series: u64,
+        snapshot: Option<&Snapshot>,
         mint: i64,
-        maxt: i64,
-        mut each: impl FnMut(storage::ChunkEncoding, i64, i64, &[u8]) -> Result<(), StorageError>,
+        mut maxt: i64,
+        mut each: impl FnMut(storage::ChunkEncoding, (i64, i64), i64, &[u8]) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let mut complete: Vec<MappedChunk> = Vec::new();
         let mut open = None;
-        self.table.with(series, |_, slot| {
+        self.table.with(series, |page, slot| {
+            if let Some(snapshot) = snapshot {
+                maxt = maxt.min(page.hidden_from(series, snapshot).saturating_sub(1));
+            }
             let overlaps = |c: &&MappedChunk| c.min_time <= maxt && c.max_time() >= mint;
             complete.extend(slot.mapped.iter().filter(overlaps));
             if let Some((encoding, first, last, data)) = slot.open_chunk()
@@ -150,47 +162,60 @@ impl Head {
         for chunk in &complete {
             self.files.read(chunk, &mut bytes)?;
             let Some(encoding) = chunk.encoding() else { continue };
-            each(encoding, chunk.min_time, chunk.max_time(), &bytes)?;
+            each(encoding, (chunk.min_time, chunk.max_time()), maxt, &bytes)?;
         }
         match open {
-            Some((encoding, first, last, data)) => each(encoding, first, last, &data),
+            Some((encoding, first, last, data)) => each(encoding, (first, last), maxt, &data),
             None => Ok(()),
         }
     }
 
-    /// The encoded chunks of a series that overlap [mint, maxt], oldest first; deleted samples taken out.
+    /// The encoded chunks of a series that overlap [mint, maxt], oldest first. What reaches outside stays,
+    /// but for deleted samples and such as the reader may not see.
     pub(super) fn raw_chunks(
         &self,
         series: u64,
+        snapshot: Option<&Snapshot>,
         mint: i64,
         maxt: i64,
     ) -> Result<Vec<RawChunk>, StorageError> {
         let deleted = self.deleted(series).unwrap_or_default();
         let mut all = Vec::new();
-        self.each_chunk(series, mint, maxt, |encoding, mint_ms, maxt_ms, data| {
+        self.each_chunk(series, snapshot, mint, maxt, |encoding, (mint_ms, maxt_ms), seen, data| {
             let chunk = RawChunk { mint_ms, maxt_ms, encoding, data: Arc::from(data) };
-            // Only deleted ranges are cut out here; what reaches outside stays, as the caller was told.
-            clip_chunk(chunk, i64::MIN, i64::MAX, &deleted, &mut all).map_err(|e| StorageError::Corrupt {
-                place: format!("head chunk of series {series}"),
-                what: e.to_string(),
-            })
+            let seen = if seen < maxt { seen } else { i64::MAX };
+            clip_chunk(chunk, i64::MIN, seen, &deleted, &mut all).map_err(|e| corrupt(series, &e))
         })?;
         Ok(all)
     }
+}
+
+pub(super) fn corrupt(series: u64, e: &chunkenc::ChunkError) -> StorageError {
+    StorageError::Corrupt { place: format!("head chunk of series {series}"), what: e.to_string() }
 }
 
 /// A view on the head.
 pub(crate) struct HeadQuerier {
     head: Arc<Head>,
     guard: Arc<ReaderGuard>,
+    /// Blocks have what came in order before.
+    in_order_from: i64,
     mint: i64,
     maxt: i64,
 }
 
 impl HeadQuerier {
-    /// A view on [mint, maxt].
-    pub(crate) fn new(head: &Arc<Head>, mint: i64, maxt: i64) -> Self {
-        HeadQuerier { guard: Arc::new(head.reader(mint)), head: Arc::clone(head), mint, maxt }
+    /// A view on [mint, maxt]; samples that came in order from `in_order_from` on only.
+    pub(crate) fn new(head: &Arc<Head>, in_order_from: i64, mint: i64, maxt: i64) -> Self {
+        let guard = Arc::new(head.reader(mint.max(in_order_from)));
+        HeadQuerier { guard, head: Arc::clone(head), in_order_from, mint, maxt }
+    }
+
+    fn misses(&self) -> bool {
+        let head = &self.head;
+        let in_order = self.mint.max(self.in_order_from);
+        (head.max_time() < in_order || head.min_time() > self.maxt)
+            && !head.late_overlaps(self.mint, self.maxt)
     }
 }
 
@@ -212,9 +237,10 @@ impl Querier for HeadQuerier {
         let handle = |(series, labels)| {
             Arc::new(HeadSeries {
                 head: Arc::clone(&self.head),
-                _guard: Arc::clone(&self.guard),
+                guard: Arc::clone(&self.guard),
                 series,
                 labels,
+                in_order_from: self.in_order_from,
                 mint: self.mint,
                 maxt: self.maxt,
             }) as Arc<dyn Series>
@@ -229,7 +255,7 @@ impl Querier for HeadQuerier {
         hints: LabelHints,
         matchers: &[Matcher],
     ) -> Result<Vec<String>, StorageError> {
-        if self.head.max_time() < self.mint || self.head.min_time() > self.maxt {
+        if self.misses() {
             return Ok(Vec::new());
         }
         let mut values = if matchers.is_empty() {
@@ -255,7 +281,7 @@ impl Querier for HeadQuerier {
         hints: LabelHints,
         matchers: &[Matcher],
     ) -> Result<Vec<String>, StorageError> {
-        if self.head.max_time() < self.mint || self.head.min_time() > self.maxt {
+        if self.misses() {
             return Ok(Vec::new());
         }
         let mut names = if matchers.is_empty() {
@@ -279,9 +305,10 @@ impl Querier for HeadQuerier {
 /// A series of a view.
 struct HeadSeries {
     head: Arc<Head>,
-    _guard: Arc<ReaderGuard>,
+    guard: Arc<ReaderGuard>,
     series: u64,
     labels: Labels,
+    in_order_from: i64,
     mint: i64,
     maxt: i64,
 }
@@ -291,9 +318,26 @@ impl Series for HeadSeries {
         &self.labels
     }
     fn read(&self, mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<(), StorageError> {
-        self.head.read_series(self.series, mint_ms.max(self.mint), maxt_ms.min(self.maxt), out)
+        let (mint, maxt) = (mint_ms.max(self.mint), maxt_ms.min(self.maxt));
+        let range = (self.in_order_from, mint, maxt);
+        self.head.read_series(self.series, Some(self.guard.snapshot()), range, out)
     }
     fn chunks(&self, mint_ms: i64, maxt_ms: i64) -> Result<Vec<RawChunk>, StorageError> {
-        self.head.raw_chunks(self.series, mint_ms.max(self.mint), maxt_ms.min(self.maxt))
+        let (mint, maxt) = (mint_ms.max(self.mint), maxt_ms.min(self.maxt));
+        let snapshot = Some(self.guard.snapshot());
+        let mut parts = Vec::new();
+        if self.head.late_overlaps(mint, maxt) {
+            self.head.late_parts(self.series, mint, maxt, &mut parts)?;
+        }
+        if parts.is_empty() {
+            return self.head.raw_chunks(self.series, snapshot, mint.max(self.in_order_from), maxt);
+        }
+        // Chunks of one series may not overlap: written anew.
+        let mut samples = SampleBuf::default();
+        let from = mint.max(self.in_order_from);
+        self.head.read_merged(self.series, snapshot, (from, maxt), parts, &mut samples)?;
+        let mut builder = ChunkBuilder::default();
+        builder.push_all(&samples).map_err(|e| corrupt(self.series, &e))?;
+        Ok(builder.finish())
     }
 }

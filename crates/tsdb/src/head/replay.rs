@@ -15,8 +15,10 @@ use model::Exemplar;
 use storage::{SampleBuf, StorageError};
 
 use super::Head;
-use super::mapped::MappedChunk;
+use super::late::LateWork;
+use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
+use super::ooo::{Late, LateValue};
 use super::series::Slot;
 use crate::db::ReplayProgress;
 use crate::disk::{Disk, DiskResult};
@@ -68,6 +70,25 @@ impl Source {
     }
 }
 
+impl Source {
+    /// As [`Source::prepare`], of the log of late samples, which may not be there.
+    pub(super) fn prepare_late(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        metrics: &HeadMetrics,
+    ) -> Result<Self, StorageError> {
+        if !disk.exists(dir)? {
+            return Ok(Source { files: Vec::new() });
+        }
+        Source::prepare(disk, dir, metrics)
+    }
+
+    /// Whether there is no file.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+}
+
 /// References to series that the log has no record of.
 #[derive(Default)]
 struct Unknown {
@@ -82,6 +103,9 @@ struct Unknown {
 struct Replay<'a> {
     head: &'a Head,
     mapped: HashMap<u64, Vec<MappedChunk>>,
+    late: HashMap<u64, Vec<OooChunk>>,
+    /// Places of all chunks of late samples that were found.
+    late_places: HashSet<u64>,
     /// Numbers in the log of series that have another number here, as their labels came twice.
     renamed: HashMap<u64, u64>,
     unknown: Unknown,
@@ -97,7 +121,8 @@ impl Head {
     pub(super) fn replay(
         &self,
         source: Source,
-        mapped: HashMap<u64, Vec<MappedChunk>>,
+        late: Source,
+        loaded: Loaded,
         progress: &ReplayProgress,
         threads: bool,
     ) -> Result<(), StorageError> {
@@ -105,12 +130,14 @@ impl Head {
         let numbers = || source.files.iter().map(|(n, _)| *n);
         progress.begin(numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
         // Numbers of chunks whose series record a power cut took must not be given to others.
-        if let Some(highest) = mapped.keys().max() {
+        if let Some(highest) = loaded.chunks.keys().chain(loaded.late.keys()).max() {
             self.index.write().reserve_series(*highest);
         }
         let mut replay = Replay {
             head: self,
-            mapped,
+            mapped: loaded.chunks,
+            late_places: loaded.late.values().flatten().map(OooChunk::place).collect(),
+            late: loaded.late,
             renamed: HashMap::new(),
             unknown: Unknown::default(),
             holes: HashMap::new(),
@@ -141,6 +168,10 @@ impl Head {
                 true
             })?;
         }
+        self.read_records(&late.files, |_, decoded| {
+            replay.take_late(decoded);
+            true
+        })?;
         replay.finish();
         let files = source.files.len();
         tracing::info!(files, seconds = began.elapsed().as_secs_f64(), "WAL replay completed");
@@ -274,6 +305,46 @@ impl Replay<'_> {
         }
     }
 
+    /// A record of the log of late samples.
+    fn take_late(&mut self, record: Record) {
+        let value = LateValue::Float;
+        match record {
+            Record::Samples(all) => {
+                all.into_iter().for_each(|s| self.late_sample(s.series, s.t_ms, value(s.value)));
+            }
+            Record::Histograms(all) => {
+                all.into_iter()
+                    .for_each(|h| self.late_sample(h.series, h.t_ms, LateValue::Histogram(h.value)));
+            }
+            Record::MmapMarkers(all) => {
+                // Of a chunk that is not there any more, its samples are in the log still.
+                for m in all.into_iter().filter(|m| self.late_places.contains(&m.chunk)) {
+                    let number = self.renamed.get(&m.series).copied().unwrap_or(m.series);
+                    let Some(page) = self.head.table.page(number) else { continue };
+                    if page.lock().late_mut(number).is_some_and(Late::drop_open) {
+                        self.chunks -= 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn late_sample(&mut self, series: u64, t_ms: i64, value: LateValue) {
+        let number = self.renamed.get(&series).copied().unwrap_or(series);
+        let mut work = LateWork::default();
+        match self.head.table.page(number) {
+            Some(page) if page.lock().get(number).is_some() => {
+                work.insert(self.head, &mut page.lock(), number, t_ms, value, true);
+                self.chunks += work.chunks as i64;
+            }
+            _ => {
+                self.unknown.series.insert(series);
+                self.unknown.samples += 1;
+            }
+        }
+    }
+
     /// The number here of a series of the log. What a renamed series has in the log keeps its record there.
     fn number(&self, series: u64, t: i64) -> u64 {
         match self.renamed.get(&series) {
@@ -322,6 +393,16 @@ impl Replay<'_> {
         drop(index);
         if number != record.series {
             self.renamed.insert(record.series, number);
+        }
+        if let Some(late) = self.late.remove(&record.series)
+            && let Some(page) = head.table.page(number)
+            && let Some(own) = page.lock().late_mut(number)
+        {
+            self.chunks += late.len() as i64;
+            for c in &late {
+                head.late.widen(c.min_time, c.max_time);
+            }
+            own.mapped.extend(late);
         }
         let mapped = self.mapped.remove(&record.series);
         if let (Some(last), true) = (mapped.as_ref().and_then(|m| m.last()), number != record.series) {

@@ -312,6 +312,21 @@ impl Slot {
         applied
     }
 
+    /// A staleness marker of the kind of the newest chunk, which holds histograms.
+    pub(crate) fn stale_histogram(&self, v: f64) -> HistogramValue {
+        let float = match &self.histogram {
+            Some(h) => matches!(h.chunk, OpenHistogram::Float(..)),
+            None => self.mapped.last().is_some_and(|c| {
+                matches!(c.encoding(), Some(ChunkEncoding::FloatHistogram | ChunkEncoding::FloatHistogramSt))
+            }),
+        };
+        if float {
+            HistogramValue::Float(Arc::new(FloatHistogram { sum: v, ..FloatHistogram::default() }))
+        } else {
+            HistogramValue::Int(Arc::new(Histogram { sum: v, ..Histogram::default() }))
+        }
+    }
+
     fn append_stale_histogram(
         &mut self,
         series: u64,
@@ -320,17 +335,7 @@ impl Slot {
         rules: &ChunkRules,
         files: &HeadChunks,
     ) -> Applied {
-        let float = match &self.histogram {
-            Some(h) => matches!(h.chunk, OpenHistogram::Float(..)),
-            None => self.mapped.last().is_some_and(|c| {
-                matches!(c.encoding(), Some(ChunkEncoding::FloatHistogram | ChunkEncoding::FloatHistogramSt))
-            }),
-        };
-        let value = if float {
-            HistogramValue::Float(Arc::new(FloatHistogram { sum: v, ..FloatHistogram::default() }))
-        } else {
-            HistogramValue::Int(Arc::new(Histogram { sum: v, ..Histogram::default() }))
-        };
+        let value = self.stale_histogram(v);
         self.append_histogram(series, t, &value, rules, files)
     }
 

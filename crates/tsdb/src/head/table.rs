@@ -1,11 +1,14 @@
 //! The series table: 256 consecutive numbers a page, one lock a page. A scrape's series were made one
 //! behind the other, so a commit takes one lock for a run of them and walks memory in order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::isolation::Snapshot;
+use super::ooo::Late;
 use super::series::Slot;
 
 const PAGE_SERIES: u64 = 256;
@@ -17,6 +20,32 @@ pub(crate) struct PageInner {
     present: [u64; 4],
     slots: Vec<Slot>,
     pairs: Vec<u32>,
+    /// Commits that someone may not see yet.
+    recent: Vec<Recent>,
+    /// Late samples, by place of the series in the page.
+    late: BTreeMap<u8, Late>,
+}
+
+/// A commit put samples at this time into these series of the page.
+#[derive(Debug)]
+struct Recent {
+    commit: u64,
+    t: i64,
+    series: [u64; 4],
+}
+
+impl Recent {
+    fn has(&self, series: u64) -> bool {
+        let (word, mask) = bit(series);
+        self.series.get(word).is_some_and(|w| w & mask != 0)
+    }
+    #[inline]
+    fn set(&mut self, series: u64) {
+        let (word, mask) = bit(series);
+        if let Some(w) = self.series.get_mut(word) {
+            *w |= mask;
+        }
+    }
 }
 
 fn bit(series: u64) -> (usize, u64) {
@@ -35,6 +64,9 @@ impl PageInner {
     /// The slot of a series.
     #[inline]
     pub(crate) fn get_mut(&mut self, series: u64) -> Option<&mut Slot> {
+        if self.slots.len() == PAGE_SERIES as usize {
+            return self.slots.get_mut((series % PAGE_SERIES) as usize);
+        }
         let (at, present) = self.position(series);
         if present { self.slots.get_mut(at) } else { None }
     }
@@ -43,6 +75,77 @@ impl PageInner {
     pub(crate) fn get(&self, series: u64) -> Option<&Slot> {
         let (at, present) = self.position(series);
         if present { self.slots.get(at) } else { None }
+    }
+
+    /// Forgets notes of commits below `low`, which all see. Before a run of [`PageInner::note`].
+    pub(crate) fn forget_commits(&mut self, low: u64) {
+        if !self.recent.is_empty() {
+            self.recent.retain(|r| r.commit >= low);
+        }
+    }
+
+    /// Notes that a commit put a sample into a series. One or two instructions where the note before was of
+    /// the same commit and time, as in a scrape.
+    #[inline]
+    pub(crate) fn note(&mut self, commit: u64, series: u64, t: i64) {
+        match self.recent.last_mut() {
+            Some(last) if last.commit == commit && last.t == t => last.set(series),
+            _ => self.note_apart(commit, series, t),
+        }
+    }
+
+    #[cold]
+    fn note_apart(&mut self, commit: u64, series: u64, t: i64) {
+        // The first sample of a series decides: what follows in the same commit is newer.
+        let mut own = self.recent.iter_mut().filter(|r| r.commit == commit);
+        if own.any(|r| r.has(series)) {
+            return;
+        }
+        let mut fresh = Recent { commit, t, series: [0; 4] };
+        if let Some(at) = self.recent.iter().position(|r| r.commit == commit && r.t == t) {
+            fresh = self.recent.swap_remove(at);
+        }
+        fresh.set(series);
+        self.recent.push(fresh);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn recent_commits(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Time from which on a reader must not see a series; `i64::MAX` where it sees all.
+    pub(crate) fn hidden_from(&self, series: u64, snapshot: &Snapshot) -> i64 {
+        let hidden = self.recent.iter().filter(|r| r.has(series) && !snapshot.sees(r.commit));
+        hidden.map(|r| r.t).min().unwrap_or(i64::MAX)
+    }
+
+    /// Late samples of a series.
+    pub(crate) fn late(&self, series: u64) -> Option<&Late> {
+        if self.late.is_empty() { None } else { self.late.get(&((series % PAGE_SERIES) as u8)) }
+    }
+
+    /// Late samples of a series that is here, to be added to.
+    pub(crate) fn late_mut(&mut self, series: u64) -> Option<&mut Late> {
+        self.get(series)?;
+        Some(self.late.entry((series % PAGE_SERIES) as u8).or_default())
+    }
+
+    /// Series with late samples, ascending, given the page's first.
+    pub(crate) fn late_series(&mut self, base: u64) -> impl Iterator<Item = (u64, &mut Late)> {
+        self.late.iter_mut().map(move |(at, late)| (base + u64::from(*at), late))
+    }
+
+    /// Gives back what series without late samples hold.
+    pub(crate) fn forget_empty_late(&mut self) {
+        self.late.retain(|_, late| !late.is_empty());
+    }
+
+    /// First and last time of a series, late samples included.
+    pub(crate) fn times(&self, series: u64, slot: &Slot) -> Option<(i64, i64)> {
+        let own = slot.min_time().zip(slot.max_time());
+        let late = self.late(series).and_then(Late::range);
+        own.into_iter().chain(late).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Label pairs of a slot of this page.
@@ -92,6 +195,7 @@ impl PageInner {
             return;
         }
         self.slots.remove(at);
+        self.late.remove(&((series % PAGE_SERIES) as u8));
         let (word, mask) = bit(series);
         if let Some(w) = self.present.get_mut(word) {
             *w &= !mask;
@@ -117,7 +221,8 @@ impl PageInner {
     pub(crate) fn memory(&self) -> usize {
         let spare = (self.slots.capacity() - self.slots.len()) * size_of::<Slot>();
         let slots: usize = self.slots.iter().map(Slot::memory).sum();
-        slots + spare + self.pairs.capacity() * 4 + size_of::<Self>()
+        let recent = self.recent.capacity() * size_of::<Recent>();
+        slots + spare + self.pairs.capacity() * 4 + recent + size_of::<Self>()
     }
 }
 

@@ -30,7 +30,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 fn read(head: &Arc<Head>, matchers: &[Matcher]) -> Vec<(String, SampleBuf)> {
-    let q = HeadQuerier::new(head, i64::MIN, i64::MAX);
+    let q = HeadQuerier::new(head, i64::MIN, i64::MIN, i64::MAX);
     let set = q.select(&QueryContext::unlimited(), true, &SelectHints::default(), matchers).unwrap();
     let all = set.series.iter().map(|s| {
         let mut out = SampleBuf::default();
@@ -206,12 +206,12 @@ fn truncation_lets_go_and_the_log_follows() {
     }
     assert!(head.is_compactable());
     assert_eq!(head.next_block_range(), (0, 2 * hour));
-    let reading = HeadQuerier::new(&head, 0, i64::MAX);
+    let reading = HeadQuerier::new(&head, i64::MIN, 0, i64::MAX);
     assert_eq!(head.truncate(2 * hour).unwrap(), Truncation::Postponed);
     drop(reading);
     assert_eq!(head.truncate(2 * hour).unwrap(), Truncation::Done);
     assert_eq!((head.status(0).head.series, head.min_time()), (11, 2 * hour));
-    let q = HeadQuerier::new(&head, i64::MIN, i64::MAX);
+    let q = HeadQuerier::new(&head, i64::MIN, i64::MIN, i64::MAX);
     let ctx = QueryContext::unlimited();
     assert_eq!(q.label_values(&ctx, "a", LabelHints::default(), &[]).unwrap(), ["new"]);
     let only = [Matcher::new(MatchOp::Regex, "b", ".+").unwrap()];
@@ -280,4 +280,86 @@ fn four_writers_at_once() {
     assert!(before.iter().all(|(_, s)| s.times.is_sorted() && s.len() >= 199));
     let after = read(&open(&options), &[]);
     assert_eq!(after.len(), 40);
+}
+
+#[test]
+fn readers_see_commits_whole_or_not_at_all() {
+    let options = options();
+    let head = open(&options);
+    // Two and a half pages; two writers whose series lie between each other.
+    let names: Vec<Labels> = (0..640).map(|i| labels(&[("i", &format!("{i:03}"))])).collect();
+    let write = |scrape: i64, odd: usize| {
+        let mut a = app(&head);
+        for name in names.iter().skip(odd).step_by(2) {
+            a.append(SeriesRef::NONE, name, 0, scrape * 1000, scrape as f64).unwrap();
+        }
+        a.commit().unwrap();
+    };
+    write(1, 0);
+    write(1, 1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers = [0, 1].map(|odd| scope.spawn(move || (2..200).for_each(|n| write(n, odd))));
+        let reader = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) || looks < 10 {
+                let found = read(&head, &[]);
+                assert_eq!(found.len(), 640);
+                for odd in 0..2 {
+                    let ends: Vec<Option<i64>> =
+                        found.iter().skip(odd).step_by(2).map(|(_, s)| s.times.last().copied()).collect();
+                    assert!(ends.windows(2).all(|w| w[0] == w[1]), "half a commit: {ends:?}");
+                    assert!(found.iter().all(|(_, s)| s.times.is_sorted_by(|a, b| a + 1000 == *b)));
+                }
+                looks += 1;
+            }
+        });
+        writers.into_iter().for_each(|w| w.join().unwrap());
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    // A view stays what it was, its chunks included.
+    let view = HeadQuerier::new(&head, i64::MIN, i64::MIN, i64::MAX);
+    write(200, 0);
+    write(201, 0);
+    let ctx = QueryContext::unlimited();
+    let set = view.select(&ctx, true, &SelectHints::default(), &[]).unwrap();
+    for s in &set.series {
+        let mut out = SampleBuf::default();
+        s.read(i64::MIN, i64::MAX, &mut out).unwrap();
+        let chunks = s.chunks(i64::MIN, i64::MAX).unwrap();
+        assert_eq!((out.times.last(), chunks.last().map(|c| c.maxt_ms)), (Some(&199_000), Some(199_000)));
+    }
+    drop((set, view));
+    write(202, 0);
+    write(202, 1);
+    let found = read(&head, &[]);
+    assert!(found.iter().all(|(_, s)| s.times.last() == Some(&202_000)));
+    // Nobody reads: no page keeps more than its newest notes.
+    assert!(head.table.all().iter().all(|p| p.lock().recent_commits() <= 2));
+}
+
+#[test]
+fn several_times_in_one_commit_are_hidden_from_the_first_on() {
+    let options = options();
+    let head = open(&options);
+    let names: Vec<Labels> = (0..3).map(|i| labels(&[("i", &i.to_string())])).collect();
+    let write = |rows: &[(usize, i64)]| {
+        let mut a = app(&head);
+        for (i, t) in rows {
+            a.append(SeriesRef::NONE, &names[*i], 0, *t, 1.0).unwrap();
+        }
+        a.commit().unwrap();
+    };
+    write(&[(0, 1000), (1, 5000), (2, 1000)]);
+    let view = HeadQuerier::new(&head, i64::MIN, i64::MIN, i64::MAX);
+    write(&[(0, 2000), (0, 3000), (1, 6000), (0, 4000), (1, 7000), (2, 3000)]);
+    let set = view.select(&QueryContext::unlimited(), true, &SelectHints::default(), &[]).unwrap();
+    let times = |s: &Arc<dyn storage::Series>| {
+        let mut out = SampleBuf::default();
+        s.read(i64::MIN, i64::MAX, &mut out).unwrap();
+        out.times
+    };
+    assert_eq!(set.series.iter().map(times).collect::<Vec<_>>(), [vec![1000], vec![5000], vec![1000]]);
+    assert_eq!(read(&head, &[]).iter().map(|(_, s)| s.len()).collect::<Vec<_>>(), [4, 3, 2]);
 }

@@ -479,6 +479,15 @@ pub fn encode_tombstones(out: &mut Vec<u8>, all: &[TombstoneRecord]) {
     }
 }
 
+/// Appends a record of chunk markers to `out`.
+pub fn encode_mmap_markers(out: &mut Vec<u8>, all: &[MmapMarkerRecord]) {
+    out.push(RecordType::MmapMarkers as u8);
+    for m in all {
+        put_u64(out, m.series);
+        put_u64(out, m.chunk);
+    }
+}
+
 /// Appends a record of exemplars to `out`.
 pub fn encode_exemplars(out: &mut Vec<u8>, all: &[ExemplarRecord]) {
     let Some(first) = all.first() else { return };
@@ -539,6 +548,8 @@ mod tests {
         round_trip(|o| encode_series(o, &series), &Record::Series(series.clone()));
         let stones = vec![TombstoneRecord { series: 3, mint_ms: i64::MIN, maxt_ms: i64::MAX }];
         round_trip(|o| encode_tombstones(o, &stones), &Record::Tombstones(stones.clone()));
+        let markers = vec![MmapMarkerRecord { series: 9, chunk: 3 << 32 | 8 }];
+        round_trip(|o| encode_mmap_markers(o, &markers), &Record::MmapMarkers(markers.clone()));
         let exemplars = vec![
             ExemplarRecord { series: 9, t_ms: 100, value: 1.5, labels: labels("x") },
             ExemplarRecord { series: 2, t_ms: -4, value: f64::INFINITY, labels: labels("y") },

@@ -6,5 +6,6 @@ mod chunking;
 mod dump;
 mod golden;
 mod heads;
+mod late;
 mod peer;
 mod sim;

@@ -1,4 +1,4 @@
-//! `/status/*`, `/features`, `/notifications`, and the admin endpoints.
+//! `/status/*`, `/features`, `/notifications`.
 
 use std::time::{Duration, SystemTime};
 
@@ -213,16 +213,6 @@ pub(super) fn notifications(state: &State) -> ApiResult {
         crate::notifications::write_notice(json, &text, at, true);
     });
     Ok(answer.done())
-}
-
-/// The admin endpoints: off unless a flag turns them on, and then not built yet.
-pub(super) fn admin(state: &State) -> ApiResult {
-    let text = if state.parts.options.enable_admin_api {
-        "this admin API is not built into this version of godwit"
-    } else {
-        "admin APIs disabled"
-    };
-    Err(ApiError::new(ErrorKind::Unavailable, text))
 }
 
 #[cfg(test)]

@@ -66,6 +66,21 @@ impl StatusSource for Status {
     fn start_time_ms(&self) -> Result<i64, StorageError> {
         Ok(START_MS)
     }
+    fn delete_series(
+        &self,
+        _: &QueryContext,
+        _: i64,
+        _: i64,
+        _: &[model::Matcher],
+    ) -> Result<(), StorageError> {
+        Ok(())
+    }
+    fn clean_tombstones(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+    fn snapshot(&self, with_head: bool) -> Result<String, StorageError> {
+        Ok(if with_head { "20240102T030405Z-with" } else { "20240102T030405Z-without" }.to_string())
+    }
 }
 
 struct Scrape;

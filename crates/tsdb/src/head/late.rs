@@ -1,0 +1,436 @@
+//! Late samples of the whole head: which are taken, their own log (upstream's WBL, the folder `wbl`), and
+//! what of them goes into blocks.
+//!
+//! The log's rule: a marker says that all samples of a series before it are in chunks on disk. So that this
+//! is true whoever commits beside us, late samples are logged, put in place and marked under the log's lock,
+//! and behind its markers a series' samples that are in no chunk are logged once more.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
+use storage::{AppendError, SampleBuf, StorageError};
+
+use super::Head;
+use super::mapped::OooChunk;
+use super::ooo::{Inserted, LateSample, LateValue, Part};
+use super::table::PageInner;
+use crate::chunkenc;
+use crate::db::DbOptions;
+use crate::disk::{Disk, DiskResult};
+use crate::wal::record::{self, HistogramRecord, MmapMarkerRecord, SampleRecord, histogram_type};
+use crate::wal::{Log, LogRules, RecordCompressor, segment_path, segments};
+
+/// Folder of the log of late samples within the data folder.
+const WBL_DIR: &str = "wbl";
+
+/// What a head knows of late samples.
+pub(super) struct LateState {
+    window_ms: AtomicI64,
+    /// Late samples were taken since the start, or are on disk from before.
+    used: AtomicBool,
+    min_time: AtomicI64,
+    max_time: AtomicI64,
+    pub(super) dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    rules: LogRules,
+    log: Mutex<Option<LateLog>>,
+}
+
+/// The log of late samples.
+pub(super) struct LateLog {
+    pub(super) log: Log,
+    compressor: RecordCompressor,
+}
+
+/// The locked log.
+pub(super) type LogGuard<'a> = MutexGuard<'a, Option<LateLog>>;
+
+/// What a commit did with late samples.
+#[derive(Default)]
+pub(super) struct LateWork {
+    /// Such as were not known to be late when they were logged.
+    floats: Vec<SampleRecord>,
+    histograms: Vec<HistogramRecord>,
+    /// Chunks that were written on the way.
+    written: Vec<(u64, u64)>,
+    /// Stored, floats and histograms.
+    pub(super) stored: [u64; 2],
+    /// Repetitions of newest late ones.
+    pub(super) repeated: u64,
+    /// Chunks begun.
+    pub(super) chunks: u64,
+}
+
+/// What of a head's late samples goes into blocks now.
+pub(crate) struct LateCut {
+    /// Chunks by series.
+    pub(super) chunks: HashMap<u64, Vec<OooChunk>>,
+    /// First and last time.
+    pub(crate) range: (i64, i64),
+    /// Segments of the log before this one have nothing else.
+    segment: Option<u64>,
+    /// Chunks up to here are in it.
+    place: u64,
+}
+
+impl LateState {
+    pub(super) fn new(options: &DbOptions, rules: LogRules) -> Self {
+        LateState {
+            window_ms: AtomicI64::new(0),
+            used: AtomicBool::new(false),
+            min_time: AtomicI64::new(i64::MAX),
+            max_time: AtomicI64::new(i64::MIN),
+            dir: options.path.join(WBL_DIR),
+            disk: Arc::clone(&options.disk),
+            rules,
+            log: Mutex::default(),
+        }
+    }
+
+    /// The window in force, 0 where late samples are refused.
+    pub(super) fn window_ms(&self) -> i64 {
+        self.window_ms.load(Ordering::Acquire)
+    }
+
+    /// Opens the log behind what is there.
+    pub(super) fn open_log(&self) -> DiskResult<()> {
+        let mut log = self.log.lock();
+        if log.is_none() {
+            let compressor = RecordCompressor::new(self.rules.compression);
+            let opened = Log::open(Arc::clone(&self.disk), &self.dir, self.rules, Vec::new())?;
+            *log = Some(LateLog { log: opened, compressor });
+        }
+        self.used.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes it durable.
+    pub(super) fn sync(&self) -> DiskResult<()> {
+        // Under its lock: commits of late samples wait for the device, others do not.
+        self.log.lock().as_ref().map_or(Ok(()), |l| l.log.sync().map(|_| ()))
+    }
+
+    pub(super) fn lock_log(&self) -> LogGuard<'_> {
+        self.log.lock()
+    }
+
+    pub(super) fn widen(&self, min: i64, max: i64) {
+        self.min_time.fetch_min(min, Ordering::AcqRel);
+        self.max_time.fetch_max(max, Ordering::AcqRel);
+    }
+
+    /// Whether a late sample may lie within [mint, maxt].
+    pub(super) fn overlaps(&self, mint: i64, maxt: i64) -> bool {
+        self.min_time.load(Ordering::Acquire) <= maxt && self.max_time.load(Ordering::Acquire) >= mint
+    }
+}
+
+/// What decides about a transaction's samples, taken when it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Oldest time taken in order.
+    pub(super) min_valid: i64,
+    /// Oldest time taken late; `None` where none is.
+    late_from: Option<i64>,
+    head_max: i64,
+}
+
+impl Bounds {
+    pub(super) fn of(head: &Head) -> Self {
+        let (head_max, window) = (head.max_time(), head.late.window_ms());
+        Bounds {
+            min_valid: head.appendable_min_valid(),
+            late_from: (window > 0).then(|| head_max.saturating_sub(window)),
+            head_max,
+        }
+    }
+
+    /// Whether older samples than `min_valid` need no look at their series.
+    pub(super) fn refuses_early(&self, t: i64) -> bool {
+        self.late_from.is_none() && t < self.min_valid
+    }
+
+    /// Whether a sample that cannot come in order may come late.
+    pub(super) fn late(&self, t: i64, refused: AppendError) -> Result<(), AppendError> {
+        match (&refused, self.late_from) {
+            (AppendError::OutOfBounds | AppendError::OutOfOrder, Some(from)) if t >= from => Ok(()),
+            (AppendError::OutOfBounds | AppendError::OutOfOrder, Some(_)) => Err(AppendError::TooOld),
+            _ => Err(refused),
+        }
+    }
+
+    /// Seconds behind the newest sample of all, where it is behind.
+    pub(super) fn delta_seconds(&self, t: i64) -> Option<f64> {
+        let delta = self.head_max.saturating_sub(t);
+        (self.head_max > i64::MIN && delta > 0).then_some(delta as f64 / 1000.0)
+    }
+}
+
+impl LateWork {
+    /// Adds a late sample to its series; `logged` where it is in the log of late samples already.
+    pub(super) fn insert(
+        &mut self,
+        head: &Head,
+        inner: &mut PageInner,
+        series: u64,
+        t_ms: i64,
+        value: LateValue,
+        logged: bool,
+    ) -> Inserted {
+        // A staleness marker becomes one of the series' kind.
+        let value = match (value, inner.get(series)) {
+            (LateValue::Float(v), Some(slot)) if model::is_stale_nan(v) && slot.is_histogram() => {
+                LateValue::Histogram(slot.stale_histogram(v))
+            }
+            (value, _) => value,
+        };
+        let kind = usize::from(matches!(value, LateValue::Histogram(_)));
+        let Some(late) = inner.late_mut(series) else { return Inserted::default() };
+        let mut written = Vec::new();
+        let done = late.insert(series, LateSample { t_ms, value: value.clone() }, &head.files, &mut written);
+        self.written.extend(written.iter().map(|c| (series, c.place())));
+        self.chunks += u64::from(done.begun);
+        if !done.stored {
+            self.repeated += 1;
+            return done;
+        }
+        head.late.widen(t_ms, t_ms);
+        if let Some(n) = self.stored.get_mut(kind) {
+            *n += 1;
+        }
+        if !logged {
+            match value {
+                LateValue::Float(value) => {
+                    self.floats.push(SampleRecord { series, start_ms: 0, t_ms, value });
+                }
+                LateValue::Histogram(value) => {
+                    self.histograms.push(HistogramRecord { series, start_ms: 0, t_ms, value });
+                }
+            }
+        }
+        done
+    }
+}
+
+fn encode_all(floats: &[SampleRecord], histograms: &[HistogramRecord], out: &mut Vec<Vec<u8>>) {
+    if !floats.is_empty() {
+        let mut bytes = Vec::new();
+        record::encode_samples(&mut bytes, floats);
+        out.push(bytes);
+    }
+    for run in histograms.chunk_by(|a, b| histogram_type(a) == histogram_type(b)) {
+        if let Some(first) = run.first() {
+            let mut bytes = Vec::new();
+            record::encode_histograms(&mut bytes, histogram_type(first), run);
+            out.push(bytes);
+        }
+    }
+}
+
+fn write(log: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
+    let Some(LateLog { log, compressor }) = log.as_mut() else { return Ok(()) };
+    let packed: Vec<(Vec<u8>, u8)> = records
+        .iter()
+        .map(|r| {
+            let (data, flag) = compressor.compress(r);
+            (data.to_vec(), flag)
+        })
+        .collect();
+    if packed.is_empty() {
+        return Ok(());
+    }
+    log.append(Vec::new, packed.iter().map(|(data, flag)| (data.as_slice(), *flag)))
+}
+
+impl Head {
+    /// Changes the window. Opens the log of late samples where there was none.
+    pub(crate) fn set_late_window(&self, window_ms: i64) -> Result<(), StorageError> {
+        if window_ms > 0 {
+            self.late.open_log()?;
+        }
+        self.late.window_ms.store(window_ms.max(0), Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether late samples may be in the head.
+    pub(crate) fn has_late(&self) -> bool {
+        self.late.used.load(Ordering::Acquire)
+    }
+
+    /// Whether a late sample may lie within [mint, maxt].
+    pub(crate) fn late_overlaps(&self, mint: i64, maxt: i64) -> bool {
+        self.late.overlaps(mint, maxt)
+    }
+
+    /// Logs samples that are known to be late. The lock is kept until they are in place and marked.
+    pub(super) fn log_late(
+        &self,
+        floats: &[SampleRecord],
+        histograms: &[HistogramRecord],
+    ) -> Result<LogGuard<'_>, StorageError> {
+        let mut log = self.late.lock_log();
+        let mut records = Vec::new();
+        encode_all(floats, histograms, &mut records);
+        write(&mut log, &records)?;
+        Ok(log)
+    }
+
+    /// Logs what a commit found to be late on the way, and marks chunks that it wrote.
+    pub(super) fn finish_late(&self, log: Option<LogGuard<'_>>, work: LateWork) -> Result<(), StorageError> {
+        if work.floats.is_empty() && work.histograms.is_empty() && work.written.is_empty() {
+            return Ok(());
+        }
+        let mut log = log.unwrap_or_else(|| self.late.lock_log());
+        let mut records = Vec::new();
+        encode_all(&work.floats, &work.histograms, &mut records);
+        if !work.written.is_empty() {
+            let marker = |(series, chunk): &(u64, u64)| MmapMarkerRecord { series: *series, chunk: *chunk };
+            let markers: Vec<MmapMarkerRecord> = work.written.iter().map(marker).collect();
+            let mut bytes = Vec::new();
+            record::encode_mmap_markers(&mut bytes, &markers);
+            records.push(bytes);
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            let mut series: Vec<u64> = work.written.iter().map(|(series, _)| *series).collect();
+            series.sort_unstable();
+            series.dedup();
+            for series in series {
+                self.table.with(series, |page, _| {
+                    for s in page.late(series).into_iter().flat_map(|l| l.open()) {
+                        let (start_ms, t_ms) = (0, s.t_ms);
+                        match &s.value {
+                            LateValue::Float(v) => {
+                                floats.push(SampleRecord { series, start_ms, t_ms, value: *v });
+                            }
+                            LateValue::Histogram(h) => {
+                                histograms.push(HistogramRecord { series, start_ms, t_ms, value: h.clone() });
+                            }
+                        }
+                    }
+                });
+            }
+            encode_all(&floats, &histograms, &mut records);
+        }
+        write(&mut log, &records)?;
+        Ok(())
+    }
+
+    /// Late parts of a series within [mint, maxt].
+    pub(super) fn late_parts(
+        &self,
+        series: u64,
+        mint: i64,
+        maxt: i64,
+        out: &mut Vec<Part>,
+    ) -> Result<(), StorageError> {
+        let mut chunks: Vec<OooChunk> = Vec::new();
+        self.table.with(series, |page, _| {
+            let Some(late) = page.late(series) else { return };
+            chunks.extend(late.mapped.iter().filter(|c| c.min_time <= maxt && c.max_time >= mint));
+            if let Some(samples) = late.copy_open(mint, maxt) {
+                let begin = late.open().first().map_or(0, |s| s.t_ms);
+                out.push(Part { begin, late: true, samples });
+            }
+        });
+        for chunk in &chunks {
+            out.push(self.late_part(series, chunk, mint, maxt)?);
+        }
+        Ok(())
+    }
+
+    fn late_part(&self, series: u64, chunk: &OooChunk, mint: i64, maxt: i64) -> Result<Part, StorageError> {
+        let mut bytes = Vec::new();
+        self.files.read(&chunk.chunk, &mut bytes)?;
+        let mut samples = SampleBuf::default();
+        if let Some(encoding) = chunk.chunk.encoding() {
+            chunkenc::decode(encoding, &bytes, mint, maxt, &mut samples)
+                .map_err(|e| super::read::corrupt(series, &e))?;
+        }
+        Ok(Part { begin: chunk.min_time, late: true, samples })
+    }
+
+    /// Makes all late samples chunks, and takes down what there is. `None` where there is nothing.
+    pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
+        // Whoever holds the log's lock has samples there that are not in place yet.
+        let segment = match self.late.lock_log().as_mut() {
+            Some(l) => Some(l.log.next_segment()?),
+            None => None,
+        };
+        let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), segment, place: 0 };
+        let mut written = Vec::new();
+        for page in self.table.all() {
+            for (series, late) in page.lock().late_series(page.base) {
+                late.write_open(series, &self.files, &mut written);
+                for c in &late.mapped {
+                    cut.range = (cut.range.0.min(c.min_time), cut.range.1.max(c.max_time));
+                    cut.place = cut.place.max(c.place());
+                }
+                if !late.mapped.is_empty() {
+                    cut.chunks.insert(series, late.mapped.clone());
+                }
+            }
+        }
+        Ok(Some(cut).filter(|c| !c.chunks.is_empty()))
+    }
+
+    /// A series' late samples of a cut within [mint, maxt], sorted, each time once.
+    pub(super) fn late_samples(
+        &self,
+        cut: &LateCut,
+        series: u64,
+        mint: i64,
+        maxt: i64,
+    ) -> Result<SampleBuf, StorageError> {
+        let mut parts = Vec::new();
+        let chunks = cut.chunks.get(&series).map_or(&[][..], |c| c);
+        for chunk in chunks.iter().filter(|c| c.min_time <= maxt && c.max_time >= mint) {
+            parts.push(self.late_part(series, chunk, mint, maxt)?);
+        }
+        let mut out = SampleBuf::default();
+        super::ooo::merge(parts, &mut out)?;
+        Ok(out)
+    }
+
+    /// Number that the next reader will have.
+    pub(crate) fn next_reader(&self) -> u64 {
+        self.isolation.next_reader()
+    }
+
+    /// Lets go of what a cut has, which blocks hold now; false where a reader from before `reader` is left.
+    pub(crate) fn finish_late_cut(&self, cut: &LateCut, reader: u64) -> Result<bool, StorageError> {
+        let _one_at_a_time = self.gc.lock();
+        if self.isolation.has_readers_below(reader) {
+            return Ok(false);
+        }
+        let mut dropped = 0;
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        for page in self.table.all() {
+            let mut inner = page.lock();
+            for (_, late) in inner.late_series(page.base) {
+                let before = late.mapped.len();
+                late.mapped.retain(|c| c.place() > cut.place);
+                late.mapped.shrink_to_fit();
+                dropped += before - late.mapped.len();
+                if let Some((a, b)) = late.range() {
+                    (min, max) = (min.min(a), max.max(b));
+                }
+            }
+            inner.forget_empty_late();
+        }
+        // Such as came while this looked have widened the range already; it may only be too wide.
+        if min > max && self.late.window_ms() == 0 {
+            self.late.min_time.store(i64::MAX, Ordering::Release);
+            self.late.max_time.store(i64::MIN, Ordering::Release);
+        }
+        self.metrics.chunks_removed.add(dropped as f64);
+        self.metrics.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
+        if let Some(end) = cut.segment {
+            for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
+                self.disk.remove_file(&segment_path(&self.late.dir, segment))?;
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,63 @@
+//! `/admin/tsdb/*`: what an operator asks of the store. Off unless `--web.enable-admin-api`.
+
+use storage::QueryContext;
+
+use super::{Call, params};
+use crate::respond::{Answer, ApiError, ApiResult, ErrorKind, Success};
+use crate::routes::Route;
+use crate::state::State;
+use crate::text::parse_bool;
+
+/// Answers one of the three endpoints; on a thread of its own, since it may wait for a compaction.
+pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
+    if !state.parts.options.enable_admin_api {
+        return Err(ApiError::new(ErrorKind::Unavailable, "admin APIs disabled"));
+    }
+    match route {
+        Route::DeleteSeries => delete_series(state, call),
+        Route::CleanTombstones => {
+            let done = state.parts.status.clean_tombstones();
+            done.map(|()| Success::NoContent).map_err(|e| internal(&e.to_string()))
+        }
+        _ => snapshot(state, call),
+    }
+}
+
+fn internal(text: &str) -> ApiError {
+    ApiError::new(ErrorKind::Internal, text)
+}
+
+fn delete_series(state: &State, call: &Call) -> ApiResult {
+    if let Some(e) = call.form.error() {
+        return Err(ApiError::bad_data(format!("error parsing form values: {e}")));
+    }
+    if call.form.all("match[]").next().is_none() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let (start, end) = params::range(call)?;
+    // A client that goes away does not stop a deletion half way.
+    let ctx = QueryContext::unlimited();
+    // One after the other, as upstream: what stands before a bad selector is deleted.
+    for text in call.form.all("match[]") {
+        let parsed = crate::selectors::many(std::iter::once(text));
+        for matchers in parsed.map_err(|e| ApiError::parameter("match[]", e))? {
+            let done = state.parts.status.delete_series(&ctx, start.ms(), end.ms(), &matchers);
+            done.map_err(|e| internal(&e.to_string()))?;
+        }
+    }
+    Ok(Success::NoContent)
+}
+
+fn snapshot(state: &State, call: &Call) -> ApiResult {
+    let text = call.form.get("skip_head");
+    let skip_head = match text {
+        "" => false,
+        _ => parse_bool(text)
+            .map_err(|e| ApiError::parameter("skip_head", format!("unable to parse boolean: {e}")))?,
+    };
+    let name =
+        state.parts.status.snapshot(!skip_head).map_err(|e| internal(&format!("create snapshot: {e}")))?;
+    let mut answer = Answer::new();
+    answer.json.raw("{\"name\":").string(&name).raw("}");
+    Ok(answer.done())
+}
