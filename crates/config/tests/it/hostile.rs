@@ -68,8 +68,9 @@ fn twenty_thousand_jobs_load_quickly() {
     let printed = config.to_yaml();
     assert_eq!(config.scrape_configs.len(), 20_000);
     assert!(printed.len() > text.len());
-    // Debug build; the release build is several times quicker.
-    assert!(parsed.as_secs() < 30, "{parsed:?}");
+    // Seconds in a debug build, half a minute on a loaded machine: wide enough for that, not for work that
+    // grows with the square of the jobs.
+    assert!(parsed.as_secs() < 300, "{parsed:?}");
 }
 
 fn rules(text: &str) {

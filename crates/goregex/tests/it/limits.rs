@@ -54,7 +54,7 @@ fn compiling_and_matching_stay_quick() {
         let _ = re.is_match(&"a".repeat(20_000));
     }
     // Seconds in a debug build on a loaded machine; a backtracker would need years.
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", begin.elapsed());
 }
 
 #[test]
