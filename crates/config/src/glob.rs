@@ -1,146 +1,201 @@
-//! Go's `filepath.Glob`: `*`, `?`, `[a-z]`, `\` in each path element; sorted; nothing found is no error.
+//! Patterns of paths as Go's `filepath.Glob` reads them: `*`, `?`, `[a-z]`, `\x` in any element.
 
 use std::path::{Path, PathBuf};
 
-/// Files looked at for one pattern: a folder with more is no config folder.
+/// Files looked at for one pattern of config or rule files: a folder with more is no config folder.
 const MATCHES_MAX: usize = 100_000;
 
-/// Paths that match. Unreadable folders are skipped, as upstream does.
+/// Entries looked at in one folder, so that a pattern on a huge folder stays bounded: 2^20 names are
+/// about 100 MiB.
+const ENTRIES_MAX: usize = 1 << 20;
+
+/// The pattern is broken (an open `[`, a `\` at the end).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("syntax error in pattern")]
+pub struct BadPattern;
+
+/// Existing paths that match a pattern of config or rule files, at most [`MATCHES_MAX`]; none for a broken
+/// pattern.
 #[must_use]
 pub fn glob(pattern: &str) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        vec![if pattern.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() }];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let mut next = Vec::new();
-        for base in &found {
-            if part.contains(['*', '?', '[', '\\']) {
-                let dir = if base.as_os_str().is_empty() { Path::new(".") } else { base };
-                let Ok(entries) = std::fs::read_dir(dir) else { continue };
-                let mut names: Vec<String> =
-                    entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-                names.retain(|name| matches(part, name));
-                names.sort();
-                next.extend(names.into_iter().take(MATCHES_MAX).map(|name| base.join(name)));
-            } else {
-                next.push(base.join(part));
-            }
-        }
-        found = next;
-        found.truncate(MATCHES_MAX);
-    }
-    found.retain(|path| !path.as_os_str().is_empty() && std::fs::symlink_metadata(path).is_ok());
-    found
+    let found = try_glob(pattern).unwrap_or_default();
+    found.into_iter().take(MATCHES_MAX).map(PathBuf::from).collect()
 }
 
 /// Whether Go would take the pattern: brackets are closed and hold something, and a backslash has something
 /// to escape.
 #[must_use]
 pub fn is_sound_pattern(pattern: &str) -> bool {
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        let sound = match c {
-            '\\' => chars.next().is_some(),
-            '[' => is_sound_class(&mut chars),
-            _ => true,
-        };
-        if !sound {
-            return false;
-        }
-    }
-    true
+    parse(pattern).is_ok()
 }
 
-/// Goes over `^a-z]`, behind its opening bracket.
-fn is_sound_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> bool {
-    let bound = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
-        None | Some('-' | ']') => false,
-        Some('\\') => chars.next().is_some(),
-        Some(_) => true,
+/// Existing paths that match, sorted. Folders that cannot be read have none.
+///
+/// # Errors
+/// The pattern is broken.
+pub fn try_glob(pattern: &str) -> Result<Vec<String>, BadPattern> {
+    // Also finds a broken pattern where nothing is there to be compared.
+    matches(pattern, "")?;
+    if !has_meta(pattern) {
+        let exists = std::fs::symlink_metadata(pattern).is_ok();
+        return Ok(if exists { vec![pattern.to_string()] } else { Vec::new() });
+    }
+    let (dir, last) = match pattern.rfind('/') {
+        None => ("", pattern),
+        Some(0) => ("/", pattern.get(1..).unwrap_or("")),
+        Some(at) => (pattern.get(..at).unwrap_or(""), pattern.get(at + 1..).unwrap_or("")),
     };
-    chars.next_if_eq(&'^');
-    loop {
-        if !bound(chars) || chars.next_if_eq(&'-').is_some() && !bound(chars) {
-            return false;
-        }
-        if chars.next_if_eq(&']').is_some() {
-            return true;
-        }
+    // Each level is one element shorter, so this ends.
+    let dirs = if has_meta(dir) { try_glob(dir)? } else { vec![dir.to_string()] };
+    let mut found = Vec::new();
+    for dir in dirs {
+        let Ok(entries) = std::fs::read_dir(if dir.is_empty() { Path::new(".") } else { Path::new(&dir) })
+        else {
+            continue;
+        };
+        let names = entries.take(ENTRIES_MAX).filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| matches(last, name) == Ok(true)).collect();
+        names.sort_unstable();
+        found.extend(names.into_iter().map(|name| match dir.as_str() {
+            "" => name,
+            "/" => format!("/{name}"),
+            dir => format!("{dir}/{name}"),
+        }));
     }
+    Ok(found)
 }
 
-/// Go's `filepath.Match` within one path element; a malformed pattern matches nothing.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    // Position behind the last star and the name's position it has eaten up to.
-    let mut star: Option<(usize, usize)> = None;
-    loop {
-        if p == pattern.len() && n == name.len() {
-            return true;
-        }
-        if pattern.get(p) == Some(&'*') {
-            p += 1;
-            star = Some((p, n));
-            continue;
-        }
-        if let Some((true, used)) = pattern.get(p..).and_then(|rest| one(rest, name.get(n).copied())) {
-            p += used;
-            n += 1;
-            continue;
-        }
-        match star {
-            Some((back, eaten)) if eaten < name.len() => {
-                star = Some((back, eaten + 1));
-                (p, n) = (back, eaten + 1);
+fn has_meta(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '\\'])
+}
+
+/// Whether a name matches. Time is bounded by the product of both lengths: of several `*` only the last
+/// is tried again.
+fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
+    let steps = parse(pattern)?;
+    let name: Vec<char> = name.chars().collect();
+    let (mut s, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while s < steps.len() || n < name.len() {
+        match (steps.get(s), name.get(n)) {
+            (Some(Step::Star), _) => {
+                retry = Some((s, n));
+                s += 1;
+                continue;
             }
-            _ => return false,
+            (Some(step), Some(c)) if step.accepts(*c) => {
+                s += 1;
+                n += 1;
+                continue;
+            }
+            _ => {}
+        }
+        match retry {
+            Some((star, at)) if name.get(at).is_some_and(|c| *c != '/') => {
+                retry = Some((star, at + 1));
+                (s, n) = (star + 1, at + 1);
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+enum Step {
+    Star,
+    Any,
+    One(char),
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+impl Step {
+    fn accepts(&self, c: char) -> bool {
+        match self {
+            Step::Star => false,
+            Step::Any => c != '/',
+            Step::One(one) => *one == c,
+            Step::Class { negated, ranges } => {
+                ranges.iter().any(|(lo, hi)| (*lo..=*hi).contains(&c)) != *negated
+            }
         }
     }
 }
 
-/// Whether the first element of a pattern fits a character, and its length in the pattern.
-fn one(pattern: &[char], c: Option<char>) -> Option<(bool, usize)> {
-    let c = c?;
-    match pattern.first()? {
-        '?' => Some((true, 1)),
-        '\\' => pattern.get(1).map(|p| (*p == c, 2)),
-        '[' => {
-            let negated = pattern.get(1) == Some(&'^');
-            let (mut at, mut fits, mut first) = (1 + usize::from(negated), false, true);
-            loop {
-                let mut read = || {
-                    let escaped = pattern.get(at) == Some(&'\\');
-                    at += usize::from(escaped);
-                    let value = pattern.get(at).copied();
-                    at += 1;
-                    value.map(|v| (v, escaped))
+fn parse(pattern: &str) -> Result<Vec<Step>, BadPattern> {
+    let mut chars = pattern.chars().peekable();
+    let mut steps = Vec::new();
+    while let Some(c) = chars.next() {
+        steps.push(match c {
+            '*' => Step::Star,
+            '?' => Step::Any,
+            '\\' => Step::One(chars.next().ok_or(BadPattern)?),
+            '[' => {
+                let negated = chars.next_if_eq(&'^').is_some();
+                let mut ranges = Vec::new();
+                let one = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
+                    None | Some('-' | ']') => Err(BadPattern),
+                    Some('\\') => chars.next().ok_or(BadPattern),
+                    Some(c) => Ok(c),
                 };
-                let (low, escaped) = read()?;
-                if low == ']' && !escaped && !first {
-                    return Some((fits != negated, at));
+                while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
+                    let lo = one(&mut chars)?;
+                    let hi = if chars.next_if_eq(&'-').is_some() { one(&mut chars)? } else { lo };
+                    ranges.push((lo, hi));
                 }
-                let mut high = low;
-                if pattern.get(at) == Some(&'-') {
-                    at += 1;
-                    high = {
-                        let escaped = pattern.get(at) == Some(&'\\');
-                        at += usize::from(escaped);
-                        let value = pattern.get(at).copied()?;
-                        at += 1;
-                        value
-                    };
-                }
-                fits |= (low..=high).contains(&c);
-                first = false;
+                Step::Class { negated, ranges }
             }
-        }
-        p => Some((*p == c, 1)),
+            c => Step::One(c),
+        });
     }
+    Ok(steps)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn matches_as_go() {
+        for (pattern, name, want) in [
+            ("*.json", "a.json", Ok(true)),
+            ("*.json", ".json", Ok(true)),
+            ("*.json", "a.jsonx", Ok(false)),
+            ("a*b*c", "aXbYbZc", Ok(true)),
+            ("a?c", "abc", Ok(true)),
+            ("a?c", "a/c", Ok(false)),
+            ("*", "a/b", Ok(false)),
+            ("[a-c]x", "bx", Ok(true)),
+            ("[^a-c]x", "bx", Ok(false)),
+            ("[^a-c]x", "éx", Ok(true)),
+            ("\\*", "*", Ok(true)),
+            ("[", "a", Err(BadPattern)),
+            ("[a", "a", Err(BadPattern)),
+            ("[]a]", "]", Err(BadPattern)),
+            ("[a-]", "a", Err(BadPattern)),
+            ("a\\", "a", Err(BadPattern)),
+            ("", "", Ok(true)),
+            ("*****b", &"a".repeat(2000), Ok(false)),
+        ] {
+            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn finds_files_sorted() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", "c.yml"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let base = dir.path().to_str().unwrap();
+        assert_eq!(
+            try_glob(&format!("{base}/*.json")).unwrap(),
+            [format!("{base}/a.json"), format!("{base}/b.json")]
+        );
+        assert_eq!(try_glob(&format!("{base}/c.yml")).unwrap(), [format!("{base}/c.yml")]);
+        assert!(try_glob(&format!("{base}/d.yml")).unwrap().is_empty());
+        assert!(try_glob("/nonexistent/*.yml").unwrap().is_empty());
+        assert!(try_glob(&format!("{base}/[.yml")).is_err());
+    }
 
     #[test]
     fn patterns_match_as_in_go() {
@@ -159,7 +214,7 @@ mod tests {
             ("", "", true),
             ("a", "", false),
         ] {
-            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+            assert_eq!(matches(pattern, name).unwrap_or(false), want, "{pattern} {name}");
         }
     }
 

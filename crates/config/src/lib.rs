@@ -32,7 +32,7 @@ mod yaml;
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
 pub use digest::config_digest;
 pub use error::{ConfigError, Problem};
-pub use glob::{glob, is_sound_pattern};
+pub use glob::{BadPattern, glob, is_sound_pattern, try_glob};
 pub use global::{GlobalConfig, LogLevel, RuntimeConfig};
 pub use http::{
     Authorization, BasicAuth, HeaderValues, HttpClientConfig, OAuth2Config, ProxyConfig, SigV4Config,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use config::{ConfigError, FileSdConfig, StaticConfig};
+use config::{BadPattern, ConfigError, FileSdConfig, StaticConfig, try_glob};
 use model::TargetGroup;
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -18,7 +18,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::glob::{BadPattern, glob};
 use crate::metrics::Metrics;
 use crate::provider::{Mechanism, Running, target_group};
 
@@ -184,7 +183,7 @@ fn scan(patterns: &[String], watcher: Option<&mut RecommendedWatcher>) -> Scan {
         }
     }
     for pattern in patterns {
-        match glob(pattern) {
+        match try_glob(pattern) {
             Err(error) => scan.bad_patterns.push((pattern.clone(), error)),
             Ok(paths) => scan.files.extend(paths.into_iter().map(|path| {
                 let read = read(&path);

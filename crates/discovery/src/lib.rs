@@ -7,7 +7,6 @@
 
 pub mod dns;
 pub mod file;
-mod glob;
 pub mod http;
 mod manager;
 mod metrics;

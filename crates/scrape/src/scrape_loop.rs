@@ -153,8 +153,6 @@ impl ScrapeLoop {
             self.settings = left.settings;
             self.last_size = left.last_size;
             self.scraped = true;
-            // Its options are those of older settings.
-            self.adopt();
         }
     }
 

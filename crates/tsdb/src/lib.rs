@@ -17,3 +17,4 @@ pub mod tombstones;
 pub mod wal;
 
 pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, WalCompression};
+pub use head::HEADER as HEAD_CHUNKS_HEADER;

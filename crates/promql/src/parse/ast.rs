@@ -265,6 +265,25 @@ pub enum DurationOp {
     MaxOf,
 }
 
+impl DurationOp {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DurationOp::Add => "+",
+            DurationOp::Sub => "-",
+            DurationOp::Mul => "*",
+            DurationOp::Div => "/",
+            DurationOp::Mod => "%",
+            DurationOp::Pow => "^",
+            DurationOp::Step => "step",
+            DurationOp::Range => "range",
+            DurationOp::MinOf => "min_of",
+            DurationOp::MaxOf => "max_of",
+        }
+    }
+}
+
 /// A number or a calculation in the place of a duration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Duration {

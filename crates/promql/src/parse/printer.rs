@@ -146,19 +146,9 @@ impl Display for Duration {
 impl Display for DurationExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (open, close) = if self.wrapped { ("(", ")") } else { ("", "") };
-        let sign = match self.op {
-            DurationOp::Add => "+",
-            DurationOp::Sub => "-",
-            DurationOp::Mul => "*",
-            DurationOp::Div => "/",
-            DurationOp::Mod => "%",
-            DurationOp::Pow => "^",
-            DurationOp::Step => return write!(f, "{open}step(){close}"),
-            DurationOp::Range => return write!(f, "{open}range(){close}"),
-            DurationOp::MinOf => "min_of",
-            DurationOp::MaxOf => "max_of",
-        };
+        let sign = self.op.as_str();
         match (self.op, &self.lhs, &self.rhs) {
+            (DurationOp::Step | DurationOp::Range, ..) => write!(f, "{open}{sign}(){close}"),
             (DurationOp::MinOf | DurationOp::MaxOf, Some(l), Some(r)) => {
                 write!(f, "{open}{sign}({l}, {r}){close}")
             }

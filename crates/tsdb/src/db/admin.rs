@@ -51,10 +51,7 @@ impl Inner {
             let one = std::slice::from_ref(old);
             let disk = Arc::clone(&self.options.disk);
             let done = compact::compact_as(disk, &self.options.path, meta, one, &self.cancel)?;
-            let opened = match &done.meta {
-                Some(meta) => Some(self.open_block(meta.ulid)?),
-                None => None,
-            };
+            let opened = self.open_written(done.meta.as_ref())?;
             tracing::info!(old = %old.meta().ulid, new = %ulid, "block rewritten without deleted samples");
             self.replace(one, opened)
         });
@@ -69,10 +66,9 @@ impl Inner {
         if with_head {
             self.cut_late()?;
         }
-        let now = std::time::Duration::from_millis(self.options.clock.0.now_ms().max(0) as u64);
         // As upstream: time, and sixteen digits of a number of 63 bits.
         let random = (ulid::Ulid::generate().random() as u64) >> 1;
-        let name = format!("{}-{random:016x}", compact_utc(now.as_secs()));
+        let name = format!("{}-{random:016x}", compact_utc(self.options.clock.0.now_ms().max(0) / 1000));
         let dir = self.options.path.join(SNAPSHOTS_DIR).join(&name);
         let disk = &self.options.disk;
         disk.create_dir_all(&dir)?;
@@ -114,19 +110,10 @@ fn link_block(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageErro
 }
 
 /// `20060102T150405Z`.
-fn compact_utc(unix_seconds: u64) -> String {
-    let (days, in_day) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Years from March on, eras of 400 years: Hinnant's days_from_civil turned round.
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (h, m, s) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
-    format!("{year:04}{month:02}{day:02}T{h:02}{m:02}{s:02}Z")
+fn compact_utc(unix_seconds: i64) -> String {
+    // Beyond year 9999 there is no such name; the random digits behind it still tell snapshots apart.
+    let time = jiff::Timestamp::from_second(unix_seconds).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -54,6 +54,14 @@ struct View {
     head_from: i64,
 }
 
+impl View {
+    /// Adds blocks at their places in time.
+    fn add(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        self.blocks.extend(blocks);
+        self.blocks.sort_by_key(|b| b.meta().mint_ms);
+    }
+}
+
 struct Inner {
     options: DbOptions,
     head: Arc<Head>,

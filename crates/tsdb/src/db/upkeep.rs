@@ -131,9 +131,9 @@ impl Inner {
             meta.compaction.set_hint(HINT_OUT_OF_ORDER);
             let disk = Arc::clone(&self.options.disk);
             let symbols = source.symbols().map(Ok);
-            if let Some(meta) = block::write_block(disk, &self.options.path, meta, symbols, source.series())?
-            {
-                opened.push(self.open_block(meta.ulid)?);
+            let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
+            if let Some(block) = self.open_written(written.as_ref())? {
+                opened.push(block);
                 self.metrics.compactions.inc();
             }
             mint = maxt;
@@ -142,8 +142,7 @@ impl Inner {
         let blocks = opened.len();
         let reader = {
             let mut view = self.view.write();
-            view.blocks.extend(opened);
-            view.blocks.sort_by_key(|b| b.meta().mint_ms);
+            view.add(opened);
             self.head.next_reader()
         };
         *self.pending_late.lock() = Some((cut, reader));
@@ -172,15 +171,11 @@ impl Inner {
         let symbols = source.symbols().map(Ok);
         let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
         drop(source);
-        let opened = match &written {
-            Some(meta) => Some(self.open_block(meta.ulid)?),
-            None => None,
-        };
+        let opened = self.open_written(written.as_ref())?;
         {
             // At once: queries find the range in the block or in the head, never in neither.
             let mut view = self.view.write();
-            view.blocks.extend(opened);
-            view.blocks.sort_by_key(|b| b.meta().mint_ms);
+            view.add(opened);
             view.head_from = view.head_from.max(maxt);
         }
         *self.pending_truncation.lock() = Some(maxt);
@@ -191,8 +186,10 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn open_block(&self, ulid: Ulid) -> Result<Block, StorageError> {
-        Block::open(Arc::clone(&self.options.disk), &self.options.path.join(ulid.to_string()))
+    /// Opens a block that was just written, if there was anything to write.
+    pub(super) fn open_written(&self, written: Option<&BlockMeta>) -> Result<Option<Block>, StorageError> {
+        let path = |meta: &BlockMeta| self.options.path.join(meta.ulid.to_string());
+        written.map(|meta| Block::open(Arc::clone(&self.options.disk), &path(meta))).transpose()
     }
 
     pub(super) fn new_ulid(&self) -> Ulid {
@@ -290,10 +287,7 @@ impl Inner {
                 return Err(e);
             }
         };
-        let opened = match &done.meta {
-            Some(meta) => Some(self.open_block(meta.ulid)?),
-            None => None,
-        };
+        let opened = self.open_written(done.meta.as_ref())?;
         self.replace(sources, opened)?;
         self.metrics.compactions.inc();
         if done.overlapping {
@@ -345,8 +339,7 @@ impl Inner {
         {
             let mut view = self.view.write();
             view.blocks.retain(|b| !ulids.contains(&b.meta().ulid));
-            view.blocks.extend(new);
-            view.blocks.sort_by_key(|b| b.meta().mint_ms);
+            view.add(new);
         }
         self.count_blocks();
         gone.iter().try_for_each(|b| match b.damage() {

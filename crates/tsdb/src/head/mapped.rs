@@ -16,7 +16,8 @@ use crate::disk::{Disk, DiskResult, ReadFile, WriteFile, WriteMode};
 use crate::wal::bytes::{Bytes, put_u64, put_uvarint};
 
 const MAGIC: u32 = 0x0130_bc91;
-const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
+/// What each file begins with: magic number, format, padding.
+pub const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
 /// Series, first and last time, encoding.
 const CHUNK_HEADER_BYTES: usize = 8 + 8 + 8 + 1;
 const SUM_BYTES: usize = 4;

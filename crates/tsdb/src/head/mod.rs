@@ -46,6 +46,7 @@ pub(crate) use gc::Truncation;
 use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;
 pub(crate) use late::LateCut;
+pub use mapped::HEADER;
 use mapped::HeadChunks;
 use metrics::HeadMetrics;
 pub(crate) use read::HeadQuerier;

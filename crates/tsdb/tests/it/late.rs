@@ -2,9 +2,8 @@
 //! `testdata/late`; a real one is given ours where `PROMETHEUS` and `PROMTOOL` name the programs.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use model::{Histogram, HistogramValue, Labels, Span};
 use storage::{Appendable, SeriesRef, StatusSource};
@@ -12,7 +11,7 @@ use tsdb::disk::{Disk, RealDisk};
 use tsdb::{Db, DbOptions};
 
 use crate::heads::{copy, same_samples, sorted_dump};
-use crate::peer::{Server, get};
+use crate::peer::{get, serve};
 
 const HOUR: i64 = 3_600_000;
 /// Begin of a block range.
@@ -131,23 +130,7 @@ fn a_real_prometheus_opens_our_late_samples_and_we_its_again() {
 fn same_answers(prometheus: &str, port: u16, folder: &Path, ours: &[String], to: i64) {
     let scratch = tempfile::tempdir().unwrap();
     let config = "storage:\n  tsdb:\n    out_of_order_time_window: 2h\nscrape_configs: []\n";
-    std::fs::write(scratch.path().join("prometheus.yml"), config).unwrap();
-    let log = std::fs::File::create(scratch.path().join("log")).unwrap();
-    let server = Command::new(prometheus)
-        .arg(format!("--config.file={}", scratch.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .args(["--storage.tsdb.retention.time=100y", "--enable-feature=native-histograms"])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let server = Server(server);
-    let until = Instant::now() + Duration::from_secs(60);
-    while get(port, "/-/ready").is_none() {
-        assert!(Instant::now() < until, "the server is not ready after a minute");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let server = serve(prometheus, port, scratch.path(), folder, config, "native-histograms");
     let end = BASE / 1000 + to * 15;
     let ask =
         |query: String| get(port, &format!("/api/v1/query?query={query}&time={end}")).unwrap_or_default();

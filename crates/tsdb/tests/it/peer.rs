@@ -24,6 +24,37 @@ impl Drop for Server {
     }
 }
 
+/// Starts a real Prometheus with a configuration on a folder and waits until it is ready. Its log is `log`
+/// in the scratch folder.
+pub(crate) fn serve(
+    prometheus: &str,
+    port: u16,
+    scratch: &Path,
+    folder: &Path,
+    config: &str,
+    features: &str,
+) -> Server {
+    std::fs::write(scratch.join("prometheus.yml"), config).unwrap();
+    let log = std::fs::File::create(scratch.join("log")).unwrap();
+    let server = Command::new(prometheus)
+        .arg(format!("--config.file={}", scratch.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--storage.tsdb.retention.time=100y")
+        .arg(format!("--enable-feature={features}"))
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let server = Server(server);
+    let until = Instant::now() + Duration::from_secs(60);
+    while get(port, "/-/ready").is_none() {
+        assert!(Instant::now() < until, "the server is not ready after a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server
+}
+
 pub(crate) fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
@@ -129,26 +160,8 @@ fn a_real_prometheus_opens_ours_and_we_its_again() {
         };
         compared("ours", &folder, &ours);
 
-        std::fs::write(scratch.path().join("prometheus.yml"), "scrape_configs: []\n").unwrap();
-        let log = std::fs::File::create(scratch.path().join("log")).unwrap();
-        let server = Command::new(&prometheus)
-            .arg(format!("--config.file={}", scratch.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .args([
-                "--storage.tsdb.retention.time=100y",
-                "--enable-feature=exemplar-storage,native-histograms",
-            ])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let server = Server(server);
-        let until = Instant::now() + Duration::from_secs(60);
-        while get(port, "/-/ready").is_none() {
-            assert!(Instant::now() < until, "the server is not ready after a minute");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let features = "exemplar-storage,native-histograms";
+        let server = serve(&prometheus, port, scratch.path(), &folder, "scrape_configs: []\n", features);
         let end = 1_700_000_000 + 999 * 15;
         // Staleness markers count in no range: 5,000 less 20.
         for (name, expected) in

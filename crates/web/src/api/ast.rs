@@ -3,8 +3,8 @@
 
 use model::{MatchOp, Matcher};
 use promql::parse::ast::{
-    Aggregate, At, Binary, Call, Duration, DurationExpr, DurationOp, Expr, MatrixSelector, NumberLiteral,
-    Subquery, VectorMatching, VectorSelector,
+    Aggregate, At, Binary, Call, Duration, DurationExpr, Expr, MatrixSelector, NumberLiteral, Subquery,
+    VectorMatching, VectorSelector,
 };
 
 use crate::json::Json;
@@ -179,7 +179,7 @@ fn duration_expr(json: &mut Json, expr: Option<&DurationExpr>) {
     };
     json.raw("{\"lhs\":");
     duration(json, e.lhs.as_ref());
-    json.raw(",\"op\":").string(operator(e.op)).raw(",\"rhs\":");
+    json.raw(",\"op\":").string(e.op.as_str()).raw(",\"rhs\":");
     duration(json, e.rhs.as_ref());
     json.raw(",\"type\":\"durationExpr\",\"wrapped\":").bool(e.wrapped).raw("}");
 }
@@ -194,20 +194,5 @@ fn duration(json: &mut Json, d: Option<&Duration>) {
             json.raw("{\"duration\":").bool(n.duration).raw(",\"type\":\"numberLiteral\",\"val\":");
             json.string(&decimal(n)).raw("}");
         }
-    }
-}
-
-fn operator(op: DurationOp) -> &'static str {
-    match op {
-        DurationOp::Add => "+",
-        DurationOp::Sub => "-",
-        DurationOp::Mul => "*",
-        DurationOp::Div => "/",
-        DurationOp::Mod => "%",
-        DurationOp::Pow => "^",
-        DurationOp::Step => "step",
-        DurationOp::Range => "range",
-        DurationOp::MinOf => "min_of",
-        DurationOp::MaxOf => "max_of",
     }
 }

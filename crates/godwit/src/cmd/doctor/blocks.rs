@@ -184,7 +184,8 @@ fn ahead(name: &str, block: &Block, report: &mut Report) {
 
 /// Files of chunks that the head wrote: each begins with a fixed header.
 fn head_chunks(dir: &Path, report: &mut Report) {
-    const HEADER: [u8; 5] = [0x01, 0x30, 0xbc, 0x91, 1];
+    // Magic number and format; what is behind them is padding.
+    let [begin @ .., _, _, _] = tsdb::HEAD_CHUNKS_HEADER;
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let (mut good, mut broken) = (0, Vec::new());
     for path in entries.flatten().map(|e| e.path()) {
@@ -193,7 +194,7 @@ fn head_chunks(dir: &Path, report: &mut Report) {
         match read {
             // An empty file was cut off before its first byte; it holds nothing.
             Ok(0) => good += 1,
-            Ok(5) if head == HEADER => good += 1,
+            Ok(5) if head == begin => good += 1,
             _ => broken.push(path.display().to_string()),
         }
     }
