@@ -4,17 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation as _, OutBuffer};
 
-use crate::client::Response;
 use crate::error::BodyError;
 use crate::gunzip::{Gunzip, Step};
+use crate::line::{BUFFER_BYTES, Reply, Source};
 use crate::whole::{PACKED_BYTES_MAX, Whole};
 
 /// What a body may hold without asking: most bodies of most targets, so that a hostile target which
@@ -28,6 +24,8 @@ const MEMORY_WAIT: Duration = Duration::from_secs(2);
 const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Decoders kept; each holds about 50 KiB.
 const KEPT_DECODERS_MAX: usize = 32;
+/// Buffers kept for answers on their way in: as many as are in flight at most times, 2 MiB in all.
+const KEPT_SCRATCH_MAX: usize = 64;
 /// A window above 8 MiB is refused, as RFC 9659 allows for `Content-Encoding: zstd`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Least growth of a buffer.
@@ -79,6 +77,41 @@ struct Shared {
     buffers: Mutex<Kept>,
     #[allow(clippy::vec_box, reason = "a decoder is 40 KiB and moves in and out of here for each body")]
     gunzips: Mutex<Vec<Box<GzipBody>>>,
+    scratch: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A buffer that an answer passes through; it goes back to the pool when dropped.
+pub(crate) struct Scratch {
+    bytes: Vec<u8>,
+    pool: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scratch({} bytes)", self.bytes.len())
+    }
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsMut<[u8]> for Scratch {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut kept = self.pool.scratch.lock();
+        if kept.len() < KEPT_SCRATCH_MAX {
+            kept.push(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 /// A gzip body on its way: collected while it is small, then decoded at once; else decoded by the piece.
@@ -183,6 +216,7 @@ impl BodyPool {
             memory: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             buffers: Mutex::default(),
             gunzips: Mutex::default(),
+            scratch: Mutex::default(),
         };
         BodyPool { shared: Arc::new(shared) }
     }
@@ -198,13 +232,23 @@ impl BodyPool {
         PooledBody { bytes, held: None, pool: Arc::clone(&self.shared) }
     }
 
+    /// A buffer of [`BUFFER_BYTES`].
+    pub(crate) fn scratch(&self) -> Scratch {
+        let bytes = self.shared.scratch.lock().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES]);
+        Scratch { bytes, pool: Arc::clone(&self.shared) }
+    }
+
     /// Reads a response's body, decompressed. The caller bounds the time.
     ///
     /// # Errors
     /// Too large, no memory, broken compression, a connection that ends early.
-    pub async fn read(&self, response: Response, options: ReadOptions) -> Result<PooledBody, BodyError> {
-        let encoding = response.headers().get(header::CONTENT_ENCODING).map(|v| v.as_bytes().to_vec());
-        let mut coding = match encoding.as_deref() {
+    pub async fn read<'a>(
+        &self,
+        reply: impl Into<Reply<'a>>,
+        options: ReadOptions,
+    ) -> Result<PooledBody, BodyError> {
+        let reply = reply.into();
+        let mut coding = match reply.encoding.as_deref() {
             Some(b"gzip") => Coding::Gzip(self.gunzip()),
             Some(b"zstd") if options.zstd => {
                 let encoding_error = |e: std::io::Error| BodyError::Encoding(format!("zstd: {e}"));
@@ -223,7 +267,7 @@ impl BodyPool {
         if !matches!(coding, Coding::Gzip(_)) {
             body.bytes.clear();
         }
-        let result = self.fill(response.into_body(), &mut coding, body, options).await;
+        let result = self.fill(reply.source, &mut coding, body, options).await;
         if let Coding::Gzip(gunzip) = coding {
             let mut kept = self.shared.gunzips.lock();
             if kept.len() < KEPT_DECODERS_MAX {
@@ -247,7 +291,7 @@ impl BodyPool {
 
     async fn fill(
         &self,
-        mut incoming: Incoming,
+        mut source: Source<'_>,
         coding: &mut Coding,
         mut body: PooledBody,
         options: ReadOptions,
@@ -258,10 +302,7 @@ impl BodyPool {
             _ => (hard, BodyError::HardLimit { limit_bytes: hard }),
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|e| BodyError::Read(read_error(&e)))?;
-            // Trailers are of no use here.
-            let Ok(data) = frame.into_data() else { continue };
+        while let Some(data) = source.next().await? {
             decode(coding, &data, &mut body, limit).await?;
             let collecting = matches!(&*coding, Coding::Gzip(gzip) if !gzip.by_the_piece);
             if !collecting && body.bytes.len() >= limit {
@@ -319,13 +360,13 @@ async fn unpack(
 /// Appends one piece, decoded; stops at `limit` bytes, which the caller takes as too large.
 async fn decode(
     coding: &mut Coding,
-    data: &Bytes,
+    data: &[u8],
     body: &mut PooledBody,
     limit: usize,
 ) -> Result<(), BodyError> {
     match coding {
         Coding::Identity => {
-            let mut rest: &[u8] = data;
+            let mut rest = data;
             while !rest.is_empty() && body.bytes.len() < limit {
                 let room = body.bytes.capacity() - body.bytes.len();
                 if room == 0 {
@@ -372,7 +413,7 @@ async fn decode(
     Ok(())
 }
 
-fn read_error(e: &hyper::Error) -> String {
+pub(crate) fn read_error(e: &hyper::Error) -> String {
     if e.is_incomplete_message() || e.is_body_write_aborted() {
         return "unexpected EOF".to_string();
     }

@@ -60,10 +60,16 @@ impl Default for ClientOptions {
 /// A response whose body has not been read; [`crate::BodyPool::read`] reads it under limits.
 pub type Response = http::Response<Incoming>;
 
-#[derive(Debug)]
 struct Transport {
+    dial: Arc<Dial>,
     client: legacy::Client<Connector, Full<Bytes>>,
     material: Material,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transport({:?})", self.client)
+    }
 }
 
 #[derive(Debug)]
@@ -237,7 +243,30 @@ impl HttpClient {
         Ok(made)
     }
 
-    async fn add_headers(&self, headers: &mut HeaderMap, uri: &Uri, left_origin: bool) -> Result<(), String> {
+    /// How to connect for `uri` where that is a TCP connection and nothing else.
+    pub(crate) fn plain_dial(&self, uri: &Uri) -> Option<Arc<Dial>> {
+        if uri.scheme_str() != Some("http") || self.inner.proxy.find(uri).is_some() {
+            return None;
+        }
+        let dial = Arc::clone(&self.transport().ok()?.dial);
+        dial.unix_socket.is_none().then_some(dial)
+    }
+
+    pub(crate) fn follows_redirects(&self) -> bool {
+        self.inner.follow_redirects
+    }
+
+    /// That there is no answer to a GET.
+    pub(crate) fn get_error(&self, uri: &Uri, reason: String) -> ClientError {
+        ClientError::Request { method: go_method(&Method::GET), url: redacted(uri), reason }
+    }
+
+    pub(crate) async fn add_headers(
+        &self,
+        headers: &mut HeaderMap,
+        uri: &Uri,
+        left_origin: bool,
+    ) -> Result<(), String> {
         let inner = &self.inner;
         if let Some(agent) = &inner.user_agent {
             headers.entry(header::USER_AGENT).or_insert_with(|| agent.clone());
@@ -293,6 +322,7 @@ fn make_transport(
         unix_socket: options.unix_socket.clone(),
         timeout: options.connect_timeout,
     };
+    let dial = Arc::new(dial);
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())
@@ -303,8 +333,8 @@ fn make_transport(
         .http1_title_case_headers(true)
         .http2_max_header_list_size(CONNECTION_BUFFER_BYTES as u32)
         .http2_keep_alive_interval(Duration::from_secs(60))
-        .build(Connector(Arc::new(dial)));
-    Ok(Transport { client, material })
+        .build(Connector(Arc::clone(&dial)));
+    Ok(Transport { dial, client, material })
 }
 
 /// One request and its response. A kept-alive connection that the server closed meanwhile shows as an
@@ -429,9 +459,13 @@ fn user_info(uri: &Uri) -> Option<HeaderValue> {
 /// `404 Not Found`, with the server's own words where it sent some.
 #[must_use]
 pub fn status_text(response: &Response) -> String {
-    let status = response.status();
-    let words = match response.extensions().get::<hyper::ext::ReasonPhrase>() {
-        Some(reason) => String::from_utf8_lossy(reason.as_bytes()).chars().take(200).collect(),
+    let words = response.extensions().get::<hyper::ext::ReasonPhrase>();
+    status_words(response.status(), words.map(hyper::ext::ReasonPhrase::as_bytes))
+}
+
+pub(crate) fn status_words(status: StatusCode, words: Option<&[u8]>) -> String {
+    let words = match words {
+        Some(words) => String::from_utf8_lossy(words).chars().take(200).collect(),
         None => status.canonical_reason().unwrap_or_default().to_string(),
     };
     format!("{} {words}", status.as_u16()).trim_end().to_string()

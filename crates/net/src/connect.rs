@@ -114,23 +114,26 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move {
             match tokio::time::timeout(dial.timeout, dial.connect(&uri)).await {
                 Ok(result) => result,
-                Err(_) => Err(ConnectError(format!(
-                    "dial {}: i/o timeout",
-                    uri.authority().map_or("", |a| a.as_str())
-                ))),
+                Err(_) => Err(timed_out(&uri)),
             }
         })
     }
 }
 
 impl Dial {
+    /// A plain connection, without TLS or proxy.
+    pub(crate) async fn plain(&self, uri: &Uri) -> Result<TcpStream, ConnectError> {
+        let (host, port) = (host_of(uri)?, uri.port_u16().unwrap_or(80));
+        match tokio::time::timeout(self.timeout, tcp(host, port)).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(uri)),
+        }
+    }
+
     async fn connect(&self, uri: &Uri) -> Result<Conn, ConnectError> {
         let tls = uri.scheme_str() == Some("https");
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let host = host_of(uri)?;
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        if host.is_empty() {
-            return Err(ConnectError("http: no Host in request URL".to_string()));
-        }
         if let Some(path) = &self.unix_socket {
             let fail = |e: std::io::Error| {
                 ConnectError(format!("dial unix {}: connect: {}", path.display(), os_text(&e)))
@@ -231,6 +234,18 @@ impl Dial {
         }
         Ok(())
     }
+}
+
+fn timed_out(uri: &Uri) -> ConnectError {
+    ConnectError(format!("dial {}: i/o timeout", uri.authority().map_or("", |a| a.as_str())))
+}
+
+fn host_of(uri: &Uri) -> Result<&str, ConnectError> {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(ConnectError("http: no Host in request URL".to_string()));
+    }
+    Ok(host)
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use config::{EscapingScheme, ScrapeConfig, ScrapeProtocol};
+use http::HeaderValue;
 
 /// Protocols that upstream knows; the weights count down from one more.
 const PROTOCOLS: usize = 6;
@@ -10,7 +11,7 @@ const PROTOCOLS: usize = 6;
 /// Headers that are the same for all targets of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestHeaders {
-    pub(crate) accept: String,
+    pub(crate) accept: HeaderValue,
     pub(crate) accept_encoding: &'static str,
 }
 
@@ -21,7 +22,10 @@ impl RequestHeaders {
             (true, false) => "gzip",
             (true, true) => "zstd,gzip",
         };
-        RequestHeaders { accept: accept(&config.scrape_protocols, config.escaping_scheme()), accept_encoding }
+        let accept = accept(&config.scrape_protocols, config.escaping_scheme());
+        // Made of the words above, which are always valid in a header.
+        let accept = HeaderValue::try_from(accept).unwrap_or_else(|_| HeaderValue::from_static("*/*"));
+        RequestHeaders { accept, accept_encoding }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use exposition::{Format, ScrapeProtocol};
 use http::header::{self, HeaderValue};
-use net::{BodyError, ClientError, HttpClient, PooledBody, ReadOptions};
+use net::{BodyError, ClientError, HttpClient, Line, PooledBody, ReadOptions};
 use parking_lot::Mutex;
 use telemetry::{Histogram, Summary};
 use tokio::sync::{oneshot, watch};
@@ -68,6 +68,7 @@ pub(crate) struct ScrapeLoop {
     settings: Arc<Settings>,
     client: Result<HttpClient, ClientError>,
     uri: Result<http::Uri, String>,
+    line: Line,
     timeout_header: HeaderValue,
     memory: Option<Box<Memory>>,
     interval_length: Summary,
@@ -110,6 +111,7 @@ impl ScrapeLoop {
         ScrapeLoop {
             client: shared.client(&settings, &target),
             uri: uri_of(&target),
+            line: Line::default(),
             shared,
             target,
             stop,
@@ -303,7 +305,7 @@ impl ScrapeLoop {
         self.memory = memory;
     }
 
-    async fn fetch(&self) -> Fetched {
+    async fn fetch(&mut self) -> Fetched {
         let failed = |error: String| Fetched { body: None, error: Some(error), body_bytes: 0.0 };
         let (client, uri) = match (&self.client, &self.uri) {
             (Ok(client), Ok(uri)) => (client, uri),
@@ -311,36 +313,29 @@ impl ScrapeLoop {
             (_, Err(e)) => return failed(e.clone()),
         };
         let deadline = Instant::now() + self.timeout;
-        let mut request = http::Request::new(bytes::Bytes::new());
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        // Both come from the configuration's own words and are always valid header values.
-        if let Ok(accept) = HeaderValue::from_str(&self.settings.headers.accept) {
-            headers.insert(header::ACCEPT, accept);
-        }
+        let mut headers = http::HeaderMap::with_capacity(8);
+        headers.insert(header::ACCEPT, self.settings.headers.accept.clone());
         let encoding = HeaderValue::from_static(self.settings.headers.accept_encoding);
         headers.insert(header::ACCEPT_ENCODING, encoding);
-        headers.insert("X-Prometheus-Scrape-Timeout-Seconds", self.timeout_header.clone());
-        let response = match tokio::time::timeout_at(deadline, client.send(request)).await {
+        headers.insert("x-prometheus-scrape-timeout-seconds", self.timeout_header.clone());
+        let pool = &self.shared.env.bodies;
+        let asked = client.get(&mut self.line, pool, uri, headers);
+        let response = match tokio::time::timeout_at(deadline, asked).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => return failed(e.to_string()),
             Err(_) => return failed(format!("Get {:?}: context deadline exceeded", uri.to_string())),
         };
-        let pool = &self.env().bodies;
         if response.status() != http::StatusCode::OK {
-            let error = format!("server returned HTTP status {}", net::status_text(&response));
+            let error = format!("server returned HTTP status {}", response.status_text());
             let drain = ReadOptions { limit_bytes: ERROR_BODY_BYTES_MAX, ..ReadOptions::default() };
             // Only to be polite to the connection; whatever it brings is of no interest.
             let _ = tokio::time::timeout_at(deadline, pool.read(response, drain)).await;
             return failed(error);
         }
-        let content_type = match response.headers().get(header::CONTENT_TYPE) {
-            Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            None => String::new(),
-        };
+        let content_type = response.content_type();
         let options = ReadOptions {
             limit_bytes: self.settings.config.body_size_limit,
-            zstd: self.env().options.zstd_scrape,
+            zstd: self.shared.env.options.zstd_scrape,
             size_hint: self.last_size,
         };
         let read = tokio::time::timeout_at(deadline, pool.read(response, options)).await;
@@ -349,7 +344,7 @@ impl ScrapeLoop {
             Err(e) => {
                 let too_large = matches!(e, BodyError::TooLarge | BodyError::HardLimit { .. });
                 if too_large {
-                    self.env().metrics.exceeded_body_size.inc();
+                    self.shared.env.metrics.exceeded_body_size.inc();
                 }
                 return Fetched {
                     body: None,

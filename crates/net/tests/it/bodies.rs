@@ -3,18 +3,29 @@
 use std::time::Duration;
 
 use config::HttpClientConfig;
-use net::{BodyError, BodyLimits, BodyPool, PooledBody, ReadOptions};
+use net::{BodyError, BodyLimits, BodyPool, Line, PooledBody, ReadOptions};
 use testkit::{Answer, FakeTarget, Hostile};
 
 use crate::{client, get};
 
 const LIMITS: BodyLimits = BodyLimits { body_bytes_max: 8 << 20, in_flight_bytes_max: 16 << 20 };
 
+/// Both ways, which must agree: through hyper's pool and on a line of one's own.
 async fn read(answer: Answer, options: ReadOptions) -> Result<PooledBody, BodyError> {
     let target = FakeTarget::start(move |_| answer.clone()).await.unwrap();
-    let response = client(&HttpClientConfig::default()).send(get(&target.url("/"))).await.unwrap();
-    let pool = BodyPool::new(LIMITS);
-    tokio::time::timeout(Duration::from_secs(10), pool.read(response, options)).await.unwrap()
+    let (client, pool, mut line) =
+        (client(&HttpClientConfig::default()), BodyPool::new(LIMITS), Line::default());
+    let limit = Duration::from_secs(30);
+    let response = client.send(get(&target.url("/"))).await.unwrap();
+    let pooled = tokio::time::timeout(limit, pool.read(response, options)).await.unwrap();
+    let uri = target.url("/").parse().unwrap();
+    let reply = client.get(&mut line, &pool, &uri, http::HeaderMap::new()).await.unwrap();
+    let own = tokio::time::timeout(limit, pool.read(reply, options)).await.unwrap();
+    match (&pooled, &own) {
+        (Ok(pooled), Ok(own)) => assert!(**pooled == **own),
+        (pooled, own) => assert_eq!(pooled.as_ref().err(), own.as_ref().err()),
+    }
+    own
 }
 
 fn limit(limit_bytes: u64) -> ReadOptions {

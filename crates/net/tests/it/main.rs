@@ -3,6 +3,7 @@
 
 mod bodies;
 mod client;
+mod line;
 mod listener;
 mod tls;
 
