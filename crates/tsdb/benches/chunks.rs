@@ -34,6 +34,7 @@ fn xor(c: &mut Criterion) {
                 for (t, v) in &samples {
                     app.append(&mut bytes, *t, *v).unwrap();
                 }
+                app.put_count(&mut bytes);
                 black_box(&bytes);
             });
         });

@@ -44,7 +44,11 @@ impl<B: ChunkBuf> BitWriter<'_, B> {
         let (mut value, mut n) = (value << (64 - n), n);
         let free = u32::from(self.free);
         if free > 0 {
-            self.buf.or_last((value >> (64 - free)) as u8);
+            // Unused bits are zeros already: a sample like the one before does not touch the bytes.
+            let bits = (value >> (64 - free)) as u8;
+            if bits != 0 {
+                self.buf.or_last(bits);
+            }
             if n <= free {
                 self.free = (free - n) as u8;
                 return;

@@ -35,17 +35,23 @@ impl Window {
         // Five bits hold the number of leading zeros.
         let leading = (xor.leading_zeros() as u8).min(31);
         let trailing = xor.trailing_zeros() as u8;
-        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
-            w.write(reuse.0, reuse.1);
-            w.write(xor >> self.trailing, u32::from(64 - self.leading - self.trailing));
-            return;
+        let reused = self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing;
+        let (head, width) = if reused {
+            reuse
+        } else {
+            *self = Window { leading, trailing };
+            // 64 significant bits are written as 0: there are never none.
+            let significant = u64::from((64 - leading - trailing) & 63);
+            ((renew.0 << 5 | u64::from(leading)) << 6 | significant, renew.1 + 11)
+        };
+        let significant = u32::from(64 - self.leading - self.trailing);
+        // One write where it can be: most differences are short.
+        if width + significant <= 64 {
+            w.write(head << significant | xor >> self.trailing, width + significant);
+        } else {
+            w.write(head, width);
+            w.write(xor >> self.trailing, significant);
         }
-        *self = Window { leading, trailing };
-        let significant = u32::from(64 - leading - trailing);
-        // 64 significant bits are written as 0: there are never none.
-        let head = (renew.0 << 5 | u64::from(leading)) << 6 | u64::from(significant & 63);
-        w.write(head, renew.1 + 11);
-        w.write(xor >> trailing, significant);
     }
 
     /// Reads the significant bits in the last window. Before any window was written, it is the whole word:
@@ -93,6 +99,20 @@ pub(super) struct XorCell {
     window: Window,
 }
 
+impl XorCell {
+    /// Writes the next value behind `zeros` (0 or 1) zero bits.
+    #[inline]
+    pub(super) fn put_behind<B: ChunkBuf>(&mut self, w: &mut BitWriter<'_, B>, v: f64, zeros: u32) {
+        let xor = v.to_bits() ^ self.bits;
+        self.bits = v.to_bits();
+        if xor == 0 {
+            w.write(0, 1 + zeros);
+        } else {
+            self.window.put(w, xor, (0b10, 2 + zeros), (0b11, 2 + zeros));
+        }
+    }
+}
+
 impl Cell for XorCell {
     type Value = f64;
     const FIRST_BITS_MIN: u64 = 64;
@@ -107,13 +127,7 @@ impl Cell for XorCell {
     }
     #[inline]
     fn put_next<B: ChunkBuf>(&mut self, w: &mut BitWriter<'_, B>, v: f64) {
-        let xor = v.to_bits() ^ self.bits;
-        self.bits = v.to_bits();
-        if xor == 0 {
-            w.write(0, 1);
-        } else {
-            self.window.put(w, xor, (0b10, 2), (0b11, 2));
-        }
+        self.put_behind(w, v, 0);
     }
     fn put_stale<B: ChunkBuf>(&mut self, w: &mut BitWriter<'_, B>) {
         self.put_next(w, 0.0);

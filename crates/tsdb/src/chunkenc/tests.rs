@@ -53,12 +53,14 @@ proptest! {
         let (mut bytes, mut app) = (Vec::new(), XorAppender::new());
         for (i, (t, v)) in samples.iter().enumerate() {
             if i == cut && i > 0 {
+                app.put_count(&mut bytes);
                 app = XorAppender::resume(&bytes).unwrap();
             }
             let before = bytes.len();
             app.append(&mut bytes, *t, *v).unwrap();
             prop_assert!(bytes.len() - before <= XOR_SAMPLE_BYTES_MAX);
         }
+        app.put_count(&mut bytes);
         if samples.is_empty() {
             return Ok(());
         }

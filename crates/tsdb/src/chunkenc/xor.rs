@@ -11,7 +11,9 @@ use super::{ChunkError, Result};
 /// 2 with the first one. A buffer with that much room never grows within an append.
 pub const XOR_SAMPLE_BYTES_MAX: usize = 19 + 2;
 
-/// State of an open chunk: what the next sample is compared with. The bytes are the caller's.
+/// State of an open chunk: what the next sample is compared with. The bytes are the caller's; the number of
+/// samples at their front is only right after [`XorAppender::put_count`], because to keep it so would bring one
+/// more cache line of the chunk into each append.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct XorAppender {
     t: i64,
@@ -41,6 +43,13 @@ impl XorAppender {
         while reader.next()?.is_some() {}
         let free = reader.bits.free_at_end().ok_or(ChunkError::Invalid("bytes behind the last sample"))?;
         Ok(XorAppender { t: reader.t, delta: reader.delta, value: reader.value, num: reader.total, free })
+    }
+
+    /// Writes the number of samples into the front of the chunk's bytes.
+    pub fn put_count(&self, bytes: &mut [u8]) {
+        if let Some(count) = bytes.first_chunk_mut() {
+            *count = self.num.to_be_bytes();
+        }
     }
 
     /// Number of samples so far.
@@ -84,8 +93,10 @@ impl XorAppender {
             _ => {
                 let mut w = BitWriter { buf, free: self.free };
                 let dod = delta.wrapping_sub(self.delta) as i64;
+                let mut same_distance = 0;
                 match dod {
-                    0 => w.write(0, 1),
+                    // A zero, written together with what follows.
+                    0 => same_distance = 1,
                     _ if dod_fits(dod, 14) => w.write(0b10 << 14 | dod as u64 & 0x3fff, 16),
                     _ if dod_fits(dod, 17) => w.write(0b110 << 17 | dod as u64 & 0x1_ffff, 20),
                     _ if dod_fits(dod, 20) => w.write(0b1110 << 20 | dod as u64 & 0xf_ffff, 24),
@@ -94,15 +105,12 @@ impl XorAppender {
                         w.write(dod as u64, 64);
                     }
                 }
-                self.value.put_next(&mut w, v);
+                self.value.put_behind(&mut w, v, same_distance);
                 (self.delta, self.free) = (delta, w.free);
             }
         }
         self.t = t_ms;
         self.num += 1;
-        let [high, low] = self.num.to_be_bytes();
-        buf.set(0, high);
-        buf.set(1, low);
         Ok(())
     }
 }

@@ -182,7 +182,10 @@ impl ChunkBuilder {
     fn cut(&mut self) {
         let (encoding, data) = match std::mem::replace(&mut self.open, Open::None) {
             Open::None => return,
-            Open::Float(_, bytes) => (ChunkEncoding::Xor, bytes),
+            Open::Float(app, mut bytes) => {
+                app.put_count(&mut bytes);
+                (ChunkEncoding::Xor, bytes)
+            }
             Open::FloatSt(_, bytes) => (ChunkEncoding::Xor2, bytes),
             Open::Int(app) => (app.encoding(), app.into_bytes()),
             Open::FloatHistogram(app) => (app.encoding(), app.into_bytes()),

@@ -151,11 +151,11 @@ impl Head {
             }
             let overlaps = |c: &&MappedChunk| c.min_time <= maxt && c.max_time() >= mint;
             complete.extend(slot.mapped.iter().filter(overlaps));
-            if let Some((encoding, first, last, data)) = slot.open_chunk()
+            if let Some((encoding, first, last)) = slot.open_chunk()
                 && first <= maxt
                 && last >= mint
             {
-                open = Some((encoding, first, last, data.to_vec()));
+                open = Some((encoding, first, last, slot.open_bytes()));
             }
         });
         let mut bytes = Vec::new();

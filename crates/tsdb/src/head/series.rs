@@ -165,13 +165,23 @@ impl Slot {
         }
     }
 
-    /// The open chunk: encoding, first and last time, bytes.
-    pub(crate) fn open_chunk(&self) -> Option<(ChunkEncoding, i64, i64, &[u8])> {
+    /// The open chunk's encoding, first and last time.
+    pub(crate) fn open_chunk(&self) -> Option<(ChunkEncoding, i64, i64)> {
         let last = self.open_last_time()?;
-        Some(match &self.histogram {
-            Some(h) => (h.chunk.encoding(), self.min_time, last, h.chunk.bytes()),
-            None => (ChunkEncoding::Xor, self.min_time, last, &self.open),
-        })
+        let encoding = self.histogram.as_ref().map_or(ChunkEncoding::Xor, |h| h.chunk.encoding());
+        Some((encoding, self.min_time, last))
+    }
+
+    /// The open chunk's bytes, as they would be written.
+    pub(crate) fn open_bytes(&self) -> Vec<u8> {
+        match &self.histogram {
+            Some(h) => h.chunk.bytes().to_vec(),
+            None => {
+                let mut bytes = self.open.clone();
+                self.xor.put_count(&mut bytes);
+                bytes
+            }
+        }
     }
 
     /// Bytes behind the slot, for statistics.
@@ -232,6 +242,7 @@ impl Slot {
                 self.push_mapped(chunk);
             }
         } else if let Some((max, _)) = self.xor.last() {
+            self.xor.put_count(&mut self.open);
             let chunk = files.write(series, min, max, self.xor.len(), ChunkEncoding::Xor, &self.open);
             self.push_mapped(chunk);
         }

@@ -173,6 +173,7 @@ fn encode(chunk: &RawChunk, samples: &SampleBuf) -> Vec<u8> {
             for (t, v) in samples.times.iter().zip(&samples.values) {
                 app.append(&mut bytes, *t, *v).unwrap();
             }
+            app.put_count(&mut bytes);
         }
         ChunkEncoding::Xor2 => {
             let mut app = Xor2Appender::new();
