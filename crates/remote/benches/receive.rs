@@ -95,10 +95,14 @@ fn bench(c: &mut Criterion) {
         let mut d = DecodedV1::default();
         b.iter(|| {
             let mut n = 0;
-            d.for_each::<WireError>(&v1, |s| {
-                n += s.samples();
-                Ok(())
-            })
+            d.for_each::<(), WireError>(
+                &v1,
+                |_| None,
+                |s, _| {
+                    n += s.samples();
+                    Ok(())
+                },
+            )
             .unwrap();
             assert_eq!(n, SERIES);
         });

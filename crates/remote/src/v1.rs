@@ -28,15 +28,18 @@ pub struct DecodedV1 {
 }
 
 impl DecodedV1 {
-    /// Calls `each` for every series of a request.
+    /// Calls `each` for every series of a request. `known` is asked for label fields as they stand in the
+    /// request, and must answer only for such; what it says goes to `each`. Where it knows them they are not
+    /// read field by field, which is a quarter of the cost of a request otherwise.
     ///
     /// # Errors
     /// Those of `each`; a [`WireError`] where the bytes are not such a message. Series before the fault were
     /// handed out by then.
-    pub fn for_each<E: From<WireError>>(
+    pub fn for_each<K, E: From<WireError>>(
         &mut self,
         body: &[u8],
-        mut each: impl FnMut(&mut DecodedV1) -> Result<(), E>,
+        known: impl Fn(&[u8]) -> Option<K>,
+        mut each: impl FnMut(&mut DecodedV1, Option<K>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut r = Reader::new(body);
         while !r.done() {
@@ -44,8 +47,25 @@ impl DecodedV1 {
             if field == 1 {
                 expect(wire, BYTES, "Timeseries")?;
                 let range = r.bytes()?;
-                self.read(body, range)?;
-                each(self)?;
+                self.clear();
+                let found = match last_sample(body, range) {
+                    Some(at) => body.get(range.0..at).and_then(&known).map(|k| (k, at)),
+                    None => None,
+                };
+                match found {
+                    Some((k, at)) => {
+                        // Label fields, then one sample to the end and nothing else.
+                        self.labels = (range.0, at);
+                        let (t, v) = sample(body, (at + 2, range.1))?;
+                        self.times.push(t);
+                        self.values.push(v);
+                        each(self, Some(k))?;
+                    }
+                    None => {
+                        self.read(body, range)?;
+                        each(self, None)?;
+                    }
+                }
             } else {
                 // Field 3, metadata, is for others: upstream's receiver reads and forgets it too.
                 r.skip(wire)?;
@@ -72,7 +92,6 @@ impl DecodedV1 {
 
     #[inline]
     fn read(&mut self, body: &[u8], range: (usize, usize)) -> Result<(), WireError> {
-        self.clear();
         let mut r = Reader::range(body, range.0, range.1);
         self.labels = (range.0, range.0);
         while !r.done() {
@@ -148,6 +167,25 @@ fn push(to: &mut Vec<(usize, usize)>, range: (usize, usize), what: &'static str)
     }
     to.push(range);
     Ok(())
+}
+
+/// Where the field of a series' only sample would begin, if the series ends with one as every sender writes
+/// it: a value (left out where it is 0) and a time of six bytes (the years 1971 to 2109). Bytes within a label
+/// may look the same; whether what stands before are label fields is for the caller to find out.
+#[inline]
+fn last_sample(body: &[u8], (start, end): (usize, usize)) -> Option<usize> {
+    const TIME: u8 = 0x10;
+    const VALUE: u8 = 0x09;
+    const SAMPLE: u8 = 0x12;
+    let series = body.get(start..end)?;
+    let tail = series.last_chunk::<18>()?;
+    if tail[11] != TIME {
+        return None;
+    }
+    if tail[..3] == [SAMPLE, 16, VALUE] {
+        return Some(end - 18);
+    }
+    (tail[9..11] == [SAMPLE, 7]).then_some(end - 9)
 }
 
 #[inline]

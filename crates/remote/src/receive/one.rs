@@ -1,6 +1,8 @@
 //! Remote write 1.0: all or nothing. The first sample that the store refuses fails the request and nothing
 //! of it is stored; series with invalid labels are left out and counted.
 
+use std::cell::Cell;
+
 use model::Labels;
 use storage::{AppendError, Appender, SeriesRef};
 
@@ -14,6 +16,7 @@ use crate::{histogram, validate};
 struct Run<'r> {
     body: &'r [u8],
     cache: &'r RefCache,
+    near: &'r Cell<u32>,
     app: Box<dyn Appender + 'r>,
     latest_ms: i64,
     invalid: u64,
@@ -22,12 +25,30 @@ struct Run<'r> {
     empty: Labels,
 }
 
+/// A series that the cache has.
+#[derive(Clone, Copy)]
+struct Known {
+    key: u128,
+    series: SeriesRef,
+    /// In the young generation.
+    fresh: bool,
+}
+
+impl Known {
+    #[inline]
+    fn find(labels: &[u8], cache: &RefCache, near: &Cell<u32>) -> Option<Known> {
+        let key = key(labels, cache.seed());
+        cache.peek(key, near).map(|(series, fresh)| Known { key, series, fresh })
+    }
+}
+
 impl Receiver {
     pub(super) fn write_v1(&self, body: &[u8], scratch: &mut Scratch) -> WriteResponse {
-        let cache = self.cache.read();
+        let (cache, near) = (self.cache.read(), Cell::new(0));
         let mut run = Run {
             body,
             cache: &cache,
+            near: &near,
             app: self.store.appender(),
             latest_ms: self.latest_ms(),
             invalid: 0,
@@ -36,7 +57,13 @@ impl Receiver {
         };
         let mut series = std::mem::take(&mut scratch.v1);
         scratch.batch.clear();
-        let result = series.for_each(body, |s| run.series(s, scratch)).and_then(|()| run.flush(scratch));
+        let result = series
+            .for_each(
+                body,
+                |labels| Known::find(labels, &cache, &near),
+                |s, known| run.series(s, known, scratch),
+            )
+            .and_then(|()| run.flush(scratch));
         scratch.v1 = series;
         if run.invalid > 0 {
             self.metrics.invalid_labels.add(run.invalid as f64);
@@ -58,9 +85,19 @@ impl Receiver {
 
 impl Run<'_> {
     #[inline]
-    fn series(&mut self, s: &mut DecodedV1, scratch: &mut Scratch) -> Result<(), Failure> {
-        let label_key = key(s.label_bytes(self.body), self.cache.seed());
-        let known = self.cache.peek(label_key);
+    fn series(
+        &mut self,
+        s: &mut DecodedV1,
+        known: Option<Known>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Failure> {
+        let (label_key, known) = match known {
+            Some(Known { key, series, fresh }) => (key, Some((series, fresh))),
+            None => {
+                let key = key(s.label_bytes(self.body), self.cache.seed());
+                (key, self.cache.peek(key, self.near))
+            }
+        };
         // The common case: a known series with one sample and nothing else.
         if let (Some((series, fresh)), [t], [v], Some(source)) =
             (known, &s.times[..], &s.values[..], s.label_range())

@@ -2,6 +2,8 @@
 //! what was stored are in headers. Where the store itself fails, nothing is stored and the sender comes
 //! again.
 
+use std::cell::Cell;
+
 use model::{Labels, MetricType};
 use storage::{AppendError, Appender, SeriesRef};
 
@@ -18,6 +20,7 @@ struct Run<'r> {
     receiver: &'r Receiver,
     body: &'r [u8],
     cache: &'r RefCache,
+    near: &'r Cell<u32>,
     app: Box<dyn Appender + 'r>,
     latest_ms: i64,
     stats: WriteStats,
@@ -38,11 +41,12 @@ enum Known {
 
 impl Receiver {
     pub(super) fn write_v2(&self, body: &[u8], scratch: &mut Scratch) -> WriteResponse {
-        let cache = self.cache.read();
+        let (cache, near) = (self.cache.read(), Cell::new(0));
         let mut run = Run {
             receiver: self,
             body,
             cache: &cache,
+            near: &near,
             app: self.store.appender(),
             latest_ms: self.latest_ms(),
             stats: WriteStats::default(),
@@ -99,7 +103,7 @@ impl Run<'_> {
         let o = &self.receiver.options;
         // With type and unit as labels the set is not the one of the request, so the cache does not help.
         let label_key = if o.type_and_unit_labels { None } else { s.label_key(self.cache.seed()) };
-        let known = label_key.and_then(|k| Some((k, self.cache.peek(k)?)));
+        let known = label_key.and_then(|k| Some((k, self.cache.peek(k, self.near)?)));
         if let (Some((k, (series, fresh))), [t], [v]) = (known, &s.times[..], &s.values[..])
             && s.exemplars.is_empty()
             && s.histograms.is_empty()

@@ -100,6 +100,29 @@ fn many_samples_of_a_series_keep_their_order() {
 }
 
 #[test]
+fn a_label_that_looks_like_a_sample_is_a_label() {
+    // The end of this label's value has the bytes of a whole sample field.
+    let looks = "\x12\x10\x09\0\0\0\0\0\0\0\0\x10\x01\x01\x01\x01\x01\x01";
+    let looks_short = "xxxxxxxxx\x12\x07\x10\x01\x01\x01\x01\x01\x01";
+    let (r, store) = receiver(ReceiverOptions::default());
+    for (round, value) in [(1, 1.5), (2, 0.0), (3, 3.0)] {
+        let t = NOW_MS + round;
+        let all = [
+            series(&[("__name__", "m")], &[(t, value)]),
+            series(&[("__name__", "m"), ("l", looks)], &[]),
+            series(&[("__name__", "m"), ("l", looks)], &[(t, value)]),
+            series(&[("__name__", "m"), ("l", looks_short)], &[(t, value)]),
+            series(&[("__name__", "m"), ("l", looks_short)], &[]),
+        ];
+        let answer = v1(&r, &all);
+        assert_eq!((answer.status, answer.error.as_str()), (204, ""));
+    }
+    let found = read(&store, "m");
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|(_, buf)| buf.values == [1.5, 0.0, 3.0]), "{found:?}");
+}
+
+#[test]
 fn one_is_all_or_nothing() {
     let (r, store) = receiver(ReceiverOptions::default());
     let first = [series(&[("__name__", "a")], &[(1000, 1.0)]), series(&[("__name__", "b")], &[(1000, 1.0)])];
