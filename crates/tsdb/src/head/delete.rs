@@ -24,7 +24,7 @@ impl Head {
         maxt: i64,
         matchers: &[Matcher],
     ) -> Result<(), StorageError> {
-        let numbers = self.index.read().select(matchers);
+        let numbers = self.select_numbers(matchers);
         let mut stones = Vec::new();
         for (n, series) in numbers.into_iter().enumerate() {
             if n.is_multiple_of(1024) {

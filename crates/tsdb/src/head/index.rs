@@ -6,7 +6,7 @@
 //! those agree.
 
 use hashbrown::HashTable;
-use model::{Labels, MatchOp, Matcher};
+use model::Labels;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::postings::Postings;
@@ -76,13 +76,13 @@ impl HeadIndex {
         }
     }
 
-    fn pair_id(&self, name: &str, value: &str) -> Option<u32> {
+    pub(super) fn pair_id(&self, name: &str, value: &str) -> Option<u32> {
         let name = self.names.get(self.name_id(name)? as usize)?;
         let same = |id: &u32| self.pairs.get(*id as usize).is_some_and(|p| &*p.value == value);
         name.values.find(xxh3_64(value.as_bytes()), same).copied()
     }
 
-    fn name_id(&self, name: &str) -> Option<u32> {
+    pub(super) fn name_id(&self, name: &str) -> Option<u32> {
         let same = |id: &u32| self.names.get(*id as usize).is_some_and(|n| &*n.name == name);
         self.name_ids.find(xxh3_64(name.as_bytes()), same).copied()
     }
@@ -231,83 +231,31 @@ impl HeadIndex {
         self.removed += gone.len() as u64;
     }
 
-    /// Numbers of the series that match all matchers, ascending.
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u64> {
-        // What narrows comes first; what only excludes is taken off at the end.
-        let mut found: Option<Vec<u64>> = None;
-        let mut excluded = Vec::new();
-        let mut narrowing: Vec<(usize, &Matcher)> = Vec::new();
-        for m in matchers {
-            if m.matches("") {
-                excluded.push(m);
-            } else {
-                narrowing.push((if m.op() == MatchOp::Equal { 0 } else { 1 }, m));
-            }
-        }
-        narrowing.sort_by_key(|(cost, _)| *cost);
-        for (_, m) in narrowing {
-            let with = self.with_value(m.name(), |v| m.matches(v), m);
-            let both = match found {
-                None => with,
-                Some(before) => intersect(&before, &with),
-            };
-            if both.is_empty() {
-                return both;
-            }
-            found = Some(both);
-        }
-        let mut found = found.unwrap_or_else(|| self.all.iter().collect());
-        for m in excluded {
-            let without = self.values_not_matching(m);
-            if !without.is_empty() {
-                found = subtract(&found, &without);
-            }
-        }
-        found
+    /// All series.
+    pub(super) fn all_series(&self) -> Vec<u64> {
+        self.all.iter().collect()
     }
 
-    /// Series whose label has a value that passes.
-    fn with_value(&self, name: &str, passes: impl Fn(&str) -> bool, m: &Matcher) -> Vec<u64> {
-        let exact: Option<Vec<&str>> = match (m.op(), m.regex()) {
-            (MatchOp::Equal, _) => Some(vec![m.value()]),
-            (MatchOp::Regex, Some(re)) => {
-                re.set_matches().map(|set| set.iter().map(String::as_str).collect())
-            }
-            _ => None,
-        };
-        if let Some(values) = exact {
-            let ids = values.into_iter().filter_map(|v| self.pair_id(name, v));
-            return self.union(ids.collect());
-        }
-        let Some(entry) = self.name_id(name).and_then(|id| self.names.get(id as usize)) else {
-            return Vec::new();
-        };
-        let value = |id: &u32| self.pairs.get(*id as usize).map_or("", |p| &p.value);
-        self.union(entry.values.iter().filter(|id| passes(value(id))).copied().collect())
+    /// Pairs of a name.
+    pub(super) fn values_of(&self, name: &str) -> impl Iterator<Item = u32> {
+        let entry = self.name_id(name).and_then(|id| self.names.get(id as usize));
+        entry.into_iter().flat_map(|n| n.values.iter().copied())
     }
 
-    /// Series whose label is there with a value that does not pass.
-    fn values_not_matching(&self, m: &Matcher) -> Vec<u64> {
-        // `a!="x"` and `a!~"x|y"` exclude what the positive form names.
-        let excluded: Option<Vec<&str>> = match (m.op(), m.regex()) {
-            (MatchOp::NotEqual, _) => Some(vec![m.value()]),
-            (MatchOp::NotRegex, Some(re)) => {
-                re.set_matches().map(|set| set.iter().map(String::as_str).collect())
-            }
-            (MatchOp::Regex, Some(re)) if re.matches_all() => return Vec::new(),
-            _ => None,
-        };
-        if let Some(values) = excluded {
-            return self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect());
-        }
-        let Some(entry) = self.name_id(m.name()).and_then(|id| self.names.get(id as usize)) else {
-            return Vec::new();
-        };
-        let value = |id: &u32| self.pairs.get(*id as usize).map_or("", |p| &p.value);
-        self.union(entry.values.iter().filter(|id| !m.matches(value(id))).copied().collect())
+    /// How many pairs a name has.
+    pub(super) fn value_count(&self, name: &str) -> usize {
+        let entry = self.name_id(name).and_then(|id| self.names.get(id as usize));
+        entry.map_or(0, |n| n.values.len())
     }
 
-    fn union(&self, ids: Vec<u32>) -> Vec<u64> {
+    /// How many series a pair has.
+    pub(super) fn series_count(&self, name: &str, value: &str) -> usize {
+        let pair = self.pair_id(name, value).and_then(|id| self.pairs.get(id as usize));
+        pair.map_or(0, |p| p.postings.len() as usize)
+    }
+
+    /// Series of several pairs.
+    pub(super) fn union(&self, ids: Vec<u32>) -> Vec<u64> {
         let lists = ids.iter().filter_map(|id| self.pairs.get(*id as usize));
         let mut all: Vec<u64> = lists.flat_map(|p| p.postings.iter()).collect();
         if ids.len() > 1 {
@@ -370,35 +318,10 @@ impl HeadIndex {
     }
 }
 
-fn intersect(a: &[u64], b: &[u64]) -> Vec<u64> {
-    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let mut out = Vec::with_capacity(small.len());
-    if small.len() * 32 < large.len() {
-        out.extend(small.iter().filter(|n| large.binary_search(n).is_ok()));
-        return out;
-    }
-    let mut rest = large.iter().peekable();
-    for n in small {
-        while rest.next_if(|m| *m < n).is_some() {}
-        if rest.peek() == Some(&n) {
-            out.push(*n);
-        }
-    }
-    out
-}
-
-fn subtract(a: &[u64], b: &[u64]) -> Vec<u64> {
-    let mut rest = b.iter().peekable();
-    let keep = |n: &&u64| {
-        while rest.next_if(|m| m < n).is_some() {}
-        rest.peek() != Some(n)
-    };
-    a.iter().filter(keep).copied().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{MatchOp, Matcher};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
 
@@ -419,17 +342,18 @@ mod tests {
             series
         }
         fn find(&self, labels: &Labels) -> Option<u64> {
-            let pairs_of = |series: u64, out: &mut Vec<u32>| {
-                self.pairs.borrow().get(&series).is_some_and(|p| {
-                    out.extend_from_slice(p);
-                    true
-                })
-            };
-            self.index.find(labels.hash(), labels, &pairs_of)
+            self.index.find(labels.hash(), labels, &|series, out| self.pairs_of(series, out))
+        }
+        fn pairs_of(&self, series: u64, out: &mut Vec<u32>) -> bool {
+            self.pairs.borrow().get(&series).is_some_and(|p| {
+                out.extend_from_slice(p);
+                true
+            })
         }
         fn select(&self, matchers: &[(MatchOp, &str, &str)]) -> Vec<u64> {
             let make = |(op, n, v): &(MatchOp, &str, &str)| Matcher::new(*op, *n, *v).unwrap();
-            self.index.select(&matchers.iter().map(make).collect::<Vec<_>>())
+            let matchers: Vec<Matcher> = matchers.iter().map(make).collect();
+            self.index.select(&matchers, &|series, out| self.pairs_of(series, out))
         }
     }
 
@@ -459,5 +383,32 @@ mod tests {
         assert_eq!(w.index.label_values("job"), ["a"]);
         let d = w.add(&[("zone", "2")]);
         assert!(d > c && w.select(&[(Equal, "zone", "2")]) == [d]);
+    }
+
+    #[test]
+    fn few_series_and_many_values_give_what_many_series_give() {
+        let mut w = World { index: HeadIndex::new(), pairs: RefCell::default() };
+        for pod in 0..400 {
+            let (pod, job) = (format!("pod-{pod}"), format!("job-{}", pod % 100));
+            w.add(&[("__name__", "up"), ("job", &job), ("pod", &pod)]);
+            w.add(&[("__name__", "down"), ("job", &job)]);
+        }
+        use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+        let job = (Equal, "job", "job-7");
+        for others in [
+            &[(Regex, "pod", "pod-.*7")][..],
+            &[(NotRegex, "pod", "pod-.*07")],
+            &[(NotEqual, "pod", "")],
+            &[(Equal, "pod", "")],
+            &[(Regex, "pod", "(pod-1.*)?")],
+            &[(Regex, "pod", ".+1.+"), (NotRegex, "pod", "pod-10.+"), (Regex, "__name__", "u.+")],
+            &[(Regex, "none", ".+x")],
+            &[(NotRegex, "none", ".+x")],
+        ] {
+            let all = w.select(others);
+            let of_job = w.select(&[job]);
+            let want: Vec<u64> = of_job.into_iter().filter(|s| all.contains(s)).collect();
+            assert_eq!(w.select(&[others, &[job]].concat()), want, "{others:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ mod ooo;
 mod postings;
 mod read;
 mod replay;
+mod select;
 mod series;
 mod stats;
 mod table;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::HashMap;
-use model::{Labels, MetricMetadata};
+use model::{Labels, Matcher, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
 use storage::{AppendError, StorageError};
 
@@ -307,6 +308,14 @@ impl Head {
     }
 
     /// The labels of a series.
+    /// Numbers of the series that match, ascending.
+    fn select_numbers(&self, matchers: &[Matcher]) -> Vec<u64> {
+        let pairs_of = |series: u64, out: &mut Vec<u32>| {
+            self.table.with(series, |page, slot| out.extend_from_slice(page.pairs(slot))).is_some()
+        };
+        self.index.read().select(matchers, &pairs_of)
+    }
+
     fn labels_of(&self, series: u64) -> Option<Labels> {
         let index = self.index.read();
         self.table.with(series, |page, slot| index.labels(page.pairs(slot)))

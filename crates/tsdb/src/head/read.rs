@@ -28,7 +28,7 @@ impl Head {
         mint: i64,
         maxt: i64,
     ) -> Result<Vec<(u64, Labels)>, StorageError> {
-        let numbers = self.index.read().select(matchers);
+        let numbers = self.select_numbers(matchers);
         let mut found = Vec::with_capacity(numbers.len());
         for part in numbers.chunks(SERIES_PER_HOLD) {
             ctx.check()?;
@@ -55,7 +55,7 @@ impl Head {
         maxt: i64,
         mut each: impl FnMut(&str, &str),
     ) -> Result<(), StorageError> {
-        let numbers = self.index.read().select(matchers);
+        let numbers = self.select_numbers(matchers);
         let mut seen: hashbrown::HashSet<u32> = hashbrown::HashSet::new();
         for part in numbers.chunks(SERIES_PER_HOLD) {
             ctx.check()?;

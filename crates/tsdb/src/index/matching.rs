@@ -36,6 +36,13 @@ pub trait PostingSource {
         prefix: &str,
         keep: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Vec<List<'_>>>;
+    /// Number of values of `name`.
+    fn value_count(&self, name: &str) -> u64;
+    /// Of these series those whose labels all `matchers` accept.
+    ///
+    /// # Errors
+    /// Corrupt data.
+    fn retain(&self, ids: Vec<u32>, matchers: &[&Matcher]) -> Result<Vec<u32>>;
     /// Shows each value of `name` in order, with its series, until `each` says false.
     ///
     /// # Errors
@@ -47,7 +54,15 @@ pub trait PostingSource {
     ) -> Result<()>;
 }
 
+/// Reading the labels of a series costs some sixteen times of looking at a value in the table of postings:
+/// an entry somewhere in the file and ten symbols against the next string of a page.
+const SERIES_COST: u64 = 16;
+
 /// Series that match all matchers, sorted. No matchers: all series.
+///
+/// Matchers that name their values come first. What they leave decides about the others: to look at each
+/// value of a label (a regular expression against the names of all pods) costs more than to look at the
+/// labels of a few series, so then the series are looked at.
 ///
 /// # Errors
 /// Corrupt data, cancelled.
@@ -56,10 +71,26 @@ pub fn postings_for_matchers<'a>(
     ctx: &QueryContext,
     matchers: &[Matcher],
 ) -> Result<List<'a>> {
+    let mut costs: Vec<(u64, &Matcher)> =
+        matchers.iter().map(|m| (values_to_look_at(source, m), m)).collect();
+    costs.sort_by_key(|(cost, _)| *cost);
     let mut add: Vec<List<'a>> = Vec::new();
     let mut take: Vec<List<'a>> = Vec::new();
-    for m in matchers {
+    let mut tests: Vec<&Matcher> = Vec::new();
+    for (cost, m) in costs {
         ctx.check()?;
+        if cost > 0 && !add.is_empty() {
+            let found = postings::intersect(std::mem::take(&mut add));
+            if found.is_empty() {
+                return Ok(found);
+            }
+            let few = (found.len() as u64).saturating_mul(SERIES_COST) <= cost;
+            add.push(found);
+            if few {
+                tests.push(m);
+                continue;
+            }
+        }
         let negative = matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex);
         match (m.matches(""), negative) {
             _ if m.name().is_empty() && m.value().is_empty() && m.op() == MatchOp::Equal => {
@@ -89,7 +120,21 @@ pub fn postings_for_matchers<'a>(
         ctx.check()?;
         result = postings::without(result, &list);
     }
-    Ok(result)
+    if tests.is_empty() {
+        return Ok(result);
+    }
+    Ok(Cow::Owned(source.retain(result.into_owned(), &tests)?))
+}
+
+/// Number of values that must be compared to find the series of a matcher; 0 where it names them.
+fn values_to_look_at(source: &dyn PostingSource, m: &Matcher) -> u64 {
+    let named = match m.op() {
+        MatchOp::Equal | MatchOp::NotEqual => !m.value().is_empty() || m.name().is_empty(),
+        MatchOp::Regex | MatchOp::NotRegex => m
+            .regex()
+            .is_none_or(|re| re.matches_all() || re.literal().is_some() || re.set_matches().is_some()),
+    };
+    if named { 0 } else { source.value_count(m.name()) }
 }
 
 fn passes_everything(m: &Matcher) -> bool {
@@ -203,6 +248,17 @@ impl PostingSource for std::collections::BTreeMap<(String, String), Vec<u32>> {
     ) -> Result<Vec<List<'_>>> {
         let of_name = self.iter().filter(|((n, v), _)| n == name && v.starts_with(prefix));
         Ok(of_name.filter(|((_, v), _)| keep(v)).map(|(_, l)| Cow::Borrowed(&l[..])).collect())
+    }
+    fn value_count(&self, name: &str) -> u64 {
+        self.keys().filter(|(n, _)| n == name).count() as u64
+    }
+    fn retain(&self, mut ids: Vec<u32>, matchers: &[&Matcher]) -> Result<Vec<u32>> {
+        let value_of = |id: u32, name: &str| {
+            let has = |((n, _), list): &(&(String, String), &Vec<u32>)| n == name && list.contains(&id);
+            self.iter().find(has).map_or("", |((_, v), _)| v)
+        };
+        ids.retain(|id| matchers.iter().all(|m| m.matches(value_of(*id, m.name()))));
+        Ok(ids)
     }
     fn each_value(
         &self,

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::Labels;
 use model::labels::STRING_BYTES_MAX;
+use model::{Labels, Matcher};
 use storage::StorageError;
 
 use super::codec::{Decoder, corrupt};
@@ -283,6 +283,27 @@ impl PostingSource for IndexReader {
         offsets.into_iter().map(|o| Ok(Cow::Owned(self.list_at(o)?))).collect()
     }
 
+    fn value_count(&self, name: &str) -> u64 {
+        IndexReader::value_count(self, name)
+    }
+
+    fn retain(&self, ids: Vec<u32>, matchers: &[&Matcher]) -> Result<Vec<u32>> {
+        let mut cursor = self.cursor();
+        let mut kept = Vec::with_capacity(ids.len());
+        for id in ids {
+            let passes = match cursor.labels(id) {
+                Ok(labels) => matchers.iter().all(|m| m.matches(labels.get(m.name()))),
+                // Whoever reads the series will meet it again and knows what to do about it.
+                Err(StorageError::Corrupt { .. }) => true,
+                Err(e) => return Err(e),
+            };
+            if passes {
+                kept.push(id);
+            }
+        }
+        Ok(kept)
+    }
+
     fn each_value(
         &self,
         name: &str,
@@ -382,6 +403,15 @@ impl SeriesCursor<'_> {
             t = maxt_ms;
         }
         Ok(labels)
+    }
+
+    /// A series' labels.
+    ///
+    /// # Errors
+    /// As [`SeriesCursor::series`].
+    pub fn labels(&mut self, id: u32) -> Result<Labels> {
+        let (offset, body) = self.entry(id)?;
+        read_labels(self.index, &mut Decoder::new(&body), offset)
     }
 
     /// Calls `each` with the names of a series' labels.

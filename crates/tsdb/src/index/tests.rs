@@ -116,12 +116,29 @@ fn memory_source_and_index_agree() {
             m("long", MatchOp::NotEqual, "xxx7"),
         ],
         vec![m("", MatchOp::Equal, "")],
+        // 75 series and fewer: their labels are looked at, not the 3,000 values of `n`.
+        vec![m("n", MatchOp::Regex, "0.*3"), m("long", MatchOp::Equal, "xxx3")],
+        vec![
+            m("n", MatchOp::NotRegex, ".+[0-4]5"),
+            m("long", MatchOp::Equal, "xxx5"),
+            m("n", MatchOp::NotEqual, ""),
+        ],
+        vec![
+            m("long", MatchOp::Equal, "xxx5"),
+            m("absent", MatchOp::Regex, "x.*|"),
+            m("n", MatchOp::Regex, ".*"),
+        ],
     ] {
         let a = postings_for_matchers(&index, &ctx, &matchers).unwrap();
         let b = postings_for_matchers(&memory, &ctx, &matchers).unwrap();
         assert!(!a.is_empty());
         assert_eq!(a, b, "{matchers:?}");
+        let passes = |l: &Labels| matchers.iter().all(|m| m.name().is_empty() || m.matches(l.get(m.name())));
+        let naive: Vec<u32> = all.iter().zip(&ids).filter(|(l, _)| passes(l)).map(|(_, id)| *id).collect();
+        assert_eq!(*a, naive, "{matchers:?}");
     }
+    let nothing = [m("n", MatchOp::Regex, "x.*"), m("long", MatchOp::Equal, "xxx3")];
+    assert!(postings_for_matchers(&index, &ctx, &nothing).unwrap().is_empty());
 }
 
 #[test]
