@@ -39,8 +39,9 @@ fn delete_series(state: &State, call: &Call) -> ApiResult {
     let ctx = QueryContext::unlimited();
     // One after the other, as upstream: what stands before a bad selector is deleted.
     for text in call.form.all("match[]") {
-        let parsed = crate::selectors::many(std::iter::once(text));
-        for matchers in parsed.map_err(|e| ApiError::parameter("match[]", e))? {
+        // `{job=""}` deletes what has no job; no matcher at all selects nothing, not everything.
+        let matchers = crate::selectors::one(text).map_err(|e| ApiError::parameter("match[]", e))?;
+        if !matchers.is_empty() {
             let done = state.parts.status.delete_series(&ctx, start.ms(), end.ms(), &matchers);
             done.map_err(|e| internal(&e.to_string()))?;
         }
