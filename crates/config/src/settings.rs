@@ -32,6 +32,12 @@ pub struct StorageSettings {
     pub scrub: Option<bool>,
     /// How much of them each minute, in bytes. 0: 32 MiB.
     pub scrub_per_minute: u64,
+    /// Series in memory from which on new ones are refused. 0: as many as the memory budget holds.
+    pub series_max: u64,
+    /// The same for series with one value of the label `job`. 0: no limit.
+    pub job_series_max: u64,
+    /// `None`: on. Series that went stale leave memory for a block before the rest does.
+    pub evict_stale: Option<bool>,
 }
 
 /// `host_collector`.
@@ -55,6 +61,9 @@ yaml_record!(StorageSettings, "storage", {
     held_log: with(Size),
     scrub: omit,
     scrub_per_minute: with(Size),
+    series_max: omit,
+    job_series_max: omit,
+    evict_stale: omit,
 });
 yaml_record!(HostCollectorSettings, "host_collector", {
     enabled: omit,
@@ -115,11 +124,13 @@ mod tests {
         assert_eq!((settings.memory_budget, settings.host_collector.enabled), (2 << 30, Some(false)));
         assert_eq!(Path::new(&settings.host_collector.textfile_directory), dir.path().join("text"));
         assert_eq!(settings.storage, StorageSettings::default());
-        let text = "storage: {strict_sync: true, held_log: 64MB, scrub: false, scrub_per_minute: 1MB}\n";
+        let text = "storage: {strict_sync: true, held_log: 64MB, scrub: false, scrub_per_minute: 1MB, series_max: 1000000, job_series_max: 5, evict_stale: false}\n";
         std::fs::write(&file, text).unwrap();
         let storage = GodwitSettings::load_file(&file).unwrap().storage;
         assert_eq!((storage.strict_sync, storage.held_log), (true, 64 << 20));
         assert_eq!((storage.scrub, storage.scrub_per_minute), (Some(false), 1 << 20));
+        assert_eq!((storage.series_max, storage.job_series_max), (1_000_000, 5));
+        assert_eq!(storage.evict_stale, Some(false));
         std::fs::write(&file, "memory_buget: 2GB\n").unwrap();
         let error = GodwitSettings::load_file(&file).unwrap_err().to_string();
         assert!(

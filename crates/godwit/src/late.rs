@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use model::{Exemplar, HistogramValue, Labels, Matcher, MetricMetadata};
 use storage::{
-    AppendError, Appendable, Appender, BlockStatus, CommitStats, ExemplarQueryable, ExemplarSeries, Querier,
-    QueryContext, Queryable, Rejected, SeriesRef, StatusSource, StorageError, TsdbStatus,
+    AppendError, Appendable, Appender, BlockStatus, CommitStats, ExemplarQueryable, ExemplarSeries,
+    NewSeriesStatus, Querier, QueryContext, Queryable, Rejected, SeriesRef, StatusSource, StorageError,
+    TsdbStatus,
 };
 use tsdb::{Db, ReplayProgress};
 
@@ -61,6 +62,9 @@ impl ExemplarQueryable for LateDb {
 impl StatusSource for LateDb {
     fn tsdb_status(&self, ctx: &QueryContext, limit: usize) -> Result<TsdbStatus, StorageError> {
         self.ready()?.tsdb_status(ctx, limit)
+    }
+    fn new_series(&self) -> NewSeriesStatus {
+        self.get().map(StatusSource::new_series).unwrap_or_default()
     }
     fn blocks(&self) -> Result<Vec<BlockStatus>, StorageError> {
         self.ready()?.blocks()

@@ -195,8 +195,9 @@ impl From<crate::WireError> for Failure {
 enum Verdict {
     /// The sample is at fault; sending it again is of no use (400).
     BadSample,
-    /// A limit of the store; sending it again is of no use now.
-    Limited,
+    /// A limit of the store, or labels that it does not take: the rest of the request is stored. With this
+    /// status.
+    Limited(u16),
     /// The store is at fault; the sender should come again.
     Retry(u16),
 }
@@ -208,7 +209,10 @@ fn verdict(e: &AppendError) -> Verdict {
         | AppendError::TooOld
         | AppendError::Duplicate
         | AppendError::InvalidHistogram(_) => Verdict::BadSample,
-        AppendError::SeriesLimit(_) | AppendError::InvalidLabels(_) => Verdict::Limited,
+        // Not 5xx: a sender would hold back all its series until there is room for new ones. Whether it comes
+        // again is for its own settings (`retry_on_http_429`).
+        AppendError::SeriesLimit(_) => Verdict::Limited(429),
+        AppendError::InvalidLabels(_) => Verdict::Limited(400),
         AppendError::Unavailable(_) => Verdict::Retry(503),
         _ => Verdict::Retry(500),
     }

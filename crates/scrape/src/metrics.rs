@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) exceeded_label_limits: Counter,
     pub(crate) exceeded_bucket_limit: Counter,
     pub(crate) scrape_duration: Histogram,
+    pub(crate) series_refused: CounterVec,
 }
 
 impl Metrics {
@@ -145,6 +146,11 @@ impl Metrics {
                 "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
                 "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
             ),
+            series_refused: r.counter_vec(
+                "godwit_target_scrape_pool_series_refused_total",
+                "New series that the store refused for a limit, each as often as a scrape brought it.",
+                &["scrape_job"],
+            ),
             scrape_duration: r.histogram(
                 "prometheus_target_scrape_duration_seconds",
                 "Total duration of the scrape from start to commit completion in seconds.",
@@ -162,6 +168,7 @@ impl Metrics {
         self.sync_length.remove(&job);
         self.sync_length_histogram.remove(&job);
         self.sync_failed.remove(&job);
+        self.series_refused.remove(&job);
     }
 }
 

@@ -125,6 +125,8 @@ impl ReportSeries {
                 }
                 // Expected where a target went away and came back with a new loop.
                 Err(AppendError::OutOfOrder | AppendError::TooOld | AppendError::Duplicate) => {}
+                // The target's known series are not to suffer.
+                Err(AppendError::SeriesLimit(_)) => {}
                 Err(other) => return Err(other),
             }
         }

@@ -385,7 +385,7 @@ impl Work {
             let url = self.target.url().to_string();
             tracing::error!(target = url, "ingesting a scrape failed inside the server; please report this");
             let took = self.start.elapsed();
-            self.target.report(self.time, took, Some("internal error while ingesting the response"));
+            self.target.report(self.time, took, Some("internal error while ingesting the response"), None);
             *memory = new_memory(&self.shared, &self.settings, &self.target);
             self.target.set_metadata(memory.cache.metadata().clone());
         }
@@ -432,7 +432,16 @@ impl Work {
         count(&env.metrics, &done.report);
 
         let took = self.start.elapsed();
-        self.target.report(self.time, took, done.error.as_deref());
+        let refused = done.report.series_refused;
+        let note = memory.cache.refused_for().filter(|_| refused > 0 && done.error.is_none()).map(|reason| {
+            format!(
+                "{refused} new series refused, the other samples are stored: series limit reached: {reason}"
+            )
+        });
+        if refused > 0 {
+            env.metrics.series_refused.with(&[&self.shared.name]).add(refused as f64);
+        }
+        self.target.report(self.time, took, done.error.as_deref(), note.as_deref());
         let config = &self.settings.config;
         let extra = config.extra_scrape_metrics();
         let figures = Figures {
@@ -446,6 +455,8 @@ impl Work {
             body_bytes: fetched.body_bytes,
         };
         let metadata = memory.options.append_metadata;
+        // A new target is seen even where its own series are refused.
+        app.outrank(true);
         if let Err(err) = memory.report.append(&mut *app, t_ms, &figures, extra, metadata) {
             tracing::warn!(scrape_pool = self.shared.name, target = %self.target.url(), %err, "Appending scrape report failed");
             app.rollback();

@@ -208,11 +208,12 @@ impl Target {
         *self.origin.write() = origin;
     }
 
-    pub(crate) fn report(&self, start: Duration, took: Duration, error: Option<&str>) {
+    /// `note` says what a scrape that went well left out.
+    pub(crate) fn report(&self, start: Duration, took: Duration, error: Option<&str>, note: Option<&str>) {
         let mut status = self.status.lock();
         status.health = if error.is_none() { TargetHealth::Up } else { TargetHealth::Down };
         // A target that keeps failing in the same way keeps its text: no allocation per scrape.
-        let text = error.unwrap_or("");
+        let text = error.or(note).unwrap_or("");
         if &*status.last_error != text {
             status.last_error = Arc::from(text);
         }

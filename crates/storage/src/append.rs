@@ -110,6 +110,18 @@ pub trait Appender: Send {
         let _ = discard;
     }
 
+    /// Whether series that are made from here on outrank ordinary new ones where memory is short: those that
+    /// say how targets fare, and those of rules. Stores without limits need not know.
+    fn outrank(&mut self, yes: bool) {
+        let _ = yes;
+    }
+
+    /// Counts `n` new series that the caller did not offer, as others like them were refused with
+    /// [`AppendError::SeriesLimit`]; `labels` are those of one of them.
+    fn count_refused(&mut self, labels: &Labels, n: u64) {
+        let _ = (labels, n);
+    }
+
     /// Makes the transaction visible and durable, all at once. When this returns, the samples survive a
     /// kill of the process.
     ///

@@ -1,5 +1,7 @@
 //! What goes wrong at the seam. Texts are upstream's where scripts and people read them.
 
+use std::sync::Arc;
+
 /// Why one sample was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -39,9 +41,9 @@ pub enum AppendError {
     /// Exemplar storage is off.
     #[error("exemplar storage is disabled or max exemplars is less than or equal to 0")]
     ExemplarsDisabled,
-    /// A limit refuses new series; existing ones go on.
+    /// A limit refuses new series; existing ones go on. Shared, as a flood of new series brings as many of it.
     #[error("series limit reached: {0}")]
-    SeriesLimit(String),
+    SeriesLimit(Arc<str>),
     /// The store cannot take samples now; the text says why.
     #[error("storage unavailable: {0}")]
     Unavailable(String),

@@ -24,4 +24,6 @@ pub use merge::{MergedSeries, merge_sets};
 pub use query::{
     ChunkEncoding, LabelHints, Querier, Queryable, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
 };
-pub use status::{BlockStatus, CardinalityEntry, HeadStatus, StatusSource, TsdbStatus};
+pub use status::{
+    BlockStatus, CardinalityEntry, HeadStatus, NewSeriesSource, NewSeriesStatus, StatusSource, TsdbStatus,
+};

@@ -74,6 +74,9 @@ impl Series for MemorySeries {
 struct State {
     by_labels: HashMap<Labels, SeriesRef>,
     series: Vec<Arc<MemorySeries>>,
+    series_max: Option<usize>,
+    /// Refused series: offered ones, and such as were only counted.
+    refused: (u64, u64),
 }
 
 impl State {
@@ -111,6 +114,17 @@ impl MemoryStore {
         let state = self.0.read();
         let series = state.get(*state.by_labels.get(labels)?)?;
         series.data.read().metadata.clone()
+    }
+
+    /// Refuses new series from this number on, as a store that is short of memory does; `None` takes all.
+    pub fn set_series_max(&self, max: Option<usize>) {
+        self.0.write().series_max = max;
+    }
+
+    /// New series that were offered and refused, and those that their caller only counted.
+    #[must_use]
+    pub fn refused(&self) -> (u64, u64) {
+        self.0.read().refused
     }
 
     fn matching(&self, matchers: &[Matcher]) -> Vec<Arc<MemorySeries>> {
@@ -153,6 +167,10 @@ impl MemoryAppender<'_> {
         }
         if let Some(found) = state.by_labels.get(labels) {
             return Ok(*found);
+        }
+        if state.series_max.is_some_and(|max| state.series.len() >= max) {
+            state.refused.0 += 1;
+            return Err(AppendError::SeriesLimit("the test's limit".into()));
         }
         state.series.push(Arc::new(MemorySeries { labels: labels.clone(), data: RwLock::default() }));
         let made = SeriesRef(state.series.len() as u64);
@@ -265,6 +283,10 @@ impl Appender for MemoryAppender<'_> {
         self.store.0.read().get(series).ok_or(AppendError::UnknownSeries)?;
         self.metadata.push((series, metadata.clone()));
         Ok(())
+    }
+
+    fn count_refused(&mut self, _labels: &Labels, n: u64) {
+        self.store.0.write().refused.1 += n;
     }
 
     fn commit(self: Box<Self>) -> Result<CommitStats, StorageError> {

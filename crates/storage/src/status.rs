@@ -1,5 +1,7 @@
 //! What status pages ask of a store.
 
+use std::sync::Arc;
+
 use model::Matcher;
 
 use crate::{QueryContext, StorageError};
@@ -43,6 +45,36 @@ pub struct TsdbStatus {
     pub series_by_pair: Vec<CardinalityEntry>,
 }
 
+/// A job that brings new series, over the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewSeriesSource {
+    /// Value of the label `job`.
+    pub job: String,
+    /// Metric with most of them.
+    pub metric: String,
+    /// Label that has most values which no other series has; "" where they combine known values.
+    pub label: String,
+    /// Series taken in.
+    pub created: u64,
+    /// Series refused, each as often as it was offered.
+    pub refused: u64,
+}
+
+/// Whether new series are taken, and who brings them.
+#[derive(Clone, Debug, Default)]
+pub struct NewSeriesStatus {
+    /// Why they are refused at this moment; `None` while they are taken.
+    pub refused_for: Option<Arc<str>>,
+    /// Memory of the process at the last look, in bytes; 0 where it is not watched.
+    pub memory_bytes: u64,
+    /// Memory from which on new series are refused.
+    pub watermark_bytes: u64,
+    /// Series refused since the start.
+    pub refused: u64,
+    /// Who brings most, at most ten.
+    pub sources: Vec<NewSeriesSource>,
+}
+
 /// One block on disk.
 #[derive(Clone, Debug, Default)]
 pub struct BlockStatus {
@@ -59,6 +91,10 @@ pub trait StatusSource: Send + Sync {
     /// # Errors
     /// Not ready.
     fn tsdb_status(&self, ctx: &QueryContext, limit: usize) -> Result<TsdbStatus, StorageError>;
+    /// Whether new series are taken, and who brings them. Cheap enough to be asked each second.
+    fn new_series(&self) -> NewSeriesStatus {
+        NewSeriesStatus::default()
+    }
     /// Blocks, oldest first.
     ///
     /// # Errors

@@ -9,5 +9,7 @@ mod registry;
 mod scalar;
 
 pub use distribution::{Histogram, HistogramVec, Summary, SummaryVec, exponential_buckets};
+/// What [`Registry::families_fn`] gives.
+pub use exposition::{Family, Metric, MetricData};
 pub use registry::Registry;
 pub use scalar::{Counter, CounterVec, Gauge, GaugeVec};

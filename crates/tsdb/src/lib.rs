@@ -16,5 +16,6 @@ pub mod index;
 pub mod tombstones;
 pub mod wal;
 
-pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, WalCompression};
+pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, StaleRules, WalCompression};
 pub use head::HEADER as HEAD_CHUNKS_HEADER;
+pub use head::{MemoryProbe, MemoryUse, SeriesLimits};

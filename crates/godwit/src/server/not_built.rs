@@ -60,7 +60,6 @@ pub fn configured(config: &Config) -> Vec<&'static str> {
         ("remote_write", !config.remote_write.is_empty()),
         ("remote_read", !config.remote_read.is_empty()),
         ("tracing", !config.tracing.endpoint.is_empty()),
-        ("storage.tsdb.stale_series_compaction_threshold", tsdb.stale_series_compaction_threshold > 0.0),
         ("storage.tsdb.chunk_encoding", !matches!(tsdb.chunk_encoding.floats.as_str(), "" | "xor")),
     ]
     .into_iter()

@@ -12,7 +12,7 @@ use promql::{EngineOptions, ParserOptions};
 use telemetry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tsdb::DbOptions;
+use tsdb::{DbOptions, SeriesLimits};
 use web::{BuildInfo, ConfigView, ReloadRequest};
 
 use super::{Failure, features, run, steps};
@@ -344,6 +344,14 @@ pub fn db_options(
     if own.scrub == Some(false) {
         options.scrub_bytes = 0;
     }
+    if own.evict_stale == Some(false) {
+        options.stale = None;
+    }
+    options.series_limits = SeriesLimits {
+        head_max: own.series_max,
+        job_max: own.job_series_max,
+        memory: Some(memory::probe(sources.settings.memory_budget)),
+    };
     options.wal_compression = match args.wal_compression {
         WalCompression::None => tsdb::WalCompression::None,
         WalCompression::Snappy => tsdb::WalCompression::Snappy,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use web::{Readiness, ReloadRequest, notices};
 
 use super::parts::{self, Sources};
-use super::{Failure, auto_reload, not_built, steps};
+use super::{Failure, auto_reload, new_series, not_built, steps};
 use crate::args::ServerArgs;
 use crate::late::LateDb;
 use crate::reload::Reloader;
@@ -119,8 +119,10 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
                         embedded::welcome(&sources.url(), Path::new(&args.storage_path));
                     }
                     let watch = auto_reload::start(&args, &sources, Arc::clone(&reloader), stop.clone());
+                    let notice = new_series::watch(late.clone(), state.clone());
                     until_stopped(&reloader, &state, &mut reloads, &stop).await;
                     watch.abort();
+                    notice.abort();
                     Ok(())
                 }
             };

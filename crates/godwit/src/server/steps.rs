@@ -43,6 +43,7 @@ pub fn add(
         if let Some(db) = late.get() {
             let tsdb = loaded.config.storage.tsdb.clone().unwrap_or_default();
             db.set_retention(retention(tsdb.retention.unwrap_or_default()));
+            db.set_stale_share(tsdb.stale_series_compaction_threshold);
             db.set_exemplars_max(exemplars.max(&loaded.config));
             done = db.set_out_of_order_window(tsdb.out_of_order_time_window_ms).map_err(|e| e.to_string());
         }

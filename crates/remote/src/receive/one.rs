@@ -21,7 +21,7 @@ struct Run<'r> {
     latest_ms: i64,
     invalid: u64,
     /// First refusal by a limit: the request goes on, but the sender is told.
-    limited: Option<String>,
+    limited: Option<(u16, String)>,
     empty: Labels,
 }
 
@@ -77,7 +77,7 @@ impl Receiver {
         }
         match (app.commit(), limited) {
             (Err(e), _) => WriteResponse::refused(500, e.to_string()),
-            (Ok(_), Some(text)) => WriteResponse::refused(400, text),
+            (Ok(_), Some((status, text))) => WriteResponse::refused(status, text),
             (Ok(_), None) => WriteResponse { status: 204, error: String::new(), written: None },
         }
     }
@@ -208,8 +208,8 @@ impl Run<'_> {
         match verdict(e) {
             Verdict::BadSample => Err(Failure { status: 400, text: e.to_string() }),
             Verdict::Retry(status) => Err(Failure { status, text: e.to_string() }),
-            Verdict::Limited => {
-                self.limited.get_or_insert_with(|| e.to_string());
+            Verdict::Limited(status) => {
+                self.limited.get_or_insert_with(|| (status, e.to_string()));
                 Ok(())
             }
         }

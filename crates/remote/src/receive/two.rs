@@ -28,6 +28,8 @@ struct Run<'r> {
     without_metadata: u64,
     errors: Vec<String>,
     errors_unlisted: usize,
+    /// Status that limits ask for; 0 where none was met.
+    limited: u16,
     /// A second decoder, for rows of a batch that the store refused: the first one is in use then.
     again: Option<Box<DecodedV2>>,
     empty: Labels,
@@ -54,6 +56,7 @@ impl Receiver {
             without_metadata: 0,
             errors: Vec::new(),
             errors_unlisted: 0,
+            limited: 0,
             again: None,
             empty: Labels::empty(),
         };
@@ -64,7 +67,7 @@ impl Receiver {
             .and_then(|()| run.flush(Some(&series), scratch));
         scratch.v2 = series;
         self.metrics.invalid_labels.add(run.invalid as f64);
-        let Run { app, stats, mut errors, errors_unlisted, without_metadata, .. } = run;
+        let Run { app, stats, mut errors, errors_unlisted, without_metadata, limited, .. } = run;
         let none = Some(WriteStats::default());
         if let Err(f) = result {
             app.rollback();
@@ -80,7 +83,7 @@ impl Receiver {
         if errors_unlisted > 0 {
             errors.push(format!("{errors_unlisted} more errors"));
         }
-        WriteResponse { status: 400, error: errors.join("\n"), written: Some(stats) }
+        WriteResponse { status: limited.max(400), error: errors.join("\n"), written: Some(stats) }
     }
 }
 
@@ -288,7 +291,11 @@ impl Run<'_> {
         let text = match e {
             Ahead::Future => too_far_ahead(),
             Ahead::Store(e) => match verdict(e) {
-                Verdict::BadSample | Verdict::Limited => e.to_string(),
+                Verdict::BadSample => e.to_string(),
+                Verdict::Limited(status) => {
+                    self.limited = self.limited.max(status);
+                    e.to_string()
+                }
                 Verdict::Retry(status) => return Err(Failure { status, text: e.to_string() }),
             },
         };

@@ -398,3 +398,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn refused_new_series_are_told_and_existing_ones_stored() {
+    for write in [v1, v2] {
+        let (r, store) = receiver(ReceiverOptions::default());
+        assert_eq!(write(&r, &[series(&[("__name__", "a")], &[(1000, 1.0)])]).status, 204);
+        store.set_series_max(Some(1));
+        let both = [
+            series(&[("__name__", "b")], &[(2000, 1.0)]),
+            series(&[("__name__", "a")], &[(2000, 2.0)]),
+            series(&[("__name__", "c")], &[(2000, 1.0)]),
+        ];
+        let answer = write(&r, &both);
+        assert_eq!(answer.status, 429);
+        assert!(answer.error.contains("series limit reached"), "{}", answer.error);
+        assert_eq!(read(&store, "a")[0].1.times, [1000, 2000]);
+        store.set_series_max(None);
+        assert_eq!(write(&r, &both).status, 204);
+        assert_eq!((read(&store, "b").len(), read(&store, "a")[0].1.times.len()), (1, 2));
+    }
+}

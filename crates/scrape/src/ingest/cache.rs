@@ -2,6 +2,7 @@
 //! by event, and empty.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use exposition::Format;
 use model::LabelsBuilder;
@@ -13,6 +14,8 @@ use super::{IngestError, IngestOptions, IngestReport, TargetMetadata};
 
 /// Metadata is kept for so many scrapes after its family disappeared, as upstream keeps it.
 const METADATA_SCRAPES: u32 = 10;
+/// A survey is made anew after so many scrapes: a series may have come to the store by another way.
+const SURVEY_SCRAPES: u8 = 16;
 /// Failed scrapes may grow the cache to twice its size at the last success and this many lines more.
 const GROWTH_SLACK: usize = 1000;
 
@@ -32,6 +35,11 @@ pub struct TargetCache {
     pub(super) tracked_now: usize,
     pub(super) carried: usize,
     size_at_success: usize,
+    /// Scrapes for which what the store has of this target is known to be remembered: set by a page whose every
+    /// unknown line was offered. 0: not known.
+    pub(super) survey: u8,
+    /// Why the store refused new series in the last scrape.
+    pub(super) refused_for: Option<Arc<str>>,
     pub(super) columns: Columns,
     pub(super) builder: LabelsBuilder,
 }
@@ -96,6 +104,8 @@ impl Default for TargetCache {
             tracked_now: 0,
             carried: 0,
             size_at_success: 0,
+            survey: 0,
+            refused_for: None,
             columns: Columns::default(),
             builder: LabelsBuilder::new(),
         }
@@ -131,6 +141,7 @@ impl TargetCache {
             return self.write_stale(scrape_time_ms, opts, app);
         }
         self.page.begin();
+        self.refused_for = None;
         self.columns = COLUMNS.take();
         let mut session = Session::new(self, app, opts, body, scrape_time_ms);
         session.report.body_bytes = body.len() as u64;
@@ -143,7 +154,7 @@ impl TargetCache {
             _ => session.read_events(body, format),
         };
         let done = done.and_then(|()| session.finish());
-        let mut report = session.report;
+        let (mut report, passed_over) = (session.report, session.passed_over);
         let columns = std::mem::take(&mut self.columns);
         if columns.series.capacity() <= COLUMNS_KEPT_MAX
             && columns.own_keys.capacity() <= OWN_KEY_BYTES_KEPT_MAX
@@ -152,11 +163,25 @@ impl TargetCache {
         }
         match done {
             Ok(()) => {
+                self.survey = match (report.series_refused, passed_over) {
+                    (0, _) => 0,
+                    (_, 0) => SURVEY_SCRAPES,
+                    _ => self.survey.saturating_sub(1),
+                };
                 report.cache_flush_forced = self.end(true);
                 Ok(report)
             }
-            Err(failure) => Err(IngestError { report, failure }),
+            Err(failure) => {
+                self.survey = 0;
+                Err(IngestError { report, failure })
+            }
         }
+    }
+
+    /// Why the store refused new series of the last page; `None` where it refused none.
+    #[must_use]
+    pub fn refused_for(&self) -> Option<&Arc<str>> {
+        self.refused_for.as_ref()
     }
 
     /// After a failed scrape, or at the end of a target: staleness markers for the series of the scrape

@@ -437,3 +437,46 @@ fn a_store_that_forgot_its_series_gets_them_again_by_their_labels() {
         assert_eq!(t.dump(), fresh.dump(), "{format:?}");
     }
 }
+
+#[test]
+fn refused_series_cost_neither_memory_nor_existing_ones() {
+    let lines =
+        |names: std::ops::Range<usize>| -> String { names.map(|i| format!("m{{i=\"{i}\"}} 1\n")).collect() };
+    for format in [Format::Text, Format::OpenMetrics] {
+        let end = if format == Format::OpenMetrics { "# EOF\n" } else { "" };
+        let mut t = Target::new(format, options());
+        // Series that the store has, but this cache does not know: as after a restart.
+        t.scrape(lines(500..510) + end).unwrap();
+        t.cache = TargetCache::new();
+        t.store.set_series_max(Some(20));
+        let page = lines(0..1000) + end;
+        let first = t.scrape(&page).unwrap();
+        // Ten new ones fit, and those that exist are found behind those that do not fit.
+        assert_eq!((first.scraped, first.post_relabel, first.series_refused), (1000, 1000, 980));
+        assert_eq!((t.cache.lines(), t.store.refused()), (20, (980, 0)));
+        assert!(t.cache.refused_for().is_some());
+        let second = t.scrape(&page).unwrap();
+        assert_eq!((second.scraped, second.post_relabel, second.series_refused), (1000, 1000, 980));
+        let (offered, counted) = t.store.refused();
+        assert!(offered < 980 + 80 + 64 && counted > 800, "{offered} {counted}");
+        assert_eq!(t.cache.lines(), 20);
+        assert!(t.dump().iter().all(|l| !l.contains("stale")), "{:?}", t.dump());
+        assert!(
+            t.dump().iter().filter(|l| l.contains("i=\"50")).all(|l| l.ends_with("1@3000")),
+            "{:?}",
+            t.dump()
+        );
+        // Room again: all come in within the scrape that finds it, and the next.
+        t.store.set_series_max(None);
+        t.scrape(&page).unwrap();
+        let open = t.scrape(&page).unwrap();
+        assert_eq!((open.series_refused, t.cache.lines(), t.dump().len()), (0, 1000, 1000));
+        assert!(t.cache.refused_for().is_none());
+        // A limit of samples counts what is passed over.
+        t.store.set_series_max(Some(0));
+        let other = lines(2000..3000) + end;
+        t.scrape(&other).unwrap();
+        t.opts.sample_limit = 900;
+        assert_eq!(t.scrape(&other), Err(IngestFailure::SampleLimit));
+    }
+}

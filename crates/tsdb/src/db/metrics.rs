@@ -21,6 +21,9 @@ pub(super) struct DbMetrics {
     pub(super) limit_percentage: Gauge,
     pub(super) damage: CounterVec,
     pub(super) scrubbed: Counter,
+    pub(super) stale_triggered: Counter,
+    pub(super) stale_failed: Counter,
+    pub(super) stale_seconds: Histogram,
 }
 
 impl DbMetrics {
@@ -91,6 +94,20 @@ impl DbMetrics {
                 "godwit_tsdb_block_damage_total",
                 "Damaged parts of blocks that were cut out or moved aside: chunks and series entries, small files made anew, whole blocks.",
                 &["part"],
+            ),
+            stale_triggered: r.counter(
+                "prometheus_tsdb_stale_series_compactions_triggered_total",
+                "Total number of triggered stale series compactions.",
+            ),
+            stale_failed: r.counter(
+                "prometheus_tsdb_stale_series_compactions_failed_total",
+                "Total number of stale series compactions that failed.",
+            ),
+            stale_seconds: r.histogram(
+                "prometheus_tsdb_stale_series_compaction_duration_seconds",
+                "Duration of stale series compaction runs.",
+                // Upstream's is a native histogram only.
+                &[],
             ),
             scrubbed: r.counter(
                 "godwit_tsdb_scrubbed_bytes_total",

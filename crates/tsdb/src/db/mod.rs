@@ -5,17 +5,20 @@
 
 mod admin;
 #[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
 mod late_tests;
 mod metrics;
 mod options;
 mod querier;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,7 +26,8 @@ use model::Matcher;
 use parking_lot::{Condvar, Mutex, RwLock};
 use storage::{
     AppendError, Appendable, Appender, BlockStatus, CancelToken, CommitStats, ExemplarQueryable,
-    ExemplarSeries, Querier, QueryContext, Queryable, StatusSource, StorageError, TsdbStatus,
+    ExemplarSeries, NewSeriesStatus, Querier, QueryContext, Queryable, StatusSource, StorageError,
+    TsdbStatus,
 };
 use ulid::Ulid;
 
@@ -31,10 +35,11 @@ pub use options::{
     BLOCK_MS_DEFAULT, Clocks, DbOptions, ReplayProgress, Retention, SAMPLES_PER_CHUNK_DEFAULT,
     SCRUB_BYTES_DEFAULT, WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
 };
+pub use stale::StaleRules;
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::disk::{LockGuard, Rng};
-use crate::head::{Head, HeadAppender, HeadQuerier, LateCut};
+use crate::head::{Head, HeadAppender, HeadQuerier, LateCut, StaleCut};
 use metrics::DbMetrics;
 
 /// The log is made durable this often: what a power cut may take. Upkeep looks as often whether something
@@ -70,6 +75,12 @@ struct Inner {
     pending_truncation: Mutex<Option<i64>>,
     /// Late samples that blocks hold, and the first reader that knows those blocks.
     pending_late: Mutex<Option<(Arc<LateCut>, u64)>>,
+    /// Series that ended and that blocks hold, and the first reader that knows those blocks.
+    pending_stale: Mutex<Option<(Arc<StaleCut>, u64)>>,
+    /// When they were looked for last, by the clock.
+    last_stale_cut: AtomicI64,
+    /// Share that is configured, as bits of a float; 0 where none is.
+    stale_share: AtomicU64,
     retention: Mutex<Retention>,
     metrics: DbMetrics,
     /// Where the scrub goes on: block and series within.
@@ -169,6 +180,9 @@ impl Db {
             upkeep: Mutex::default(),
             pending_truncation: Mutex::default(),
             pending_late: Mutex::default(),
+            pending_stale: Mutex::default(),
+            last_stale_cut: AtomicI64::new(options.clock.0.now_ms()),
+            stale_share: AtomicU64::new(0),
             metrics,
             scrub: Mutex::new((Ulid::from_parts(0, 0), 0)),
             told: Mutex::default(),
@@ -198,6 +212,7 @@ impl Db {
         // Said once when it begins and once when it is over, not each second.
         let (mut unsynced, mut untruncated) = (false, false);
         let sync = move |inner: &Inner| {
+            inner.head.tick_limits(inner.options.clock.0.now_ms());
             match inner.head.sync() {
                 Ok(()) if std::mem::take(&mut unsynced) => tracing::info!("log is durable again"),
                 Ok(()) => {}
@@ -206,7 +221,11 @@ impl Db {
                 }
                 Err(_) => {}
             }
-            match inner.finish_truncation().and_then(|_| inner.finish_late()) {
+            match inner
+                .finish_truncation()
+                .and_then(|_| inner.finish_late())
+                .and_then(|_| inner.finish_stale())
+            {
                 Ok(_) => untruncated = false,
                 Err(e) if !std::mem::replace(&mut untruncated, true) => {
                     tracing::error!(error = %e, "head could not be truncated; trying again each second");
@@ -293,6 +312,12 @@ impl Db {
     /// The log of late samples cannot be opened: the window stays what it was.
     pub fn set_out_of_order_window(&self, window_ms: i64) -> Result<(), StorageError> {
         self.0.head.set_late_window(window_ms)
+    }
+
+    /// Share of the head's series (0 to 1) that must be stale for them to leave memory early, as
+    /// `storage.tsdb.stale_series_compaction_threshold` has it; 0 for [`DbOptions::stale`]'s own.
+    pub fn set_stale_share(&self, share: f64) {
+        self.0.stale_share.store(share.max(0.0).to_bits(), Ordering::Relaxed);
     }
 
     /// Memory that the head's series and index hold, in bytes, as far as they are counted.
@@ -436,6 +461,9 @@ impl StatusSource for Db {
     fn tsdb_status(&self, ctx: &QueryContext, limit: usize) -> Result<TsdbStatus, StorageError> {
         ctx.check()?;
         Ok(self.0.head.status(limit))
+    }
+    fn new_series(&self) -> NewSeriesStatus {
+        self.0.head.new_series()
     }
     fn blocks(&self) -> Result<Vec<BlockStatus>, StorageError> {
         let view = self.0.view.read();

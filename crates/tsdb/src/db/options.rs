@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::clock::{Clock, SystemClock};
 
+use super::stale::StaleRules;
 use crate::disk::{Disk, RealDisk};
+use crate::head::SeriesLimits;
 
 /// Two hours, the range of a fresh block.
 pub const BLOCK_MS_DEFAULT: i64 = 2 * 3_600_000;
@@ -98,6 +100,10 @@ pub struct DbOptions {
     pub samples_per_chunk: u32,
     /// Exemplars kept in memory; 0 switches them off.
     pub exemplars_max: usize,
+    /// When series that ended leave memory early; `None`: with the others.
+    pub stale: Option<StaleRules>,
+    /// Limits on series in memory.
+    pub series_limits: SeriesLimits,
     /// How far behind the newest sample others are taken, in milliseconds; 0 switches it off.
     pub out_of_order_window_ms: i64,
     /// A JSON file whose list `uploaded` names blocks that were copied elsewhere: fresh blocks that it does not
@@ -140,6 +146,8 @@ impl DbOptions {
             max_block_ms: BLOCK_MS_DEFAULT,
             samples_per_chunk: SAMPLES_PER_CHUNK_DEFAULT,
             exemplars_max: 0,
+            stale: Some(StaleRules::default()),
+            series_limits: SeriesLimits::default(),
             out_of_order_window_ms: 0,
             delay_compact_file: None,
             lockfile: true,

@@ -55,11 +55,13 @@ impl Inner {
             return Err(StorageError::NotReady);
         }
         self.metrics.triggered.inc();
+        self.head.tick_limits(self.options.clock.0.now_ms());
         let reloaded = self.reload();
         self.head.flush_chunks();
         let cut = self.finish_late().and_then(|_| self.cut_head());
         // As upstream: late samples go when others went.
         let cut = cut.and_then(|cut| if cut { self.cut_late() } else { Ok(()) });
+        let cut = cut.and_then(|()| self.cut_stale());
         let scrubbed = self.scrub();
         let mended = self.mend_blocks();
         let compacted = cut.and_then(|()| self.compact_blocks()).inspect_err(|e| {
@@ -361,7 +363,7 @@ impl Inner {
         })
     }
 
-    fn count_blocks(&self) {
+    pub(super) fn count_blocks(&self) {
         let view = self.view.read();
         self.metrics.blocks_loaded.set(view.blocks.len() as f64);
         self.metrics.blocks_bytes.set(view.blocks.iter().map(Block::size_bytes).sum::<u64>() as f64);

@@ -24,8 +24,9 @@ use crate::wal::{RecordCompressor, WalCompression};
 /// Buffers kept for the next transaction: scrapes of one server are of like size.
 /// Each has a compressor of some 100 KB beside its samples.
 const BUFFERS_KEPT: usize = 16;
-/// A buffer above this is given back: 1 M samples of 32 bytes.
-const BUFFER_SAMPLES_KEPT: usize = 1 << 20;
+/// A buffer above this is given back: a page of 50,000 samples needs 32 bytes each and as much again for its
+/// records. All of them are 64 MiB at most.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 /// What a transaction collects.
 #[derive(Default)]
@@ -60,6 +61,14 @@ impl Buffers {
         self.ends.clear();
         self.compressed.clear();
         self.compressed_ends.clear();
+    }
+
+    fn bytes(&self) -> usize {
+        self.floats.capacity() * size_of::<SampleRecord>()
+            + self.histograms.capacity() * size_of::<HistogramRecord>()
+            + self.log.capacity()
+            + self.compressed.capacity()
+            + self.late.iter().map(|l| l.capacity() * 4).sum::<usize>()
     }
 
     fn compress(&mut self, kind: WalCompression) {
@@ -114,6 +123,8 @@ pub(crate) struct HeadAppender {
     bounds: Option<Bounds>,
     /// Late samples are refused whatever the window is.
     discard_late: bool,
+    /// Its new series outrank others where memory is short.
+    outranks: bool,
     buffers: Buffers,
     ended: bool,
 }
@@ -123,7 +134,7 @@ impl HeadAppender {
         head.metrics.appenders.fetch_add(1, Ordering::Relaxed);
         let bounds = head.is_initialized().then(|| Bounds::of(&head));
         let buffers = head.buffers.lock().pop().unwrap_or_default();
-        HeadAppender { head, bounds, discard_late: false, buffers, ended: false }
+        HeadAppender { head, bounds, discard_late: false, outranks: false, buffers, ended: false }
     }
 
     fn bounds(&mut self, t: i64) -> Bounds {
@@ -182,7 +193,7 @@ impl HeadAppender {
         }
         // A series may be collected between the look-up and the mark; then it is made anew.
         for _ in 0..3 {
-            let found = self.head.get_or_create(labels)?;
+            let found = self.head.get_or_create(labels, self.outranks)?;
             if let Some(done) = self.head.table.with_mut(found, mark) {
                 return done.map(|late| (found, late));
             }
@@ -262,30 +273,13 @@ impl HeadAppender {
         if b.ends.is_empty() && head.unlogged.lock().is_empty() {
             return Ok(());
         }
-        let mut new_series = Vec::new();
-        let first = || {
-            new_series = std::mem::take(&mut *head.unlogged.lock());
-            let mut record = Vec::new();
-            if !new_series.is_empty() {
-                record::encode_series(&mut record, &new_series);
-            }
-            record
-        };
         let starts = std::iter::once(0).chain(b.compressed_ends.iter().map(|(end, _)| *end));
         let rest = starts
             .zip(&b.compressed_ends)
             .map(|(from, (end, flag))| (b.compressed.get(from..*end).unwrap_or_default(), *flag));
-        match head.log.append(first, rest) {
-            Ok(()) => {
-                head.metrics.wal_page_flushes.inc();
-                Ok(())
-            }
-            Err(e) => {
-                // The next commit tries these again, before whatever it brings.
-                head.unlogged.lock().splice(0..0, new_series);
-                Err(e.into())
-            }
-        }
+        head.log_series(rest)?;
+        head.metrics.wal_page_flushes.inc();
+        Ok(())
     }
 
     /// Puts the samples into their series.
@@ -385,7 +379,7 @@ impl HeadAppender {
         self.head.metrics.appenders.fetch_sub(1, Ordering::Relaxed);
         let mut buffers = std::mem::take(&mut self.buffers);
         buffers.clear();
-        if buffers.floats.capacity() <= BUFFER_SAMPLES_KEPT {
+        if buffers.bytes() <= BUFFER_BYTES_KEPT {
             let mut kept = self.head.buffers.lock();
             if kept.len() < BUFFERS_KEPT {
                 kept.push(buffers);
@@ -686,6 +680,14 @@ impl Appender for HeadAppender {
 
     fn discard_out_of_order(&mut self, discard: bool) {
         self.discard_late = discard;
+    }
+
+    fn outrank(&mut self, yes: bool) {
+        self.outranks = yes;
+    }
+
+    fn count_refused(&mut self, labels: &Labels, n: u64) {
+        self.head.note_refused(labels, n);
     }
 
     fn rollback(self: Box<Self>) {}

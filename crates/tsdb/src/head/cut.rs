@@ -9,7 +9,7 @@ use model::Labels;
 use storage::{RawChunk, StorageError};
 
 use super::read::corrupt;
-use super::{Head, LateCut, ReaderGuard};
+use super::{Head, LateCut, ReaderGuard, StaleCut};
 use crate::compact::{ChunkBuilder, clip_chunk};
 
 /// Pairs copied under one hold of the index: some 100 us, which a new series can wait.
@@ -19,20 +19,20 @@ const PAIRS_PER_HOLD: usize = 4096;
 struct Strings {
     text: String,
     names: Vec<Box<str>>,
-    /// By pair number: name number, and where the value is in `text`.
+    /// By place: name number, and where the value is in `text`.
     pairs: Vec<(u32, usize, u32)>,
-    /// Pair numbers in the order of (name, value).
+    /// Places in the order of (name, value).
     order: Vec<u32>,
 }
 
 impl Strings {
-    /// Copies the pairs below `end`.
-    fn copy(head: &Head, end: usize) -> Self {
-        let (mut text, mut pairs) = (String::new(), Vec::with_capacity(end));
-        for from in (0..end).step_by(PAIRS_PER_HOLD) {
+    /// Copies the pairs of these numbers, which have their places here from then on.
+    fn copy(head: &Head, used: &[u32]) -> Self {
+        let (mut text, mut pairs) = (String::new(), Vec::with_capacity(used.len()));
+        for part in used.chunks(PAIRS_PER_HOLD) {
             let index = head.index.read();
-            for id in from..end.min(from + PAIRS_PER_HOLD) {
-                let (name, value) = index.pair_parts(id as u32).unwrap_or_default();
+            for id in part {
+                let (name, value) = index.pair_parts(*id).unwrap_or_default();
                 pairs.push((name, text.len(), value.len() as u32));
                 text.push_str(value);
             }
@@ -74,24 +74,40 @@ pub(crate) struct CutSource {
     series: Vec<(u64, usize, u16)>,
     mint: i64,
     maxt: i64,
-    /// Late samples only.
-    late: Option<Arc<LateCut>>,
+    kind: Kind,
+}
+
+/// What of the head goes into a block.
+#[derive(Clone)]
+enum Kind {
+    /// All that came in order.
+    Whole,
+    /// Late samples.
+    Late(Arc<LateCut>),
+    /// Series that ended.
+    Ended(Arc<StaleCut>),
 }
 
 impl Head {
     /// What a block of [mint, maxt] is made of. Neither scrapes nor queries wait for it longer than for a
     /// page or some thousand strings.
     pub(crate) fn cut_source(self: &Arc<Self>, mint: i64, maxt: i64) -> CutSource {
-        self.source(mint, maxt, None)
+        self.source(mint, maxt, Kind::Whole)
     }
 
     /// What blocks of late samples are made of.
     pub(crate) fn late_source(self: &Arc<Self>, cut: Arc<LateCut>) -> CutSource {
         let (mint, maxt) = cut.range;
-        self.source(mint, maxt, Some(cut))
+        self.source(mint, maxt, Kind::Late(cut))
     }
 
-    fn source(self: &Arc<Self>, mint: i64, maxt: i64, late: Option<Arc<LateCut>>) -> CutSource {
+    /// What blocks of series that ended are made of.
+    pub(super) fn source_of_ended(self: &Arc<Self>, cut: Arc<StaleCut>) -> CutSource {
+        let (mint, maxt) = cut.range;
+        self.source(mint, maxt, Kind::Ended(cut))
+    }
+
+    fn source(self: &Arc<Self>, mint: i64, maxt: i64, kind: Kind) -> CutSource {
         // From the oldest time on: also pairs of series that it does not need must keep their numbers.
         let guard = {
             let _none_under_way = self.gc.lock();
@@ -103,9 +119,10 @@ impl Head {
             let inner = page.lock();
             for number in inner.numbers(page.base) {
                 let Some(slot) = inner.get(number) else { continue };
-                let wanted = match &late {
-                    Some(cut) => cut.chunks.contains_key(&number),
-                    None => {
+                let wanted = match &kind {
+                    Kind::Late(cut) => cut.chunks.contains_key(&number),
+                    Kind::Ended(cut) => cut.series.contains_key(&number),
+                    Kind::Whole => {
                         let times = slot.min_time().zip(slot.max_time());
                         times.is_some_and(|(first, last)| first <= maxt && last >= mint)
                     }
@@ -119,18 +136,30 @@ impl Head {
             }
         }
         // Pairs are made before their series and stay while the reader above is known.
-        let end = pairs.iter().max().map_or(0, |id| *id as usize + 1);
-        let strings = Strings::copy(self, end);
+        // A part of the series has a part of the pairs; most of them go into a whole block anyway.
+        let end = pairs.iter().max().map_or(0, |id| *id + 1);
+        let whole = matches!(kind, Kind::Whole);
+        let used: Vec<u32> = if whole {
+            (0..end).collect()
+        } else {
+            let mut used = pairs.clone();
+            used.sort_unstable();
+            used.dedup();
+            used
+        };
+        let strings = Strings::copy(self, &used);
         let rank_of = strings.ranks();
         for pair in &mut pairs {
-            *pair = rank_of.get(*pair as usize).copied().unwrap_or(u32::MAX);
+            let place = if whole { Ok(*pair as usize) } else { used.binary_search(pair) };
+            *pair = place.ok().and_then(|at| rank_of.get(at)).copied().unwrap_or(u32::MAX);
         }
+        drop(used);
         let ranks = pairs;
         let key = |(_, from, len): &(u64, usize, u16)| {
             ranks.get(*from..*from + usize::from(*len)).unwrap_or_default()
         };
         series.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-        CutSource { head: Arc::clone(self), guard, strings, ranks, series, mint, maxt, late }
+        CutSource { head: Arc::clone(self), guard, strings, ranks, series, mint, maxt, kind }
     }
 }
 
@@ -177,7 +206,7 @@ impl CutSource {
     }
 
     fn chunks(&self, number: u64) -> Result<Vec<RawChunk>, StorageError> {
-        if let Some(cut) = &self.late {
+        if let Kind::Late(cut) = &self.kind {
             // Some thirty samples a chunk, overlapping: written anew.
             let samples = self.head.late_samples(cut, number, self.mint, self.maxt)?;
             let mut builder = ChunkBuilder::default();

@@ -7,6 +7,8 @@ use hashbrown::HashSet;
 use storage::StorageError;
 
 use super::Head;
+use super::series::Slot;
+use super::table::PageInner;
 use crate::wal::checkpoint;
 
 /// Series taken out under one hold of the index: a millisecond.
@@ -76,17 +78,15 @@ impl Head {
             }
         }
         if !empty.is_empty() {
-            let numbers = self.remove_empty(&empty, &mut stale);
+            let numbers = self.remove_series(&empty, &mut |page, series, slot| {
+                let late = page.late(series).is_some_and(|l| !l.is_empty());
+                let gone = !(slot.pending || slot.chunk_count() > 0 || late);
+                stale += i64::from(gone && slot.stale);
+                gone
+            });
             self.metrics.series_removed.add(numbers.len() as f64);
             let keep_until = if oldest == i64::MAX { self.max_time() } else { oldest };
-            let mut expiry = self.wal_expiry.lock();
-            let mut metadata = self.metadata.lock();
-            let mut tombstones = self.tombstones.write();
-            for series in numbers {
-                expiry.insert(series, keep_until);
-                metadata.remove(&series);
-                tombstones.remove(&series);
-            }
+            self.forget_removed(numbers.into_iter().map(|series| (series, keep_until)));
         }
         self.tombstones.write().retain(|_, ranges| {
             ranges.retain(|i| i.maxt_ms >= mint);
@@ -98,11 +98,29 @@ impl Head {
         (oldest, oldest_file)
     }
 
-    /// Removes series without chunks, and returns those that had none still. The index is held for some
-    /// thousand of them, or one list, at a time: a scrape with new series, and all behind it, would wait.
-    fn remove_empty(&self, empty: &[u64], stale: &mut i64) -> HashSet<u64> {
-        let (mut numbers, mut pairs) = (HashSet::with_capacity(empty.len()), Vec::new());
-        for batch in empty.chunks(SERIES_PER_HOLD) {
+    /// Forgets what is kept beside series that were removed. Each with the time until which the log may need
+    /// its record.
+    pub(super) fn forget_removed(&self, series: impl Iterator<Item = (u64, i64)>) {
+        let mut expiry = self.wal_expiry.lock();
+        let mut metadata = self.metadata.lock();
+        let mut tombstones = self.tombstones.write();
+        for (series, keep_until) in series {
+            expiry.insert(series, keep_until);
+            metadata.remove(&series);
+            tombstones.remove(&series);
+        }
+    }
+
+    /// Removes series, whose numbers are ascending, for which `goes` holds still, and returns those. The index
+    /// is held for some thousand of them, or one list, at a time: a scrape with new series, and all behind it,
+    /// would wait.
+    pub(super) fn remove_series(
+        &self,
+        series: &[u64],
+        goes: &mut dyn FnMut(&PageInner, u64, &Slot) -> bool,
+    ) -> HashSet<u64> {
+        let (mut numbers, mut pairs) = (HashSet::with_capacity(series.len()), Vec::new());
+        for batch in series.chunks(SERIES_PER_HOLD) {
             let mut gone: Vec<(u64, u64, Vec<u32>)> = Vec::with_capacity(batch.len());
             {
                 let index = self.index.read();
@@ -115,13 +133,7 @@ impl Head {
             // Looked at again under the index's lock: nobody finds it by labels from here on, and a
             // transaction that found it before has marked it.
             gone.retain(|(_, series, _)| {
-                let left = self.table.with(*series, |page, slot| {
-                    let late = page.late(*series).is_some_and(|l| !l.is_empty());
-                    let left = slot.pending || slot.chunk_count() > 0 || late;
-                    *stale += i64::from(!left && slot.stale);
-                    left
-                });
-                left == Some(false)
+                self.table.with(*series, |page, slot| goes(page, *series, slot)) == Some(true)
             });
             let removed: Vec<u64> = gone.iter().map(|(_, n, _)| *n).collect();
             gone.iter().for_each(|(hash, number, _)| index.unlink(*hash, *number));
@@ -191,6 +203,13 @@ impl Head {
     pub(crate) fn fence(&self, mint: i64) {
         self.min_valid.fetch_max(mint, Ordering::AcqRel);
         drop(self.applying.write());
+    }
+
+    /// Whether the head will have a block to give within this time, by the pace of its newest samples.
+    pub(crate) fn cuts_within(&self, ms: i64) -> bool {
+        self.is_initialized()
+            && self.max_time().saturating_add(ms).saturating_sub(self.min_time())
+                > self.rules.range_ms / 2 * 3
     }
 
     /// Range of the next block to be cut: from the oldest time to the next multiple of the block range.

@@ -82,6 +82,12 @@ impl HeadIndex {
         name.values.find(xxh3_64(value.as_bytes()), same).copied()
     }
 
+    /// Number of series that have this label.
+    pub(crate) fn series_with(&self, name: &str, value: &str) -> u64 {
+        let pair = self.pair_id(name, value).and_then(|id| self.pairs.get(id as usize));
+        pair.map_or(0, |p| u64::from(p.postings.len()))
+    }
+
     pub(super) fn name_id(&self, name: &str) -> Option<u32> {
         let same = |id: &u32| self.names.get(*id as usize).is_some_and(|n| &*n.name == name);
         self.name_ids.find(xxh3_64(name.as_bytes()), same).copied()

@@ -13,14 +13,17 @@ mod gc;
 mod index;
 mod isolation;
 mod late;
+mod limits;
 mod mapped;
 mod metrics;
+mod newcomers;
 mod ooo;
 mod postings;
 mod read;
 mod replay;
 mod select;
 mod series;
+mod stale;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -39,7 +42,7 @@ use crate::db::DbOptions;
 use crate::disk::{Disk, DiskResult, create_dir_durable};
 use crate::exemplars::Exemplars;
 use crate::tombstones::Interval;
-use crate::wal::record::SeriesRecord;
+use crate::wal::record::{self, SeriesRecord};
 use crate::wal::{Log, LogRules, LogStatus, WalCompression, segments};
 
 pub(crate) use append::HeadAppender;
@@ -47,12 +50,18 @@ pub(crate) use gc::Truncation;
 use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;
 pub(crate) use late::LateCut;
+pub use limits::{MemoryProbe, MemoryUse, SeriesLimits};
 pub use mapped::HEADER;
 use mapped::HeadChunks;
 use metrics::HeadMetrics;
 pub(crate) use read::HeadQuerier;
 use series::ChunkRules;
+pub(crate) use stale::StaleCut;
 use table::SeriesTable;
+
+/// Series that are made before they are logged: a page of a million new series need not wait in memory for
+/// its commit. 16,384 sets of labels are some 5 MB.
+const UNLOGGED_SERIES_MAX: usize = 1 << 14;
 
 /// The head.
 pub(crate) struct Head {
@@ -79,6 +88,7 @@ pub(crate) struct Head {
     wal_expiry: Mutex<HashMap<u64, i64>>,
     last_wal_truncation: AtomicI64,
     isolation: isolation::Isolation,
+    gate: limits::Gate,
     late: late::LateState,
     metrics: HeadMetrics,
     buffers: Mutex<Vec<append::Buffers>>,
@@ -133,6 +143,7 @@ impl Head {
             wal_expiry: Mutex::default(),
             last_wal_truncation: AtomicI64::new(i64::MIN),
             isolation: isolation::Isolation::default(),
+            gate: limits::Gate::new(options.series_limits.clone(), &options.registry),
             late: late::LateState::new(options, rules),
             metrics,
             buffers: Mutex::default(),
@@ -141,6 +152,7 @@ impl Head {
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
+        head.register_limits(&options.registry);
         let late = replay::Source::prepare_late(&head.disk, &head.late.dir, &head.metrics)?;
         let late_on_disk = !late.is_empty() || !loaded.late.is_empty();
         head.replay(replayed, late, loaded, &options.progress, options.simulated.is_none())?;
@@ -286,7 +298,7 @@ impl Head {
         self.table.with(series, |page, slot| out.extend_from_slice(page.pairs(slot))).is_some()
     }
 
-    fn get_or_create(&self, labels: &Labels) -> Result<u64, AppendError> {
+    fn get_or_create(&self, labels: &Labels, outranks: bool) -> Result<u64, AppendError> {
         if labels.is_empty() {
             return Err(AppendError::InvalidLabels("empty labelset".to_string()));
         }
@@ -294,17 +306,55 @@ impl Head {
         if let Some(found) = self.index.read().find(hash, labels, &|s, out| self.pairs_of(s, out)) {
             return Ok(found);
         }
+        if let Some(refusal) = self.gate.refuses(outranks) {
+            self.note_refused(labels, 1);
+            return Err(refusal);
+        }
         let mut index = self.index.write();
         if let Some(found) = index.find(hash, labels, &|s, out| self.pairs_of(s, out)) {
             return Ok(found);
         }
+        if let Err(refusal) = self.gate.admit(&index, labels, outranks) {
+            drop(index);
+            self.note_refused(labels, 1);
+            return Err(refusal);
+        }
+        self.gate.note_created(&index, labels);
         let (series, pairs) = index
             .add(hash, labels, None)
-            .ok_or_else(|| AppendError::SeriesLimit("series numbers are used up; restart".to_string()))?;
+            .ok_or_else(|| AppendError::SeriesLimit("series numbers are used up; restart".into()))?;
         self.table.insert(series, &pairs);
-        self.unlogged.lock().push(SeriesRecord { series, labels: labels.clone() });
+        let unlogged = {
+            let mut unlogged = self.unlogged.lock();
+            unlogged.push(SeriesRecord { series, labels: labels.clone() });
+            unlogged.len()
+        };
+        drop(index);
         self.metrics.series_created.inc();
+        if unlogged >= UNLOGGED_SERIES_MAX {
+            // The commit tries again where this fails, and says so.
+            let _ = self.log_series(std::iter::empty());
+        }
         Ok(series)
+    }
+
+    /// Writes what is made but not logged yet, and records behind it, to the log.
+    fn log_series<'r>(&self, rest: impl Iterator<Item = (&'r [u8], u8)> + Clone) -> DiskResult<()> {
+        let mut new_series = Vec::new();
+        let first = || {
+            new_series = std::mem::take(&mut *self.unlogged.lock());
+            let mut record = Vec::new();
+            if !new_series.is_empty() {
+                record::encode_series(&mut record, &new_series);
+            }
+            record
+        };
+        let done = self.log.append(first, rest);
+        if done.is_err() {
+            // The next commit tries these again, before whatever it brings.
+            self.unlogged.lock().splice(0..0, new_series);
+        }
+        done
     }
 
     /// The labels of a series.

@@ -20,6 +20,7 @@ use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
 use super::ooo::{Late, LateValue};
 use super::series::Slot;
+use super::table::PageInner;
 use crate::db::ReplayProgress;
 use crate::disk::{Disk, DiskResult};
 use crate::tombstones::{Interval, add_interval};
@@ -427,11 +428,14 @@ impl Replay<'_> {
     fn tombstone(&mut self, t: TombstoneRecord) {
         let number = self.number(t.series, t.maxt_ms);
         self.head.index.write().reserve_series(t.series);
-        if t.mint_ms == i64::MIN && t.maxt_ms == i64::MAX {
-            // The series left memory here (upstream does that with stale ones): what follows under these
-            // labels is a new one.
-            self.forget(number);
-            return;
+        if t.mint_ms == i64::MIN {
+            // The series left memory here, as stale ones do: what follows under these labels is a new one.
+            // Upstream has a range to the end of time; in ours what came back already is newer than its end.
+            let last = self.head.table.with(number, |_, slot| slot.max_time()).flatten();
+            if last.is_none_or(|last| last <= t.maxt_ms) {
+                self.forget(number, t.maxt_ms);
+                return;
+            }
         }
         if t.maxt_ms < self.min_valid {
             return;
@@ -445,10 +449,16 @@ impl Replay<'_> {
         add_interval(self.head.tombstones.write().entry(number).or_default(), interval);
     }
 
-    fn forget(&mut self, number: u64) {
+    fn forget(&mut self, number: u64, until: i64) {
         let mut index = self.head.index.write();
-        let gone = self.head.table.with(number, |page, slot| (page.pairs(slot).to_vec(), slot.chunk_count()));
-        if let Some((pairs, chunks)) = gone {
+        let of = |page: &PageInner, slot: &Slot| {
+            (page.pairs(slot).to_vec(), slot.chunk_count(), slot.stale, slot.max_time())
+        };
+        if let Some((pairs, chunks, stale, last)) = self.head.table.with(number, of) {
+            self.head.metrics.stale.fetch_sub(i64::from(stale), Ordering::Relaxed);
+            // Its samples are in the log as long as its record.
+            let until = if until == i64::MAX { last.unwrap_or(i64::MIN) } else { until };
+            self.head.wal_expiry.lock().insert(number, until);
             let hash = index.labels(&pairs).hash();
             index.remove(&[(hash, number, pairs)]);
             self.head.table.remove(&[number]);

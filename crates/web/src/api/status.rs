@@ -142,8 +142,22 @@ pub(super) fn tsdb(state: &State, call: &Call) -> ApiResult {
             json.raw("{\"name\":").string(&row.name).raw(",\"value\":").uint(row.value).raw("}");
         });
     }
+    write_new_series(json, &state.parts.status.new_series());
     json.raw("}");
     Ok(answer.done())
+}
+
+/// Ours: whether new series are taken, and who brings them.
+fn write_new_series(json: &mut Json, s: &storage::NewSeriesStatus) {
+    json.raw(",\"newSeries\":{\"refusedFor\":").string(s.refused_for.as_deref().unwrap_or_default());
+    json.raw(",\"refused\":").uint(s.refused);
+    json.raw(",\"memoryBytes\":").uint(s.memory_bytes).raw(",\"watermarkBytes\":").uint(s.watermark_bytes);
+    json.raw(",\"lastMinute\":").list(&s.sources, |json, source| {
+        json.raw("{\"job\":").string(&source.job).raw(",\"metric\":").string(&source.metric);
+        json.raw(",\"label\":").string(&source.label).raw(",\"taken\":").uint(source.created);
+        json.raw(",\"refused\":").uint(source.refused).raw("}");
+    });
+    json.raw("}");
 }
 
 fn internal(e: &storage::StorageError) -> ApiError {

@@ -1,0 +1,66 @@
+//! Tells those who look at the page that new series are refused, and who brings them.
+
+use std::time::Duration;
+
+use storage::{NewSeriesStatus, StatusSource as _};
+use tokio::task::JoinHandle;
+
+use crate::late::LateDb;
+
+/// The culprit is to be named within ten seconds; this leaves time for a busy machine.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps the notice up to date until it is aborted.
+pub fn watch(late: LateDb, state: web::State) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut shown: Option<String> = None;
+        loop {
+            let text = text(&late.new_series());
+            if text != shown {
+                if let Some(old) = &shown {
+                    state.notifications().remove(old);
+                }
+                if let Some(new) = &text {
+                    state.notifications().add(new);
+                }
+                shown = text;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    })
+}
+
+/// The notice; `None` while new series are taken. Without figures that change each second.
+fn text(status: &NewSeriesStatus) -> Option<String> {
+    let reason = status.refused_for.as_ref()?;
+    let from = match status.sources.first() {
+        None => String::new(),
+        Some(s) if s.label.is_empty() => format!(" Most come from job {:?}, metric {:?}.", s.job, s.metric),
+        Some(s) => format!(
+            " Most come from job {:?}, metric {:?}, by values of label {:?}.",
+            s.job, s.metric, s.label
+        ),
+    };
+    Some(format!("New series are refused, existing ones go on: {reason}.{from}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_culprit_while_series_are_refused() {
+        let mut status = NewSeriesStatus::default();
+        assert_eq!(text(&status), None);
+        status.refused_for = Some("memory".into());
+        assert_eq!(text(&status).unwrap(), "New series are refused, existing ones go on: memory.");
+        let source = storage::NewSeriesSource {
+            job: "a".into(),
+            metric: "m".into(),
+            label: "id".into(),
+            ..Default::default()
+        };
+        status.sources = vec![source];
+        assert!(text(&status).unwrap().ends_with("job \"a\", metric \"m\", by values of label \"id\"."));
+    }
+}
