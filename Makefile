@@ -4,7 +4,7 @@ PROFILE ?= ci
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
 
-.PHONY: run build test test-long lint peers bench bench-million help
+.PHONY: run build test test-long lint peers bench bench-million bench-bomb help
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,11 @@ bench-million: peers ## a million active series beside a real Prometheus: memory
 	$(CARGO) build --locked --release -p godwit
 	$(CARGO) build --locked --release -p e2e --bin million
 	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/million $(ARGS)
+
+bench-bomb: peers ## ten million new series beside ordinary targets under a memory limit (as root; ARGS="--help")
+	$(CARGO) build --locked --release -p godwit
+	$(CARGO) build --locked --release -p e2e --bin bomb
+	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/bomb $(ARGS)
 
 bench:           ## criterion benches
 	$(CARGO) bench --locked --workspace

@@ -1,6 +1,8 @@
 //! What whole-process tests share: the binary under test, the real programs beside it, and a client.
 
 pub mod answers;
+pub mod bomb;
+pub mod cage;
 pub mod dump;
 pub mod http;
 pub mod pages;

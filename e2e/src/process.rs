@@ -139,6 +139,14 @@ impl Server {
         Ok(Server { child, port, log })
     }
 
+    /// Whether it is gone.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

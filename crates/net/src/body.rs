@@ -14,8 +14,10 @@ use crate::line::{BUFFER_BYTES, Reply, Source};
 use crate::whole::{PACKED_BYTES_MAX, Whole};
 
 /// What a body may hold without asking: most bodies of most targets, so that a hostile target which
-/// uses up the memory for large bodies does not touch them.
-const FREE_BYTES: usize = 4 << 20;
+/// uses up the memory for large bodies does not touch them. See [`BodyLimits::free_bytes`].
+const FREE_BYTES_MAX: usize = 4 << 20;
+/// 2,000 series.
+const FREE_BYTES_MIN: usize = 256 << 10;
 /// Unit of the account over large bodies.
 const PERMIT_BYTES: usize = 1 << 20;
 /// How long a growing body waits for memory that other large bodies hold.
@@ -56,6 +58,13 @@ impl BodyLimits {
             body_bytes_max: (bytes / 8).clamp(32 << 20, 1 << 30),
             in_flight_bytes_max: (bytes / 4).clamp(64 << 20, 8 << 30),
         }
+    }
+
+    /// What each body may hold without asking: a 64th of what all large ones may, as a hundred hostile targets
+    /// can send as much at once. 4 MiB from a server of 1 GiB on.
+    fn free_bytes(&self) -> usize {
+        let share = usize::try_from(self.in_flight_bytes_max / 64).unwrap_or(usize::MAX);
+        share.clamp(FREE_BYTES_MIN, FREE_BYTES_MAX)
     }
 }
 
@@ -183,7 +192,7 @@ impl PooledBody {
         let step = if now < 64 << 20 { now } else { now / 4 };
         let wanted = (now + step.max(GROWTH_BYTES_MIN)).min(limit.max(now + 1));
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let needed = wanted.saturating_sub(FREE_BYTES).div_ceil(PERMIT_BYTES);
+        let needed = wanted.saturating_sub(self.pool.limits.free_bytes()).div_ceil(PERMIT_BYTES);
         if needed > held {
             let no_memory = || BodyError::NoMemory { held_bytes: now as u64 };
             let more = u32::try_from(needed - held).map_err(|_| no_memory())?;
@@ -312,7 +321,7 @@ impl BodyPool {
         if let Coding::Gzip(gzip) = coding
             && !gzip.by_the_piece
         {
-            if gzip.whole.decode(&mut body.bytes, limit.min(FREE_BYTES)) {
+            if gzip.whole.decode(&mut body.bytes, limit.min(self.shared.limits.free_bytes())) {
                 return Ok(body);
             }
             gzip.go_by_the_piece(&mut body, limit).await?;

@@ -57,6 +57,9 @@ pub(crate) struct Env {
     pub(crate) metrics: Metrics,
     pub(crate) bodies: net::BodyPool,
     pub(crate) threads: Threads,
+    /// Places for large bodies to be ingested at the same time, one a core: more only takes the cores from
+    /// targets whose pages are small. A page of a million lines takes half a second.
+    pub(crate) large: tokio::sync::Semaphore,
     /// The server stops: no waiting, no staleness markers.
     pub(crate) shutdown: CancellationToken,
 }
@@ -105,6 +108,7 @@ impl Manager {
             metrics: Metrics::new(registry),
             bodies: net::BodyPool::new(options.bodies),
             threads: Threads::start(options.threads),
+            large: tokio::sync::Semaphore::new(options.threads.max(1)),
             options,
             shutdown: CancellationToken::new(),
         });

@@ -299,6 +299,8 @@ impl ScrapeLoop {
         let memory = if size <= self.env().options.inline_ingest_bytes_max {
             Some(work.ingest(memory, fetched))
         } else {
+            // Closed never; without a place it goes on all the same.
+            let _place = self.env().large.acquire().await;
             tokio::task::spawn_blocking(move || work.ingest(memory, fetched)).await.ok()
         };
         // Lost only where the runtime is shutting down; the next scrape, if any, starts anew.

@@ -9,6 +9,7 @@
 
 mod admin;
 mod api;
+mod bomb;
 mod check;
 mod default_job;
 mod docs;

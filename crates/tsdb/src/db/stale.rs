@@ -44,7 +44,7 @@ impl Default for StaleRules {
 }
 
 const MINUTE_MS: i64 = 60_000;
-/// Where memory is short, series leave this soon, and blocks are written this often.
+/// Where memory is short, blocks are written this often.
 const SHORT_MS: i64 = MINUTE_MS;
 /// Where the head is cut within this time anyway, they go with it. Upstream's.
 const CUT_SOON_MS: i64 = 10 * MINUTE_MS;
@@ -75,9 +75,9 @@ impl Inner {
             return Ok(());
         }
         self.last_stale_cut.store(now, Ordering::Relaxed);
-        let stale_ms = if short { rules.stale_ms.min(SHORT_MS) } else { rules.stale_ms };
+        // Not sooner where memory is short: a target that comes back after a minute would find itself refused.
         let idle_before = newest.saturating_sub(rules.idle_ms);
-        let cut = head.begin_stale_cut(newest.saturating_sub(stale_ms), idle_before);
+        let cut = head.begin_stale_cut(newest.saturating_sub(rules.stale_ms), idle_before);
         let share = if short { 0.0 } else { share };
         if cut.series.len() < rules.series_min.max(1)
             || configured == 0.0 && (cut.series.len() as f64) < share * all as f64

@@ -9,3 +9,4 @@ mod heads;
 mod late;
 mod peer;
 mod sim;
+mod stale;

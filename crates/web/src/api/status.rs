@@ -148,7 +148,11 @@ pub(super) fn tsdb(state: &State, call: &Call) -> ApiResult {
 }
 
 /// Ours: whether new series are taken, and who brings them.
+/// A store that does not watch has no such field.
 fn write_new_series(json: &mut Json, s: &storage::NewSeriesStatus) {
+    if s.watermark_bytes == 0 && s.refused_for.is_none() {
+        return;
+    }
     json.raw(",\"newSeries\":{\"refusedFor\":").string(s.refused_for.as_deref().unwrap_or_default());
     json.raw(",\"refused\":").uint(s.refused);
     json.raw(",\"memoryBytes\":").uint(s.memory_bytes).raw(",\"watermarkBytes\":").uint(s.watermark_bytes);
