@@ -24,8 +24,11 @@ const JOBS_MAX: usize = 32;
 const WORDS_MAX: usize = 8;
 /// Bytes kept of a job's or metric's name: what a person needs to know it again.
 const WORD_BYTES_MAX: usize = 128;
-/// Labels are looked at in one of so many series: ten look-ups of 40 ns each.
-const LABELS_EVERY: u64 = 16;
+/// Labels are looked at in one of 2^4 series, as that is ten look-ups of 40 ns each; which ones is as good as
+/// random, since jobs take turns and every sixteenth could always be of the same one.
+const LABELS_BITS: u32 = 4;
+/// 2^64 over the golden ratio: multiples of it fall evenly.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Jobs that a report names.
 const REPORTED_MAX: usize = 10;
 
@@ -114,7 +117,7 @@ impl Newcomers {
         let mut state = self.state.lock();
         state.seen += 1;
         // What is counted for many is worth the look-ups.
-        let look = n > 1 || state.seen % LABELS_EVERY == 1;
+        let look = n > 1 || state.seen.wrapping_mul(SPREAD) >> (64 - LABELS_BITS) == 0;
         if state.windows.is_empty() {
             state.windows.push_back(Window::default());
         }
