@@ -4,7 +4,7 @@ PROFILE ?= ci
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
 
-.PHONY: run build test test-long lint peers bench bench-million bench-bomb help
+.PHONY: run build test test-long crash lint peers bench bench-million bench-bomb help
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +29,9 @@ test: peers lint ## all tests, the whole process against real peers included
 test-long:       ## the full count of tests, Prometheus 3.15 beside the others (built with Go the first time: 20 minutes)
 	e2e/peers.sh --go
 	GODWIT_TEST_LONG=1 $(MAKE) test
+
+crash: build peers ## 300 kill -9 under load, checked against a ledger (ARGS="--help")
+	GODWIT_BIN=$${GODWIT_BIN:-$(abspath $(BIN))} $(CARGO) run --locked -p e2e --bin crash -- $(ARGS)
 
 bench-million: peers ## a million active series beside a real Prometheus: memory, CPU, start (ARGS="--help")
 	$(CARGO) build --locked --release -p godwit

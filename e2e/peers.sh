@@ -4,7 +4,8 @@
 #   bookworm  prometheus-2.42, promtool-2.42
 # Nothing is installed on the system; each package is unpacked beside the others. Needs apt-get and dpkg-deb.
 #
-# peers.sh --go: also builds the tracked Prometheus (3.15) from its Go module as prometheus-new, where a Go toolchain is:
+# peers.sh --go: also fetches a Linux kernel that runs as a process (user-mode-linux, for power cuts), and builds
+# the tracked Prometheus (3.15) from its Go module as prometheus-new, where a Go toolchain is:
 # twenty minutes on two cores, therefore only for `make test-long`. $GODWIT_PEER_NEW names one that exists already.
 set -euo pipefail
 dir="${GODWIT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/godwit/peers}"
@@ -45,6 +46,11 @@ fetch sid "$dir" prometheus promtool prometheus-node-exporter
 fetch bookworm "$dir/bookworm" prometheus
 for binary in "$dir"/root/usr/bin/*; do ln -sf "../root/usr/bin/$(basename "$binary")" "$dir/bin/"; done
 for binary in prometheus promtool; do ln -sf "../bookworm/root/usr/bin/$binary" "$dir/bin/$binary-2.42"; done
+
+if [ "${1:-}" = --go ]; then
+  fetch bookworm "$dir/uml" user-mode-linux
+  ln -sf ../uml/root/usr/bin/linux.uml "$dir/bin/linux.uml"
+fi
 
 if [ "${1:-}" = --go ] && [ -z "${GODWIT_PEER_NEW:-}" ] && ! [ -x "$dir/bin/prometheus-new" ]; then
   if ! command -v go >/dev/null; then

@@ -104,7 +104,11 @@ impl Server {
         }
     }
 
-    fn until_ready(&mut self, program: &Path, ready: &str, limit: Duration) -> Result<()> {
+    /// Waits until a path answers 200.
+    ///
+    /// # Errors
+    /// It ends early or is not ready in time; the text holds the end of its log.
+    pub fn until_ready(&mut self, program: &Path, ready: &str, limit: Duration) -> Result<()> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -161,6 +165,11 @@ impl Server {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
         ensure!(status.success(), "kill -{name} failed");
         Ok(())
+    }
+
+    /// True while it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Asks it to end and waits.

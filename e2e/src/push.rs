@@ -15,7 +15,7 @@ const STEPS_A_REQUEST: i64 = 30;
 /// Float series; a third as many histograms go with them.
 const FLOATS: i64 = 30;
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -23,27 +23,27 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
     varint(out, field << 3 | 2);
     varint(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
-fn double(out: &mut Vec<u8>, field: u64, value: f64) {
+pub(crate) fn double(out: &mut Vec<u8>, field: u64, value: f64) {
     varint(out, field << 3 | 1);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn number(out: &mut Vec<u8>, field: u64, value: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, field: u64, value: u64) {
     varint(out, field << 3);
     varint(out, value);
 }
 
-fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
-fn label(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn label(out: &mut Vec<u8>, name: &str, value: &str) {
     let mut pair = Vec::new();
     bytes(&mut pair, 1, name.as_bytes());
     bytes(&mut pair, 2, value.as_bytes());
@@ -51,7 +51,7 @@ fn label(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// One span of `length` buckets from `offset` on.
-fn span(out: &mut Vec<u8>, field: u64, offset: i64, length: u64) {
+pub(crate) fn span(out: &mut Vec<u8>, field: u64, offset: i64, length: u64) {
     let mut one = Vec::new();
     number(&mut one, 1, zigzag(offset));
     number(&mut one, 2, length);
