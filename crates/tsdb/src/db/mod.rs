@@ -42,9 +42,9 @@ use crate::disk::{LockGuard, Rng};
 use crate::head::{Head, HeadAppender, HeadQuerier, LateCut, StaleCut};
 use metrics::DbMetrics;
 
-/// The log is made durable this often: what a power cut may take. Upkeep looks as often whether something
-/// is due.
-const BEAT: Duration = Duration::from_secs(1);
+/// The log is made durable this long after the time before. A power cut may take one second: half of it is for
+/// the sync itself, and for a machine that is busy. Upkeep looks as often whether something is due.
+const BEAT: Duration = Duration::from_millis(500);
 /// Upkeep runs this often, as upstream's block reload.
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);
 
