@@ -53,7 +53,7 @@ pub use root::Config;
 pub use rules::{Check, Rule, RuleChecks, RuleFile, RuleGroup};
 pub use scrape::{ScrapeConfig, ScrapeProtocol};
 pub use sd::{DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
-pub use settings::{GodwitSettings, HostCollectorSettings};
+pub use settings::{GodwitSettings, HostCollectorSettings, SeriesRetention, StorageSettings};
 pub use storage::{ChunkEncoding, ExemplarsConfig, RetentionConfig, StorageConfig, TsdbConfig};
 pub use target_file::{parse_targets_json, parse_targets_yaml};
 pub use tracing::TracingConfig;

@@ -2,6 +2,7 @@
 //! every tool of Prometheus.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::http::join;
@@ -38,6 +39,21 @@ pub struct StorageSettings {
     pub job_series_max: u64,
     /// `None`: on. Series that went stale leave memory for a block before the rest does.
     pub evict_stale: Option<bool>,
+    /// Series that are kept for a time of their own; the first that matches a series counts.
+    pub retention: Vec<SeriesRetention>,
+    /// How much of blocks is written anew for that each minute, in bytes. 0: 1 GiB.
+    pub retention_rewrite_per_minute: u64,
+    /// Samples that a chunk of floats aims at in blocks. 0: 480; 120: chunks stay as the head cut them.
+    pub compacted_chunk_samples: u64,
+}
+
+/// One of `storage.retention`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesRetention {
+    /// A selector: `{namespace="x"}`. Its text is checked by whoever knows PromQL.
+    pub selector: String,
+    /// How long, behind the newest block's end.
+    pub keep: Duration,
 }
 
 /// `host_collector`.
@@ -64,6 +80,13 @@ yaml_record!(StorageSettings, "storage", {
     series_max: omit,
     job_series_max: omit,
     evict_stale: omit,
+    retention: omit,
+    retention_rewrite_per_minute: with(Size),
+    compacted_chunk_samples: omit,
+});
+yaml_record!(SeriesRetention, "storage.retention", {
+    selector = "match": omit,
+    keep: omit,
 });
 yaml_record!(HostCollectorSettings, "host_collector", {
     enabled: omit,
@@ -72,7 +95,33 @@ yaml_record!(HostCollectorSettings, "host_collector", {
 });
 
 impl Hooks for HostCollectorSettings {}
-impl Hooks for StorageSettings {}
+/// A chunk's header counts up to 65,535; above this a look at one sample costs more than it saves.
+const CHUNK_SAMPLES_MAX: u64 = 4000;
+
+impl Hooks for StorageSettings {
+    fn finish(&mut self, _node: &Node, _cx: &mut Decoder) -> Result<(), Invalid> {
+        let n = self.compacted_chunk_samples;
+        if n != 0 && !(120..=CHUNK_SAMPLES_MAX).contains(&n) {
+            return Err(Invalid::at(
+                "compacted_chunk_samples",
+                "compacted_chunk_samples must be 120 to 4000",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for SeriesRetention {
+    fn finish(&mut self, _node: &Node, _cx: &mut Decoder) -> Result<(), Invalid> {
+        if self.selector.is_empty() {
+            return Err("match is missing: which series, as {namespace=\"x\"}".into());
+        }
+        if self.keep.is_zero() {
+            return Err("keep is missing: how long these series are kept, as 7d".into());
+        }
+        Ok(())
+    }
+}
 
 /// Below this a server cannot hold even its own series and a query.
 const MEMORY_BUDGET_MIN: u64 = 32 << 20;
@@ -131,6 +180,17 @@ mod tests {
         assert_eq!((storage.scrub, storage.scrub_per_minute), (Some(false), 1 << 20));
         assert_eq!((storage.series_max, storage.job_series_max), (1_000_000, 5));
         assert_eq!(storage.evict_stale, Some(false));
+        let text = "storage:\n  retention:\n  - {match: '{namespace=\"x\"}', keep: 7d}\n  compacted_chunk_samples: 240\n";
+        std::fs::write(&file, text).unwrap();
+        let storage = GodwitSettings::load_file(&file).unwrap().storage;
+        let kept =
+            SeriesRetention { selector: "{namespace=\"x\"}".into(), keep: Duration::from_secs(7 * 86_400) };
+        assert_eq!((storage.retention, storage.compacted_chunk_samples), (vec![kept], 240));
+        for bad in ["{retention: [{keep: 7d}]}", "{retention: [{match: up}]}", "{compacted_chunk_samples: 7}"]
+        {
+            std::fs::write(&file, format!("storage: {bad}\n")).unwrap();
+            assert!(GodwitSettings::load_file(&file).is_err(), "{bad}");
+        }
         std::fs::write(&file, "memory_buget: 2GB\n").unwrap();
         let error = GodwitSettings::load_file(&file).unwrap_err().to_string();
         assert!(

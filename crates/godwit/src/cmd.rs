@@ -3,6 +3,8 @@
 mod check;
 mod completion;
 mod doctor;
+mod flags;
+pub mod tsdb;
 
 use crate::args::Mode;
 use crate::process_metrics::TRACKED_VERSION;
@@ -14,10 +16,7 @@ pub fn run(mode: Mode) -> u8 {
         Mode::Check(args) => check::run(&args),
         Mode::Doctor(args) => doctor::run(&args),
         Mode::Completion(args) => completion::run(&args),
-        Mode::Tsdb(_) => {
-            eprintln!("godwit tsdb: not built yet; promtool's tsdb commands work on godwit's folders");
-            2
-        }
+        Mode::Tsdb { program, args } => tsdb::run(program, &args),
         Mode::Overview => {
             print!("{}", crate::args::mode::overview());
             0

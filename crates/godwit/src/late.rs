@@ -90,6 +90,9 @@ impl StatusSource for LateDb {
     fn snapshot(&self, with_head: bool) -> Result<String, StorageError> {
         self.ready()?.snapshot(with_head)
     }
+    fn import(&self, folder: Option<&std::path::Path>) -> Result<Vec<storage::ImportedBlock>, StorageError> {
+        self.ready()?.import(folder)
+    }
 }
 
 impl Appendable for LateDb {

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use config::{Config, ScrapeConfig};
+use config::{Config, GodwitSettings, ScrapeConfig};
 use telemetry::{Gauge, Registry};
 use tokio::sync::Mutex;
+use tsdb::compact::KeepRule;
 
 type Applied = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Apply = Box<dyn Fn(Arc<Loaded>) -> Applied + Send + Sync>;
@@ -21,6 +22,10 @@ pub struct Loaded {
     pub config: Config,
     /// Its jobs and those of `scrape_config_files`.
     pub jobs: Vec<ScrapeConfig>,
+    /// godwit's own settings; those of `storage.retention` and the like can change while running.
+    pub settings: GodwitSettings,
+    /// `storage.retention` of these, with selectors read.
+    pub keep: Vec<KeepRule>,
 }
 
 struct Step {

@@ -25,5 +25,6 @@ pub use query::{
     ChunkEncoding, LabelHints, Querier, Queryable, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
 };
 pub use status::{
-    BlockStatus, CardinalityEntry, HeadStatus, NewSeriesSource, NewSeriesStatus, StatusSource, TsdbStatus,
+    BlockStatus, CardinalityEntry, HeadStatus, ImportedBlock, NewSeriesSource, NewSeriesStatus, StatusSource,
+    TsdbStatus,
 };

@@ -130,4 +130,27 @@ pub trait StatusSource: Send + Sync {
     /// # Errors
     /// Not ready, no room, a file system without hard links.
     fn snapshot(&self, with_head: bool) -> Result<String, StorageError>;
+    /// Takes in the data of another data folder on this machine; without one, only looks for blocks that came
+    /// or went in its own. Takes as long as reading all of it.
+    ///
+    /// # Errors
+    /// Not ready, no such folder, damaged blocks, no room: whole blocks that came before stay.
+    fn import(&self, _folder: Option<&std::path::Path>) -> Result<Vec<ImportedBlock>, StorageError> {
+        Err(StorageError::Other("this store takes no folders in".to_string()))
+    }
+}
+
+/// A block that came from another folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedBlock {
+    /// Its name.
+    pub ulid: String,
+    /// First time in milliseconds.
+    pub mint_ms: i64,
+    /// Behind the last time.
+    pub maxt_ms: i64,
+    /// Samples.
+    pub samples: u64,
+    /// What became of it, in words.
+    pub how: &'static str,
 }

@@ -16,6 +16,9 @@ pub mod index;
 pub mod tombstones;
 pub mod wal;
 
-pub use db::{Clocks, Db, DbOptions, ReplayProgress, Retention, StaleRules, WalCompression};
-pub use head::HEADER as HEAD_CHUNKS_HEADER;
-pub use head::{MemoryProbe, MemoryUse, SeriesLimits};
+pub use chunkenc::SAMPLES_PER_CHUNK;
+pub use db::{
+    Clocks, CopiedBlock, Db, DbOptions, How, ReadOnlyDb, ReplayProgress, Retention, StaleRules,
+    WalCompression,
+};
+pub use head::{HeadChunksFile, MemoryProbe, MemoryUse, SeriesLimits, examine_head_chunks};

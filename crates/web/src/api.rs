@@ -106,6 +106,7 @@ fn server_only(route: Route) -> bool {
             | Route::DeleteSeries
             | Route::CleanTombstones
             | Route::Snapshot
+            | Route::Import
     )
 }
 
@@ -168,7 +169,9 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         Route::StatusTsdb => status::tsdb(state, call),
         Route::StatusBlocks => status::blocks(state),
         Route::SelfMetrics => self_metrics::families(state, call),
-        Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot => admin::respond(state, route, call),
+        Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot | Route::Import => {
+            admin::respond(state, route, call)
+        }
         _ => Err(lost()),
     }
 }

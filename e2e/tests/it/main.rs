@@ -22,4 +22,5 @@ mod power;
 mod promtool;
 mod reload_load;
 mod same_pages;
+mod tsdb_commands;
 mod turns;

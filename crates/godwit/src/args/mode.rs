@@ -22,7 +22,12 @@ pub enum Mode {
     /// `doctor`.
     Doctor(Vec<String>),
     /// `tsdb`.
-    Tsdb(Vec<String>),
+    Tsdb {
+        /// `godwit` or `promtool`.
+        program: &'static str,
+        /// What follows.
+        args: Vec<String>,
+    },
     /// `completion`.
     Completion(Vec<String>),
     /// The overview of all commands.
@@ -41,6 +46,9 @@ pub fn choose_mode(argv: &[String]) -> Mode {
     if base == "prometheus" {
         return Mode::Server { program: "prometheus", args: args.to_vec(), bare: false };
     }
+    if base == "promtool" {
+        return promtool(args);
+    }
     let Some((first, rest)) = args.split_first() else {
         return Mode::Server { program: "godwit", args: Vec::new(), bare: true };
     };
@@ -49,7 +57,7 @@ pub fn choose_mode(argv: &[String]) -> Mode {
         "server" => Mode::Server { program: "godwit server", args: rest, bare: false },
         "check" => Mode::Check(rest),
         "doctor" => Mode::Doctor(rest),
-        "tsdb" => Mode::Tsdb(rest),
+        "tsdb" => Mode::Tsdb { program: "godwit", args: rest },
         "completion" => Mode::Completion(rest),
         "help" => Mode::Overview,
         "version" => Mode::Version,
@@ -58,6 +66,17 @@ pub fn choose_mode(argv: &[String]) -> Mode {
             Mode::Server { program: "godwit", args: args.to_vec(), bare: false }
         }
         word => Mode::Unknown(word.to_string()),
+    }
+}
+
+/// Called as promtool: what of it is built.
+fn promtool(args: &[String]) -> Mode {
+    match args.split_first().map(|(first, rest)| (first.as_str(), rest.to_vec())) {
+        Some(("check", rest)) => Mode::Check(rest),
+        Some(("tsdb", args)) => Mode::Tsdb { program: "promtool", args },
+        Some(("--version", _)) => Mode::Version,
+        Some(("help" | "-h" | "--help", _)) | None => Mode::Overview,
+        Some((word, _)) => Mode::Unknown(word.to_string()),
     }
 }
 
@@ -77,7 +96,7 @@ Commands:
   check       Find mistakes without starting: check config FILE, check rules FILE..., check web-config FILE,
               check metrics < page.
   doctor      Look at a data folder, its disk and the machine, and say what is wrong and how to mend it.
-  tsdb        Work on a data folder.
+  tsdb        Work on a data folder: list, analyze, dump, verify, repair, snapshot, and more.
   completion  Print the completion script of a shell: bash, zsh or fish.
   version     Print the version.
 
@@ -86,7 +105,7 @@ First steps:
   godwit check config prometheus.yml             check a configuration
   godwit --config.file=prometheus.yml            run it
 
-Called by the name `prometheus` it takes that program's flags only.
+Called by the name `prometheus` it takes that program's flags only; by the name `promtool`, check and tsdb.
 "
     .to_string()
 }
@@ -126,6 +145,7 @@ mod tests {
             ("godwit server --agent", server("godwit server", &["--agent"], false)),
             ("godwit --help", Mode::Overview),
             ("godwit check rules a", Mode::Check(vec!["rules".into(), "a".into()])),
+            ("promtool tsdb list", Mode::Tsdb { program: "promtool", args: vec!["list".into()] }),
             ("godwit docter", Mode::Unknown("docter".into())),
         ] {
             assert_eq!(mode(line), want, "{line}");

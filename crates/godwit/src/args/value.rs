@@ -120,7 +120,7 @@ pub fn show(flag: &Flag, value: &Value) -> String {
 }
 
 /// Go's `time.Duration.String()`: `1m30s`, `2ms`, `1.5ms`, `0s`.
-fn show_go_duration(d: Duration) -> String {
+pub fn show_go_duration(d: Duration) -> String {
     let nanos = d.as_nanos();
     let fraction = |whole: u128, unit: u128| {
         let rest = format!("{:0width$}", nanos % unit, width = unit.ilog10() as usize);

@@ -54,7 +54,8 @@ _godwit() {{\n\
     case \"$first\" in\n\
         check) COMPREPLY=($(compgen -W \"{checks}\" -- \"$cur\") $(compgen -f -- \"$cur\")); return ;;\n\
         completion) COMPREPLY=($(compgen -W \"{shells}\" -- \"$cur\")); return ;;\n\
-        doctor|tsdb) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\
+        tsdb) if [[ $COMP_CWORD -eq 2 ]]; then COMPREPLY=($(compgen -W \"{tsdb}\" -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi; return ;;\n\
+        doctor) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\
     esac\n\
     if [[ \"$cur\" == -* ]]; then\n\
         COMPREPLY=($(compgen -W \"{flags}\" -- \"$cur\"))\n\
@@ -68,6 +69,7 @@ _godwit() {{\n\
 complete -F _godwit godwit prometheus\n",
         checks = CHECKS.join(" "),
         shells = SHELLS.join(" "),
+        tsdb = super::tsdb::words().join(" "),
         flags = flags.join(" "),
         commands = COMMANDS.join(" "),
     )
@@ -89,7 +91,12 @@ fn zsh() -> String {
         CHECKS.join(" ")
     );
     let _ = writeln!(out, "    completion) _values shell {}; return ;;", SHELLS.join(" "));
-    out.push_str("    doctor|tsdb) _files -/; return ;;\n  esac\n  _arguments \\\n");
+    let _ = writeln!(
+        out,
+        "    tsdb) _alternative 'command:command:({})' 'files:file:_files'; return ;;",
+        super::tsdb::words().join(" ")
+    );
+    out.push_str("    doctor) _files -/; return ;;\n  esac\n  _arguments \\\n");
     for flag in listed() {
         for word in words(flag) {
             let action = match (word.strip_suffix('='), flag.kind) {
@@ -119,6 +126,11 @@ fn fish() -> String {
         "complete -c godwit -n '__fish_seen_subcommand_from completion' -a '{}'",
         SHELLS.join(" ")
     );
+    let _ = writeln!(
+        out,
+        "complete -c godwit -n '__fish_seen_subcommand_from tsdb' -a '{}'",
+        super::tsdb::words().join(" ")
+    );
     for flag in listed() {
         let help = short(flag.help);
         if flag.kind == Kind::Switch {
@@ -142,6 +154,7 @@ mod tests {
     #[test]
     fn scripts_name_every_flag() {
         for script in [bash(), zsh(), fish()] {
+            assert!(script.contains("dump-openmetrics"));
             for flag in listed() {
                 assert!(script.contains(flag.name), "{}", flag.name);
             }

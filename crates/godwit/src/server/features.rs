@@ -139,7 +139,7 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
                 ("native_histograms", true),
                 ("st_storage", false),
                 ("use_uncached_io", false),
-                ("xor2_encoding", false),
+                ("xor2_encoding", has("xor2-encoding")),
             ],
         ),
     ]

@@ -41,7 +41,6 @@ const FEATURES: &[&str] = &[
     "st-storage",
     "st-synthesis",
     "use-uncached-io",
-    "xor2-encoding",
 ];
 
 /// Flags and features of the command line that change nothing yet, as they were written.
@@ -60,7 +59,6 @@ pub fn configured(config: &Config) -> Vec<&'static str> {
         ("remote_write", !config.remote_write.is_empty()),
         ("remote_read", !config.remote_read.is_empty()),
         ("tracing", !config.tracing.endpoint.is_empty()),
-        ("storage.tsdb.chunk_encoding", !matches!(tsdb.chunk_encoding.floats.as_str(), "" | "xor")),
     ]
     .into_iter()
     .filter_map(|(part, used)| used.then_some(part))

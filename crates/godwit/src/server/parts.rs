@@ -1,6 +1,6 @@
 //! Builds every part from the flags, before anything runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use promql::{EngineOptions, ParserOptions};
 use telemetry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tsdb::compact::KeepRule;
 use tsdb::{DbOptions, SeriesLimits};
 use web::{BuildInfo, ConfigView, ReloadRequest};
 
@@ -28,6 +29,8 @@ use crate::reload::Loaded;
 pub struct Sources {
     file: Option<PathBuf>,
     options: LoadOptions,
+    /// Where godwit's own settings are; `None` without.
+    settings_file: Option<PathBuf>,
     settings: GodwitSettings,
     port: u16,
     prefix: String,
@@ -39,11 +42,8 @@ impl Sources {
     /// # Errors
     /// A wrong settings file.
     pub fn new(args: &ServerArgs, embedded: bool) -> Result<Self, Failure> {
-        let settings = if args.godwit_config.is_empty() {
-            Ok(GodwitSettings::default())
-        } else {
-            GodwitSettings::load_file(args.godwit_config.as_ref())
-        };
+        let settings_file = (!args.godwit_config.is_empty()).then(|| PathBuf::from(&args.godwit_config));
+        let settings = own_settings(settings_file.as_deref()).and_then(|s| keep_rules(&s).map(|_| s));
         let settings = settings
             .map_err(|e| Failure { text: format!("Error loading config (--godwit.config): {e}"), code: 2 })?;
         let mut options = args.load_options();
@@ -56,6 +56,7 @@ impl Sources {
         Ok(Sources {
             file: (!embedded).then(|| PathBuf::from(&args.config_file)),
             options,
+            settings_file,
             settings,
             port: run::port_of(address),
             prefix: args.web_route_prefix.trim_end_matches('/').to_string(),
@@ -79,7 +80,9 @@ impl Sources {
             }
         }
         let jobs = config.scrape_configs_all(&self.options).map_err(|e| e.to_string())?;
-        Ok(Loaded { config, jobs })
+        let settings = own_settings(self.settings_file.as_deref())?;
+        let keep = keep_rules(&settings)?;
+        Ok(Loaded { config, jobs, settings, keep })
     }
 
     /// A function that reads anew.
@@ -116,6 +119,20 @@ impl Sources {
         }
         Some(host::HostCollector::new(options))
     }
+}
+
+fn own_settings(file: Option<&Path>) -> Result<GodwitSettings, String> {
+    file.map_or_else(|| Ok(GodwitSettings::default()), GodwitSettings::load_file).map_err(|e| e.to_string())
+}
+
+/// `storage.retention` with its selectors read.
+fn keep_rules(settings: &GodwitSettings) -> Result<Vec<KeepRule>, String> {
+    let read = |r: &config::SeriesRetention| {
+        let matchers = promql::parse_selector(&r.selector)
+            .map_err(|e| format!("storage.retention: match {:?}: {e}", r.selector))?;
+        Ok(KeepRule { matchers, keep_ms: i64::try_from(r.keep.as_millis()).unwrap_or(i64::MAX) })
+    };
+    settings.storage.retention.iter().map(read).collect()
 }
 
 /// All parts, ready to run.
@@ -352,6 +369,9 @@ pub fn db_options(
         job_max: own.job_series_max,
         memory: Some(memory::probe(sources.settings.memory_budget)),
     };
+    if own.retention_rewrite_per_minute > 0 {
+        options.keep_bytes = own.retention_rewrite_per_minute;
+    }
     options.wal_compression = match args.wal_compression {
         WalCompression::None => tsdb::WalCompression::None,
         WalCompression::Snappy => tsdb::WalCompression::Snappy,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use config::{Config, RetentionConfig};
 use tsdb::Retention;
+use tsdb::compact::Recode;
 use web::ConfigView;
 
 use super::not_built;
@@ -38,6 +39,7 @@ pub fn add(
         async move { reopened }
     });
     let (late, exemplars) = (late.clone(), exemplars_max(args));
+    let xor2 = args.features.has("xor2-encoding");
     reloader.step("db_storage", move |loaded| {
         let mut done = Ok(());
         if let Some(db) = late.get() {
@@ -45,6 +47,8 @@ pub fn add(
             db.set_retention(retention(tsdb.retention.unwrap_or_default()));
             db.set_stale_share(tsdb.stale_series_compaction_threshold);
             db.set_exemplars_max(exemplars.max(&loaded.config));
+            db.set_keep_rules(loaded.keep.clone());
+            db.set_recode(recode(&loaded, xor2));
             done = db.set_out_of_order_window(tsdb.out_of_order_time_window_ms).map_err(|e| e.to_string());
         }
         std::future::ready(done)
@@ -90,6 +94,25 @@ impl Exemplars {
         if self.enabled { configured.unwrap_or(EXEMPLARS_DEFAULT) } else { 0 }
     }
 }
+
+/// How compactions encode floats. `xor2`: what the feature flag says where the configuration does not.
+fn recode(loaded: &Loaded, xor2: bool) -> Option<Recode> {
+    let tsdb = loaded.config.storage.tsdb.as_ref();
+    let xor2 = match tsdb.map_or("", |t| t.chunk_encoding.floats.as_str()) {
+        "" => xor2,
+        floats => floats == "xor2",
+    };
+    let samples = match usize::try_from(loaded.settings.storage.compacted_chunk_samples).unwrap_or(0) {
+        0 => COMPACTED_CHUNK_SAMPLES,
+        samples => samples,
+    };
+    // What the head aims at is what blocks have without us.
+    (xor2 || samples > tsdb::SAMPLES_PER_CHUNK).then_some(Recode { xor2, samples })
+}
+
+/// Four times what the head cuts: the first sample of a chunk, its sum and its place in the index cost some
+/// 30 bytes, as much as a dozen samples. A query that looks at one sample decodes up to 480, a microsecond.
+const COMPACTED_CHUNK_SAMPLES: usize = 480;
 
 /// The store's form of the retention settings.
 pub fn retention(r: RetentionConfig) -> Retention {

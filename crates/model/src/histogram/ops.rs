@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Bucket, CounterResetHint, FloatHistogram, Span, bucket_bound};
+use super::{Bucket, CounterResetHint, FloatHistogram, Histogram, Span, bucket_bound};
 
 /// Exponential and custom buckets cannot be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -773,32 +773,41 @@ fn trim_zero_bucket(b: &Bucket, bound: f64, [positive, negative]: [bool; 2], upp
     (b.count * fraction, middle)
 }
 
-fn write_bucket(f: &mut fmt::Formatter<'_>, b: &Bucket) -> fmt::Result {
+fn write_bucket(f: &mut fmt::Formatter<'_>, b: &Bucket, count: fn(f64) -> String) -> fmt::Result {
     let (open, close) =
         (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
     let g = crate::float_text::format_g;
-    write!(f, ", {open}{},{}{close}:{}", g(b.lower), g(b.upper), g(b.count))
+    write!(f, ", {open}{},{}{close}:{}", g(b.lower), g(b.upper), count(b.count))
+}
+
+impl FloatHistogram {
+    fn write(&self, f: &mut fmt::Formatter<'_>, count: fn(f64) -> String) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", count(self.count), crate::float_text::format_g(self.sum))?;
+        for b in self.intervals(false).iter().rev().filter(|b| b.count != 0.0) {
+            write_bucket(f, b, count)?;
+        }
+        if self.zero_count != 0.0 {
+            write_bucket(f, &self.zero_bucket(), count)?;
+        }
+        for b in self.intervals(true).iter().filter(|b| b.count != 0.0) {
+            write_bucket(f, b, count)?;
+        }
+        f.write_str("}")
+    }
 }
 
 /// `{count:4, sum:2.5, [-0.001,0.001]:1, (1,2]:3}`, as upstream prints one.
 impl fmt::Display for FloatHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{{count:{}, sum:{}",
-            crate::float_text::format_g(self.count),
-            crate::float_text::format_g(self.sum)
-        )?;
-        for b in self.intervals(false).iter().rev().filter(|b| b.count != 0.0) {
-            write_bucket(f, b)?;
-        }
-        if self.zero_count != 0.0 {
-            write_bucket(f, &self.zero_bucket())?;
-        }
-        for b in self.intervals(true).iter().filter(|b| b.count != 0.0) {
-            write_bucket(f, b)?;
-        }
-        f.write_str("}")
+        self.write(f, crate::float_text::format_g)
+    }
+}
+
+/// As a float histogram, with counts as integers: `1234567` where that has `1.234567e+06`.
+impl fmt::Display for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Counts above 2^53 lose their last digits, here only.
+        self.to_float().write(f, |count| format!("{count:.0}"))
     }
 }
 

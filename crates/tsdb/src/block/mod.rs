@@ -4,6 +4,7 @@
 //! `meta` is the description, `folder` finds and removes block directories, `reader` opens one and answers
 //! queries, `writer` makes one.
 
+mod backfill;
 mod damage;
 mod folder;
 mod meta;
@@ -12,11 +13,13 @@ mod reader;
 mod repair;
 mod samples;
 mod series;
+mod transfer;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use backfill::Backfill;
 pub use damage::BlockDamage;
 pub use folder::{clean_leftovers, list_blocks, quarantine_block, remove_block};
 pub use meta::{
@@ -28,6 +31,7 @@ pub use repair::repair_block;
 pub(crate) use samples::retain_samples;
 pub use samples::{restore_order, sort_by_time};
 pub use series::BlockSeries;
+pub use transfer::{BlockSource, transfer_block};
 pub use writer::{BlockWriter, write_block};
 
 /// Name of the description within a block.

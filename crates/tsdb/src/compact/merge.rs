@@ -6,10 +6,11 @@ use std::collections::BinaryHeap;
 use std::path::Path;
 use std::sync::Arc;
 
+use model::Labels;
 use storage::{CancelToken, RawChunk, StorageError};
 use ulid::Ulid;
 
-use super::recode::{clip_chunk, merge_chunks};
+use super::recode::{Recode, clip_chunk, merge_chunks, recode_floats};
 use crate::block::{
     Block, BlockDesc, BlockMeta, BlockSeriesIter, BlockWriter, Compaction, HINT_OUT_OF_ORDER,
     HINT_SELECTED_SERIES, HINT_STALE_SERIES, StoredSeries,
@@ -59,6 +60,15 @@ pub fn rewritten_meta(ulid: Ulid, old: &BlockMeta) -> BlockMeta {
     meta
 }
 
+/// What a compaction does beside merging. The default is nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Rewrite<'a> {
+    /// The time from which on samples of a series are kept; `i64::MIN` keeps all.
+    pub keep_from: Option<&'a dyn Fn(&Labels) -> i64>,
+    /// How chunks of floats are encoded anew.
+    pub recode: Option<Recode>,
+}
+
 /// What a compaction made.
 #[derive(Clone, Debug)]
 pub struct Compacted {
@@ -97,11 +107,12 @@ pub fn compact(
     data_dir: &Path,
     ulid: Ulid,
     blocks: &[Block],
+    rewrite: Rewrite<'_>,
     cancel: &CancelToken,
 ) -> Result<Compacted, StorageError> {
     let mut metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
     metas.sort_by_key(|m| m.mint_ms);
-    compact_as(disk, data_dir, merged_meta(ulid, &metas), blocks, cancel)
+    compact_as(disk, data_dir, merged_meta(ulid, &metas), blocks, rewrite, cancel)
 }
 
 /// As [`compact`], into the block that `meta` describes.
@@ -113,6 +124,7 @@ pub fn compact_as(
     data_dir: &Path,
     meta: BlockMeta,
     blocks: &[Block],
+    rewrite: Rewrite<'_>,
     cancel: &CancelToken,
 ) -> Result<Compacted, StorageError> {
     let mut blocks: Vec<&Block> = blocks.iter().collect();
@@ -153,9 +165,10 @@ pub fn compact_as(
         let Some(labels) = heads.min().cloned() else { break };
         let mut chunks = Vec::new();
         let mut parts = 0;
+        let from_ms = rewrite.keep_from.map_or(mint_ms, |from| from(&labels).max(mint_ms));
         for source in &mut sources {
             if let Some(series) = source.head.take_if(|h| h.labels == labels) {
-                read_chunks(source.iter.block(), &series, (mint_ms, maxt_ms), &mut buf, &mut chunks)?;
+                read_chunks(source.iter.block(), &series, (from_ms, maxt_ms), &mut buf, &mut chunks)?;
                 source.advance()?;
                 parts += 1;
             }
@@ -164,6 +177,10 @@ pub fn compact_as(
         if parts > 1 || overlapping {
             chunks = merge_chunks(chunks)
                 .map_err(|e| StorageError::Other(format!("compact series {labels}: {e}")))?;
+        }
+        if let Some(recode) = rewrite.recode {
+            chunks = recode_floats(chunks, recode)
+                .map_err(|e| StorageError::Other(format!("encode series {labels} anew: {e}")))?;
         }
         writer.add_series(&labels, &chunks)?;
     }
@@ -183,8 +200,11 @@ fn read_chunks(
     buf: &mut Vec<u8>,
     out: &mut Vec<RawChunk>,
 ) -> Result<(), StorageError> {
-    block.chunk_reader().read_each(&series.chunks, None, buf, |i, chunk| {
-        let meta = &series.chunks[i];
+    // Chunks beyond retention are not even read.
+    let first = series.chunks.partition_point(|c| c.maxt_ms < mint_ms);
+    let wanted = series.chunks.get(first..).unwrap_or_default();
+    block.chunk_reader().read_each(wanted, None, buf, |i, chunk| {
+        let meta = &wanted[i];
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(e @ StorageError::Corrupt { .. }) => {

@@ -10,7 +10,8 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
-pub use merge::{Compacted, compact, compact_as, merged_meta, rewritten_meta};
+pub use merge::{Compacted, Rewrite, compact, compact_as, merged_meta, rewritten_meta};
 pub use plan::{block_ranges, plan};
-pub use recode::{ChunkBuilder, clip_chunk};
-pub use retention::{beyond_size, beyond_time};
+pub(crate) use recode::recode_floats;
+pub use recode::{ChunkBuilder, Recode, clip_chunk};
+pub use retention::{KeepRule, beyond_size, beyond_time, keep_from};

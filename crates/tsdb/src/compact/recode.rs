@@ -262,6 +262,61 @@ pub(super) fn merge_chunks(mut chunks: Vec<RawChunk>) -> Result<Vec<RawChunk>, C
     Ok(out)
 }
 
+/// How compactions encode floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recode {
+    /// XOR2, which Prometheus 3.14 reads and 3.5 does not; else what every version reads.
+    pub xor2: bool,
+    /// Samples that a chunk aims at.
+    pub samples: usize,
+}
+
+/// Samples of a chunk that is as large as wanted: what the head cuts early is left alone.
+const FULL_PERCENT: usize = 60;
+
+/// Encodes floats anew where they are not as wanted: of another encoding, or in chunks that are smaller.
+/// Histograms and floats with start timestamps stay as they are.
+///
+/// # Errors
+/// Malformed bytes.
+pub(crate) fn recode_floats(chunks: Vec<RawChunk>, wanted: Recode) -> Result<Vec<RawChunk>, ChunkError> {
+    let mut out = Vec::with_capacity(chunks.len());
+    let mut run: Vec<RawChunk> = Vec::new();
+    for chunk in chunks {
+        if matches!(chunk.encoding, ChunkEncoding::Xor | ChunkEncoding::Xor2) {
+            run.push(chunk);
+        } else {
+            recode_run(&mut run, wanted, &mut out)?;
+            out.push(chunk);
+        }
+    }
+    recode_run(&mut run, wanted, &mut out)?;
+    Ok(out)
+}
+
+fn recode_run(run: &mut Vec<RawChunk>, wanted: Recode, out: &mut Vec<RawChunk>) -> Result<(), ChunkError> {
+    let encoding = if wanted.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor };
+    let mut small = 0;
+    for chunk in run.iter() {
+        let samples = usize::from(chunkenc::sample_count(chunk.encoding, &chunk.data)?);
+        small += usize::from(samples * 100 < wanted.samples * FULL_PERCENT);
+    }
+    // One small chunk is the rest at the end: it has nobody to be joined with.
+    if small <= 1 && run.iter().all(|c| c.encoding == encoding) {
+        out.append(run);
+        return Ok(());
+    }
+    let mut builder = ChunkBuilder { with_starts: wanted.xor2, ..ChunkBuilder::new(wanted.samples) };
+    let mut samples = SampleBuf::default();
+    for chunk in run.drain(..) {
+        samples.clear();
+        chunkenc::decode_all(chunk.encoding, &chunk.data, &mut samples)?;
+        builder.push_all(&samples)?;
+    }
+    out.extend(builder.finish());
+    Ok(())
+}
+
 fn recode(group: &[RawChunk]) -> Result<Vec<RawChunk>, ChunkError> {
     let mut samples = SampleBuf::default();
     for chunk in group {

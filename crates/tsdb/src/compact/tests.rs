@@ -278,6 +278,7 @@ fn blocks_merge_series_by_series() {
         Path::new("data"),
         Ulid::from_parts(3, 0),
         &[b, a],
+        Rewrite::default(),
         &CancelToken::default(),
     );
     let made = made.unwrap();
@@ -296,7 +297,15 @@ fn blocks_merge_series_by_series() {
     cancel.cancel();
     let ulid = Ulid::from_parts(4, 0);
     assert!(
-        compact(Arc::clone(&disk), Path::new("data"), ulid, std::slice::from_ref(&merged), &cancel).is_err()
+        compact(
+            Arc::clone(&disk),
+            Path::new("data"),
+            ulid,
+            std::slice::from_ref(&merged),
+            Rewrite::default(),
+            &cancel
+        )
+        .is_err()
     );
     let names: Vec<_> = disk.list(Path::new("data")).unwrap().into_iter().map(|e| e.name).collect();
     assert_eq!(names.len(), 3, "{names:?}");
@@ -309,6 +318,7 @@ fn blocks_merge_series_by_series() {
         Path::new("data"),
         ulid,
         std::slice::from_ref(&merged),
+        Rewrite::default(),
         &CancelToken::default(),
     );
     assert!(made.unwrap().meta.is_none() && merged.meta().compaction.deletable);

@@ -11,11 +11,14 @@ use model::Matcher;
 use storage::{QueryContext, StorageError};
 
 use super::Inner;
-use crate::block::{self, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE};
+use super::read_only::{CopiedBlock, CopyRules, How, ReadOnlyDb};
+use crate::block::{self, Block, BlockMeta, BlockSource, CHUNKS_DIR, INDEX_FILE, META_FILE};
 use crate::compact;
-use crate::disk::Disk;
+use crate::disk::{Disk, RealDisk};
 use crate::tombstones;
 
+/// Bytes read of a block between two words about the progress.
+const MEND_STEP_BYTES: u64 = 16 << 20;
 /// Folder of snapshots within the data folder.
 const SNAPSHOTS_DIR: &str = "snapshots";
 
@@ -50,7 +53,7 @@ impl Inner {
             let meta = compact::rewritten_meta(ulid, &old.meta());
             let one = std::slice::from_ref(old);
             let disk = Arc::clone(&self.options.disk);
-            let done = compact::compact_as(disk, &self.options.path, meta, one, &self.cancel)?;
+            let done = self.compact_as(disk, meta, one)?;
             let opened = self.open_written(done.meta.as_ref())?;
             tracing::info!(old = %old.meta().ulid, new = %ulid, "block rewritten without deleted samples");
             self.replace(one, opened)
@@ -87,8 +90,116 @@ impl Inner {
         Ok(name)
     }
 
+    /// Blocks, and with `with_head` what the head holds as one more, into `dir` of the real file system,
+    /// each whole or not at all. Those that are there already stay.
+    pub(super) fn copy_to(
+        &self,
+        dir: &Path,
+        rules: &CopyRules<'_>,
+    ) -> Result<Vec<CopiedBlock>, StorageError> {
+        let _upkeep = self.upkeep.lock();
+        self.check_open()?;
+        if rules.with_head {
+            self.cut_late()?;
+        }
+        let target: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut copied = Vec::new();
+        for b in self.view.read().blocks.clone() {
+            let meta = (*b.meta()).clone();
+            if !(rules.wanted)(&meta) {
+                copied.push(CopiedBlock { meta, how: How::Unwanted });
+                continue;
+            }
+            if rules.verify {
+                verify_whole(&b)?;
+            }
+            let source =
+                BlockSource { disk: &*self.options.disk, dir: b.dir(), link: (rules.unchanged)(b.dir()) };
+            let how = match target.exists(&dir.join(meta.ulid.to_string()))? {
+                true => How::Present,
+                false if block::transfer_block(&source, &*target, dir)? => How::Linked,
+                false => How::Copied,
+            };
+            copied.push(CopiedBlock { meta, how });
+        }
+        let (mint, maxt) = (self.head.min_time(), self.head.max_time());
+        if rules.with_head && mint <= maxt {
+            let source = self.head.cut_source(mint, maxt);
+            let meta = BlockMeta::level_one(self.new_ulid(), mint, maxt.saturating_add(1));
+            if (rules.wanted)(&meta) {
+                let symbols = source.symbols().map(Ok);
+                let made = block::write_block(Arc::clone(&target), dir, meta, symbols, source.series())?;
+                copied.extend(made.map(|meta| CopiedBlock { meta, how: How::Made }));
+            }
+        }
+        target.sync_dir(dir)?;
+        Ok(copied)
+    }
+
+    pub(super) fn import(&self, from: &Path) -> Result<Vec<CopiedBlock>, StorageError> {
+        self.check_open()?;
+        let source = ReadOnlyDb::open(from, None)?;
+        let keep_ms = self.retention.lock().duration_ms;
+        let metas: Vec<i64> = self.view.read().blocks.iter().map(|b| b.meta().maxt_ms).collect();
+        let newest = metas.into_iter().max().unwrap_or(i64::MIN);
+        // As upkeep would remove it again.
+        let wanted = |m: &BlockMeta| keep_ms <= 0 || newest.saturating_sub(m.maxt_ms) < keep_ms;
+        let copied = source.import_into(&self.options.path, &wanted);
+        let loaded = self.reload_now();
+        for block in copied.iter().flatten() {
+            let (mint, maxt) = (block.meta.mint_ms, block.meta.maxt_ms);
+            tracing::info!(block = %block.meta.ulid, mint, maxt, how = block.how.word(), "import");
+        }
+        loaded.and(copied)
+    }
+
+    pub(super) fn reload_now(&self) -> Result<(), StorageError> {
+        let _upkeep = self.upkeep.lock();
+        self.check_open()?;
+        self.reload()
+    }
+
+    /// Reads every block whole and writes those anew that are damaged. `progress` is told of bytes that were
+    /// read, and of the bytes of all.
+    pub(super) fn mend(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StorageError> {
+        let _upkeep = self.upkeep.lock();
+        self.check_open()?;
+        let blocks = self.view.read().blocks.clone();
+        let total = blocks.iter().map(Block::size_bytes).sum();
+        for block in &blocks {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let (next, bytes) = block.verify(at, MEND_STEP_BYTES)?;
+                progress(bytes, total);
+                from = next;
+            }
+        }
+        self.mend_blocks()
+    }
+
     fn check_open(&self) -> Result<(), StorageError> {
         if self.is_closed() { Err(StorageError::NotReady) } else { Ok(()) }
+    }
+}
+
+/// Reads all of a block.
+fn verify_whole(block: &Block) -> Result<(), StorageError> {
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = block.verify(at, MEND_STEP_BYTES)?.0;
+    }
+    match block.damage() {
+        None => Ok(()),
+        Some(damage) => Err(StorageError::Corrupt {
+            place: block.dir().display().to_string(),
+            what: format!(
+                "{} damaged places, samples between {} and {} may be missing; first: {} (`godwit tsdb repair` cuts them out)",
+                damage.count,
+                damage.mint_ms,
+                damage.maxt_ms,
+                damage.places.first().map_or("", String::as_str)
+            ),
+        }),
     }
 }
 

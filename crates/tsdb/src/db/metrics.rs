@@ -24,6 +24,8 @@ pub(super) struct DbMetrics {
     pub(super) stale_triggered: Counter,
     pub(super) stale_failed: Counter,
     pub(super) stale_seconds: Histogram,
+    pub(super) keep_rewrites: Counter,
+    pub(super) keep_samples: Counter,
 }
 
 impl DbMetrics {
@@ -34,6 +36,14 @@ impl DbMetrics {
             "Total number of skipped compactions due to disabled auto compaction.",
         );
         DbMetrics {
+            keep_rewrites: r.counter(
+                "godwit_tsdb_retention_rewrites_total",
+                "Blocks written anew because some of their series are beyond a retention of their own.",
+            ),
+            keep_samples: r.counter(
+                "godwit_tsdb_retention_samples_removed_total",
+                "Samples that were left out of these.",
+            ),
             blocks_loaded: r.gauge("prometheus_tsdb_blocks_loaded", "Number of currently loaded data blocks"),
             blocks_bytes: r.gauge(
                 "prometheus_tsdb_storage_blocks_bytes",

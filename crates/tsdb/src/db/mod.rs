@@ -6,17 +6,22 @@
 mod admin;
 #[cfg(test)]
 mod bound_tests;
+mod keep;
+#[cfg(test)]
+mod keep_tests;
 #[cfg(test)]
 mod late_tests;
 mod metrics;
 mod options;
 mod querier;
+mod read_only;
 mod stale;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -26,16 +31,19 @@ use model::Matcher;
 use parking_lot::{Condvar, Mutex, RwLock};
 use storage::{
     AppendError, Appendable, Appender, BlockStatus, CancelToken, CommitStats, ExemplarQueryable,
-    ExemplarSeries, NewSeriesStatus, Querier, QueryContext, Queryable, StatusSource, StorageError,
-    TsdbStatus,
+    ExemplarSeries, ImportedBlock, NewSeriesStatus, Querier, QueryContext, Queryable, StatusSource,
+    StorageError, TsdbStatus,
 };
 use ulid::Ulid;
 
 pub use options::{
-    BLOCK_MS_DEFAULT, Clocks, DbOptions, ReplayProgress, Retention, SAMPLES_PER_CHUNK_DEFAULT,
-    SCRUB_BYTES_DEFAULT, WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT, WalCompression,
+    BLOCK_MS_DEFAULT, Clocks, DbOptions, KEEP_BYTES_DEFAULT, ReplayProgress, Retention,
+    SAMPLES_PER_CHUNK_DEFAULT, SCRUB_BYTES_DEFAULT, WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT,
+    WalCompression,
 };
 pub use stale::StaleRules;
+
+pub use read_only::{CopiedBlock, How, ReadOnlyDb};
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::disk::{LockGuard, Rng};
@@ -82,6 +90,8 @@ struct Inner {
     /// Share that is configured, as bits of a float; 0 where none is.
     stale_share: AtomicU64,
     retention: Mutex<Retention>,
+    keep: Mutex<keep::Keep>,
+    recode: Mutex<Option<crate::compact::Recode>>,
     metrics: DbMetrics,
     /// Where the scrub goes on: block and series within.
     scrub: Mutex<(Ulid, usize)>,
@@ -175,6 +185,8 @@ impl Db {
         let head = Head::open(&options, min_valid)?;
         let inner = Arc::new(Inner {
             retention: Mutex::new(options.retention),
+            keep: Mutex::default(),
+            recode: Mutex::new(options.recode),
             head,
             view: RwLock::new(View { blocks, head_from: min_valid }),
             upkeep: Mutex::default(),
@@ -278,6 +290,16 @@ impl Db {
         self.0.maintain()
     }
 
+    /// Reads every block whole, and writes those anew that are damaged, without what is; the old ones are
+    /// kept in `damaged/`. For tools: a running server does it a part at a time. `progress` is told of bytes
+    /// that were read since the last call, and of the bytes of all blocks.
+    ///
+    /// # Errors
+    /// The device failed, no room.
+    pub fn mend(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StorageError> {
+        self.0.mend(progress)
+    }
+
     /// Makes what is committed survive a power cut.
     ///
     /// # Errors
@@ -299,6 +321,36 @@ impl Db {
         m.limit_bytes.set(retention.size_bytes as f64);
         m.limit_seconds.set(retention.duration_ms as f64 / 1000.0);
         m.limit_percentage.set(retention.percentage);
+    }
+
+    /// Changes which series are kept for a time of their own while running: the first rule that matches a
+    /// series says how long. Blocks are written anew in the background, at the pace of
+    /// [`DbOptions::keep_bytes`]; a rule that is longer than the retention of blocks has no effect.
+    pub fn set_keep_rules(&self, rules: Vec<crate::compact::KeepRule>) {
+        self.0.keep.lock().set(rules);
+    }
+
+    /// Changes how blocks that come from here on encode floats.
+    pub fn set_recode(&self, recode: Option<crate::compact::Recode>) {
+        *self.0.recode.lock() = recode;
+    }
+
+    /// Takes in the data of another folder (blocks, or a whole data folder, in use or not) while running.
+    /// Times may overlap with what is here: queries merge, and compaction makes one of it later. Blocks beyond
+    /// the retention in force are left out. Takes as long as reading all of it.
+    ///
+    /// # Errors
+    /// The folder cannot be read or has damaged blocks; no room. Whole blocks that came before stay.
+    pub fn import_folder(&self, from: &Path) -> Result<Vec<CopiedBlock>, StorageError> {
+        self.0.import(from)
+    }
+
+    /// Looks for blocks that came or went on disk, now instead of within a minute.
+    ///
+    /// # Errors
+    /// A block that cannot be opened; the others are in use.
+    pub fn reload_blocks(&self) -> Result<(), StorageError> {
+        self.0.reload_now()
     }
 
     /// Resizes exemplar storage while running.
@@ -490,6 +542,19 @@ impl StatusSource for Db {
     }
     fn snapshot(&self, with_head: bool) -> Result<String, StorageError> {
         self.0.snapshot(with_head)
+    }
+    fn import(&self, folder: Option<&Path>) -> Result<Vec<ImportedBlock>, StorageError> {
+        let Some(folder) = folder else {
+            return self.0.reload_now().map(|()| Vec::new());
+        };
+        let one = |b: CopiedBlock| ImportedBlock {
+            ulid: b.meta.ulid.to_string(),
+            mint_ms: b.meta.mint_ms,
+            maxt_ms: b.meta.maxt_ms,
+            samples: b.meta.stats.num_samples,
+            how: b.how.word(),
+        };
+        Ok(self.0.import(folder)?.into_iter().map(one).collect())
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::clock::{Clock, SystemClock};
 
 use super::stale::StaleRules;
+use crate::compact::Recode;
 use crate::disk::{Disk, RealDisk};
 use crate::head::SeriesLimits;
 
@@ -19,6 +20,8 @@ pub const WAL_SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 pub const WAL_HOLD_BYTES_DEFAULT: u64 = 256 << 20;
 /// 32 MiB a minute: 45 GB a day, for 0.3 % of a core.
 pub const SCRUB_BYTES_DEFAULT: u64 = 32 << 20;
+/// 1 GiB a minute: a block of 100 GB once in 100 minutes, at a twentieth of what a common disk writes.
+pub const KEEP_BYTES_DEFAULT: u64 = 1 << 30;
 /// Samples that a float chunk aims at.
 pub const SAMPLES_PER_CHUNK_DEFAULT: u32 = 120;
 
@@ -92,6 +95,11 @@ pub struct DbOptions {
     pub wal_hold_bytes: u64,
     /// Bytes of blocks that each round of upkeep (a minute) reads again to find damage; 0 switches it off.
     pub scrub_bytes: u64,
+    /// How compactions encode floats; `None` leaves chunks as they are.
+    pub recode: Option<Recode>,
+    /// Bytes of blocks that each minute may write anew because some of their series are beyond their own
+    /// retention (see [`super::Db::set_keep_rules`]).
+    pub keep_bytes: u64,
     /// Range of a fresh block in milliseconds.
     pub min_block_ms: i64,
     /// Largest range that compaction makes, in milliseconds.
@@ -142,6 +150,8 @@ impl DbOptions {
             wal_strict: false,
             wal_hold_bytes: WAL_HOLD_BYTES_DEFAULT,
             scrub_bytes: SCRUB_BYTES_DEFAULT,
+            recode: None,
+            keep_bytes: KEEP_BYTES_DEFAULT,
             min_block_ms: BLOCK_MS_DEFAULT,
             max_block_ms: BLOCK_MS_DEFAULT,
             samples_per_chunk: SAMPLES_PER_CHUNK_DEFAULT,

@@ -64,7 +64,8 @@ impl Inner {
         let cut = cut.and_then(|()| self.cut_stale());
         let scrubbed = self.scrub();
         let mended = self.mend_blocks();
-        let compacted = cut.and_then(|()| self.compact_blocks()).inspect_err(|e| {
+        let compacted = cut.and_then(|()| self.compact_blocks().and_then(|()| self.apply_keep_rules()));
+        let compacted = compacted.inspect_err(|e| {
             if !matches!(e, StorageError::Cancelled) {
                 self.metrics.failed.inc();
             }
@@ -171,7 +172,15 @@ impl Inner {
         let meta = BlockMeta::level_one(ulid, mint, maxt);
         let disk = Arc::clone(&self.options.disk);
         let symbols = source.symbols().map(Ok);
-        let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
+        let recode = *self.recode.lock();
+        let series = source.series().map(|item| match (recode, item?) {
+            (None, item) => Ok(item),
+            (Some(wanted), (labels, chunks)) => match compact::recode_floats(chunks, wanted) {
+                Ok(chunks) => Ok((labels, chunks)),
+                Err(e) => Err(StorageError::Other(format!("encode series {labels} anew: {e}"))),
+            },
+        });
+        let written = block::write_block(disk, &self.options.path, meta, symbols, series)?;
         drop(source);
         let opened = self.open_written(written.as_ref())?;
         {
@@ -213,6 +222,10 @@ impl Inner {
             let blocks = self.view.read().blocks.clone();
             let mut metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
             metas.sort_by_key(|m| m.ulid);
+            // Blocks of late or foreign samples that reach into the head wait for its block: joined with an
+            // older one they would lose their mark (see `mark_foreign`).
+            let head = if self.head.is_initialized() { self.head.min_time() } else { i64::MAX };
+            metas.retain(|m| !m.compaction.has_hint(HINT_OUT_OF_ORDER) || m.maxt_ms <= head);
             if let Some(uploaded) = self.uploaded() {
                 // As upstream: the first one that waits holds up those behind it.
                 let waits = |m: &BlockMeta| {
@@ -225,8 +238,9 @@ impl Inner {
             if planned.is_empty() {
                 return Ok(());
             }
-            let sources: Vec<Block> =
+            let mut sources: Vec<Block> =
                 blocks.into_iter().filter(|b| planned.contains(&b.meta().ulid)).collect();
+            sources.sort_by_key(|b| b.meta().mint_ms);
             if !self.has_room(&sources) {
                 return Ok(());
             }
@@ -236,7 +250,7 @@ impl Inner {
 
     /// Whether what these blocks become can be written beside them: a compaction must not be what fills the
     /// disk, as the log then has no room.
-    fn has_room(&self, sources: &[Block]) -> bool {
+    pub(super) fn has_room(&self, sources: &[Block]) -> bool {
         let needed: u64 = sources.iter().map(Block::size_bytes).sum();
         // Where the room is not known, the attempt tells.
         let free = self.options.disk.free_bytes(&self.options.path).unwrap_or(u64::MAX);
@@ -271,11 +285,12 @@ impl Inner {
         }
     }
 
-    fn compact_into_one(&self, sources: &[Block]) -> Result<(), StorageError> {
+    pub(super) fn compact_into_one(&self, sources: &[Block]) -> Result<(), StorageError> {
         let began = Instant::now();
         let disk = Arc::clone(&self.options.disk);
         let ulid = self.new_ulid();
-        let done = compact::compact(disk, &self.options.path, ulid, sources, &self.cancel);
+        let metas: Vec<BlockMeta> = sources.iter().map(|b| (*b.meta()).clone()).collect();
+        let done = self.compact_as(disk, compact::merged_meta(ulid, &metas), sources);
         let done = match done {
             Ok(done) => done,
             Err(StorageError::Cancelled) => return Err(StorageError::Cancelled),
@@ -327,7 +342,7 @@ impl Inner {
     }
 
     /// Rewrites blocks that were found damaged without what is damaged, and keeps the old ones aside.
-    fn mend_blocks(&self) -> Result<(), StorageError> {
+    pub(super) fn mend_blocks(&self) -> Result<(), StorageError> {
         let blocks = self.view.read().blocks.clone();
         for block in blocks.into_iter().filter(|b| b.damage().is_some() && !b.meta().compaction.failed) {
             self.compact_into_one(&[block])?;
@@ -370,7 +385,7 @@ impl Inner {
     }
 
     /// Looks for blocks that came or went, then applies retention.
-    fn reload(&self) -> Result<(), StorageError> {
+    pub(super) fn reload(&self) -> Result<(), StorageError> {
         self.metrics.reloads.inc();
         let done = self.load_blocks().and_then(|()| self.apply_retention());
         if done.is_err() {
@@ -393,7 +408,10 @@ impl Inner {
                 continue;
             }
             match open_or_repair(disk, &self.metrics, &dir) {
-                Ok(block) => loaded.push(block),
+                Ok(block) => {
+                    self.mark_foreign(&block)?;
+                    loaded.push(block);
+                }
                 // Gone since it was listed.
                 Err(_) if !disk.exists(&dir)? => {}
                 Err(e) => failed.push((ulid, dir, e)),
@@ -432,6 +450,20 @@ impl Inner {
             block::remove_block(&**disk, &dir)?;
         }
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// A block that came from elsewhere and reaches into the time of the head is marked as one of late
+    /// samples: a start takes the end of unmarked blocks for the begin of the head, and would leave out what
+    /// the log has before that.
+    fn mark_foreign(&self, block: &Block) -> Result<(), StorageError> {
+        let meta = block.meta();
+        if !self.head.is_initialized()
+            || meta.maxt_ms <= self.head.min_time()
+            || meta.compaction.has_hint(HINT_OUT_OF_ORDER)
+        {
+            return Ok(());
+        }
+        block.update_meta(|m| m.compaction.set_hint(HINT_OUT_OF_ORDER))
     }
 
     fn apply_retention(&self) -> Result<(), StorageError> {

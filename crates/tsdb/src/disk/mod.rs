@@ -8,6 +8,7 @@ mod atomic;
 mod faulty;
 mod memory;
 mod real;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use atomic::{create_dir_durable, read_all, write_atomic};
 pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng};
 pub use memory::MemDisk;
 pub use real::RealDisk;
+pub use sandbox::SandboxDisk;
 
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]

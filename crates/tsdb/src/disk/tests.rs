@@ -109,6 +109,16 @@ fn memory_disk_behaves() {
 }
 
 #[test]
+fn sandbox_behaves_and_leaves_no_trace() {
+    let (below, upper) = (MemDisk::new(), MemDisk::new());
+    below.create_dir_all(Path::new("/data")).unwrap();
+    upper.create_dir_all(Path::new("/u")).unwrap();
+    let disk = SandboxDisk::new(Arc::new(below.clone()), Arc::new(upper), Path::new("/u"));
+    behaves(&disk, Path::new("/data"));
+    assert_eq!(below.list(Path::new("/data")).unwrap(), []);
+}
+
+#[test]
 fn faulty_disk_behaves_where_it_has_no_faults() {
     behaves(&FaultDisk::new(1), Path::new("/data"));
     behaves(&FaultDisk::new(1), Path::new("data"));

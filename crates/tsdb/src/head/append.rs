@@ -273,6 +273,11 @@ impl HeadAppender {
         if b.ends.is_empty() && head.unlogged.lock().is_empty() {
             return Ok(());
         }
+        // The last ones stand for all: a turn that comes a commit late costs nothing but room.
+        let newest = b.floats.last().map(|s| s.t_ms).max(b.histograms.last().map(|h| h.t_ms));
+        if let Some(newest) = newest {
+            head.turn_log(newest);
+        }
         let starts = std::iter::once(0).chain(b.compressed_ends.iter().map(|(end, _)| *end));
         let rest = starts
             .zip(&b.compressed_ends)

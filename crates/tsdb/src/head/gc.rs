@@ -9,12 +9,18 @@ use storage::StorageError;
 use super::Head;
 use super::series::Slot;
 use super::table::PageInner;
+use crate::disk::DiskResult;
 use crate::wal::checkpoint;
 
 /// Series taken out under one hold of the index: a millisecond.
 const SERIES_PER_HOLD: usize = 1024;
 /// List entries gone through under one hold of the index: a millisecond, but for a list that is longer.
 const POSTINGS_PER_HOLD: usize = 1 << 16;
+
+/// Block ranges for which exemplars are kept over a start: about what upstream's longer log has of them.
+const EXEMPLAR_RANGES: i64 = 4;
+/// Ranges that the head may hold before one is cut are three; the rest is room for failing disks.
+const LOG_TURNS_MAX: usize = 64;
 
 /// What became of a truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,27 +162,22 @@ impl Head {
         numbers
     }
 
-    /// Turns the older two thirds of the log into a checkpoint of what is still needed from it.
+    /// Turns the older part of the log into a checkpoint of what is still needed from it.
     fn truncate_wal(&self, mint: i64) -> Result<(), StorageError> {
         if mint <= self.last_wal_truncation.swap(mint, Ordering::AcqRel) {
             return Ok(());
         }
         let began = Instant::now();
         let all = self.wal_segments()?;
-        // A new one each time, so that a server with little to log does not keep more than it needs.
-        self.log.next_segment()?;
         let (Some(first), Some(last)) = (all.first().copied(), all.last().copied()) else { return Ok(()) };
-        let last = last.saturating_sub(1).max(first);
-        let to = first + (last - first) * 2 / 3;
-        if to <= first {
-            return Ok(());
-        }
+        let Some(to) = self.checkpoint_to(first, last, mint)? else { return Ok(()) };
         self.metrics.checkpoints.inc();
+        let from = (mint, mint.saturating_sub(self.rules.range_ms.saturating_mul(EXEMPLAR_RANGES)));
         let keep = |series: u64| {
             self.table.with(series, |_, _| ()).is_some()
                 || self.wal_expiry.lock().get(&series).is_some_and(|until| *until >= mint)
         };
-        let done = checkpoint::write(&self.disk, &self.wal_dir, to, self.compression, mint, &keep)
+        let done = checkpoint::write(&self.disk, &self.wal_dir, to, self.compression, from, &keep)
             .inspect_err(|_| self.metrics.checkpoints_failed.inc())?;
         for loss in &done.losses {
             self.metrics.wal_corruptions.inc();
@@ -197,6 +198,52 @@ impl Head {
             "WAL checkpoint complete"
         );
         Ok(())
+    }
+
+    /// Up to which segment the log becomes a checkpoint when samples before `mint` go; `None` where it is
+    /// not worth one.
+    fn checkpoint_to(&self, first: u64, last: u64, mint: i64) -> DiskResult<Option<u64>> {
+        let turned = {
+            let mut turns = self.log_turns.lock();
+            let passed = turns.iter().take_while(|(time, _)| *time <= mint).count();
+            turns.drain(..passed).next_back()
+        };
+        // What is before the segment that began with `mint` is in blocks, but for what came late: the
+        // checkpoint has little to keep.
+        if let Some((_, segment)) = turned {
+            return Ok(segment.checked_sub(1).filter(|to| *to >= first));
+        }
+        // Not known, after a start: the older two thirds, as upstream, and a new segment each time, so that a
+        // server with little to log does not keep more than it needs.
+        self.log.next_segment()?;
+        let last = last.saturating_sub(1).max(first);
+        Ok(Some(first + (last - first) * 2 / 3).filter(|to| *to > first))
+    }
+
+    /// Begins a segment of the log with the first samples of each block range, so that the log can go with
+    /// the block. Upstream's segments are as long as they are, and the log has four ranges and more.
+    pub(super) fn turn_log(&self, newest_ms: i64) {
+        let begin = newest_ms.div_euclid(self.rules.range_ms).saturating_mul(self.rules.range_ms);
+        let before = self.log_turned.load(Ordering::Relaxed);
+        if begin <= before {
+            return;
+        }
+        let mut turns = self.log_turns.lock();
+        if self.log_turned.swap(begin, Ordering::Relaxed) >= begin {
+            return;
+        }
+        // The first range of a life begins in the segment that is open.
+        if before == i64::MIN {
+            return;
+        }
+        // A clock gone wild must not leave a segment for each jump.
+        if turns.len() >= LOG_TURNS_MAX {
+            return;
+        }
+        // No room: the next truncation does without.
+        if let Ok(segment) = self.log.next_segment() {
+            turns.push_back((begin, segment));
+        }
     }
 
     /// Refuses samples before `mint` from here on, and waits for commits that are under way.

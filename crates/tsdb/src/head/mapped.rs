@@ -17,7 +17,7 @@ use crate::wal::bytes::{Bytes, put_u64, put_uvarint};
 
 const MAGIC: u32 = 0x0130_bc91;
 /// What each file begins with: magic number, format, padding.
-pub const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
+const HEADER: [u8; 8] = [0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
 /// Series, first and last time, encoding.
 const CHUNK_HEADER_BYTES: usize = 8 + 8 + 8 + 1;
 const SUM_BYTES: usize = 4;
@@ -463,6 +463,49 @@ fn load(
         return Ok(None);
     }
     disk.open_read(path).map(Some)
+}
+
+/// What a file of head chunks holds.
+#[derive(Clone, Debug, Default)]
+pub struct HeadChunksFile {
+    /// Whole chunks.
+    pub chunks: u64,
+    /// First and last time of these.
+    pub range_ms: Option<(i64, i64)>,
+    /// Where the first damaged chunk begins; nothing behind it can be read.
+    pub damaged_at: Option<u64>,
+}
+
+/// Reads a file of head chunks and checks every sum; nothing is touched.
+///
+/// # Errors
+/// The device failed; larger than any such file.
+pub fn examine_head_chunks(disk: &dyn Disk, path: &Path) -> DiskResult<HeadChunksFile> {
+    let bytes = crate::disk::read_all(disk, path, 2 * FILE_BYTES_MAX)?;
+    let mut found = HeadChunksFile::default();
+    if bytes.iter().all(|b| *b == 0) {
+        return Ok(found);
+    }
+    if bytes.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) != Some(MAGIC) || bytes.get(4) != Some(&1) {
+        found.damaged_at = Some(0);
+        return Ok(found);
+    }
+    let (mut at, mut data) = (HEADER.len(), Vec::new());
+    while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
+        data.clear();
+        let (Some(size), Some(())) = (length(rest), take(rest, &mut data)) else {
+            found.damaged_at = rest.iter().any(|b| *b != 0).then_some(at as u64);
+            break;
+        };
+        let mut b = Bytes(rest);
+        if let (Ok(_), Ok(mint), Ok(maxt)) = (b.u64(), b.u64(), b.u64()) {
+            let (first, last) = found.range_ms.unwrap_or((i64::MAX, i64::MIN));
+            found.range_ms = Some((first.min(mint as i64), last.max(maxt as i64)));
+        }
+        found.chunks += 1;
+        at += size;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -51,11 +52,12 @@ use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;
 pub(crate) use late::LateCut;
 pub use limits::{MemoryProbe, MemoryUse, SeriesLimits};
-pub use mapped::HEADER;
 use mapped::HeadChunks;
+pub use mapped::{HeadChunksFile, examine_head_chunks};
 use metrics::HeadMetrics;
 pub(crate) use read::HeadQuerier;
 use series::ChunkRules;
+pub(crate) use series::{XOR_BYTES_BEFORE_APPEND_MAX, chunk_end};
 pub(crate) use stale::StaleCut;
 use table::SeriesTable;
 
@@ -87,6 +89,10 @@ pub(crate) struct Head {
     /// Series that are gone from memory but whose samples up to a time are still in the log.
     wal_expiry: Mutex<HashMap<u64, i64>>,
     last_wal_truncation: AtomicI64,
+    /// Begin of the newest block range that the log knows.
+    log_turned: AtomicI64,
+    /// Begins of block ranges, and the segments that begin with them.
+    log_turns: Mutex<VecDeque<(i64, u64)>>,
     isolation: isolation::Isolation,
     gate: limits::Gate,
     late: late::LateState,
@@ -142,6 +148,8 @@ impl Head {
             tombstones: RwLock::default(),
             wal_expiry: Mutex::default(),
             last_wal_truncation: AtomicI64::new(i64::MIN),
+            log_turned: AtomicI64::new(i64::MIN),
+            log_turns: Mutex::default(),
             isolation: isolation::Isolation::default(),
             gate: limits::Gate::new(options.series_limits.clone(), &options.registry),
             late: late::LateState::new(options, rules),
@@ -268,7 +276,7 @@ impl Head {
         self.max_time.load(Ordering::Acquire)
     }
 
-    fn is_initialized(&self) -> bool {
+    pub(crate) fn is_initialized(&self) -> bool {
         self.min_time() != i64::MAX
     }
 

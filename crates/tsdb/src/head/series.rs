@@ -12,7 +12,7 @@ use crate::chunkenc::{
 };
 
 /// A float chunk above this many bytes is cut before the next sample: what one sample can take is 19.
-const XOR_BYTES_BEFORE_APPEND_MAX: usize = CHUNK_BYTES_MAX - 19;
+pub(crate) const XOR_BYTES_BEFORE_APPEND_MAX: usize = CHUNK_BYTES_MAX - 19;
 /// Bytes that a histogram chunk aims at.
 const HISTOGRAM_BYTES_TARGET: usize = 1024;
 /// Fewer samples than this are no chunk, however large they are.
@@ -510,7 +510,7 @@ impl Slot {
 }
 
 /// When a chunk should end so that those in its range become equally long, at the rate seen so far.
-fn chunk_end(start: i64, cur: i64, max: i64, ratio_to_full: f64) -> i64 {
+pub(crate) fn chunk_end(start: i64, cur: i64, max: i64, ratio_to_full: f64) -> i64 {
     let span = max.wrapping_sub(start) as f64;
     let n = span / ((cur.wrapping_sub(start).wrapping_add(1)) as f64 * ratio_to_full);
     if n <= 1.0 { max } else { (start as f64 + span / n.floor()) as i64 }

@@ -31,7 +31,7 @@ pub struct CheckpointStats {
 }
 
 /// Writes `checkpoint.<to>` out of the newest checkpoint and the segments up to `to`: series for which
-/// `keep` holds, samples and exemplars from `mint_ms` on, tombstones that reach there, the newest metadata.
+/// `keep` holds, samples from `mint_ms` and exemplars from `exemplars_from_ms` on, tombstones that reach there, the newest metadata.
 /// Nothing is deleted: see [`truncate`].
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub fn write(
     dir: &Path,
     to: u64,
     compression: WalCompression,
-    mint_ms: i64,
+    (mint_ms, exemplars_from_ms): (i64, i64),
     keep: &dyn Fn(u64) -> bool,
 ) -> DiskResult<CheckpointStats> {
     let mut sources = Vec::new();
@@ -58,7 +58,13 @@ pub fn write(
     disk.remove_dir_all(&tmp)?;
     let result = (|| {
         let mut writer = WalWriter::open(Arc::clone(disk), &tmp, compression, super::writer_segment_bytes())?;
-        let mut pass = Pass { mint_ms, keep, stats: CheckpointStats::default(), metadata: HashMap::new() };
+        let mut pass = Pass {
+            mint_ms,
+            exemplars_from_ms,
+            keep,
+            stats: CheckpointStats::default(),
+            metadata: HashMap::new(),
+        };
         let mut batch = Batch::default();
         for source in sources {
             let mut reader = SegmentReader::open(&**disk, &source)?;
@@ -152,6 +158,7 @@ impl Batch {
 
 struct Pass<'a> {
     mint_ms: i64,
+    exemplars_from_ms: i64,
     keep: &'a dyn Fn(u64) -> bool,
     stats: CheckpointStats,
     metadata: HashMap<u64, MetadataRecord>,
@@ -197,7 +204,8 @@ impl Pass<'_> {
                 }
             }
             Record::Exemplars(mut all) => {
-                all.retain(|e| e.t_ms >= mint);
+                // Nothing else on disk has them.
+                all.retain(|e| e.t_ms >= mint || (e.t_ms >= self.exemplars_from_ms && (self.keep)(e.series)));
                 if !all.is_empty() {
                     batch.push(|out| record::encode_exemplars(out, &all));
                 }

@@ -345,8 +345,15 @@ fn compacted_blocks_hold_the_same_samples() {
         let parent = to.parent().unwrap();
         let ulid = ulid::Ulid::from_parts(1, 2);
         let twice = [block.clone(), block.clone()];
-        let made =
-            tsdb::compact::compact(Arc::clone(&disk), parent, ulid, &twice, &CancelToken::default()).unwrap();
+        let made = tsdb::compact::compact(
+            Arc::clone(&disk),
+            parent,
+            ulid,
+            &twice,
+            tsdb::compact::Rewrite::default(),
+            &CancelToken::default(),
+        )
+        .unwrap();
         let meta: BlockMeta = made.meta.unwrap();
         assert!(made.overlapping, "{name}");
         let merged = Block::open(Arc::clone(&disk), &parent.join(meta.ulid.to_string())).unwrap();
@@ -383,7 +390,15 @@ fn deletion_takes_effect_and_survives() {
     // A rewrite drops the samples for good.
     let ulid = ulid::Ulid::from_parts(1, 2);
     let parent = to.parent().unwrap();
-    tsdb::compact::compact(Arc::clone(&disk), parent, ulid, &[again], &CancelToken::default()).unwrap();
+    tsdb::compact::compact(
+        Arc::clone(&disk),
+        parent,
+        ulid,
+        &[again],
+        tsdb::compact::Rewrite::default(),
+        &CancelToken::default(),
+    )
+    .unwrap();
     let rewritten = Block::open(disk, &parent.join(ulid.to_string())).unwrap();
     same_lines("rewritten", &dump_block(&rewritten), &expected);
 }

@@ -8,7 +8,7 @@ use crate::routes::Route;
 use crate::state::State;
 use crate::text::parse_bool;
 
-/// Answers one of the three endpoints; on a thread of its own, since it may wait for a compaction.
+/// Answers one of the endpoints; on a thread of its own, since it may wait for a compaction.
 pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
     if !state.parts.options.enable_admin_api {
         return Err(ApiError::new(ErrorKind::Unavailable, "admin APIs disabled"));
@@ -19,6 +19,7 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
             let done = state.parts.status.clean_tombstones();
             done.map(|()| Success::NoContent).map_err(|e| internal(&e.to_string()))
         }
+        Route::Import => import(state, call),
         _ => snapshot(state, call),
     }
 }
@@ -60,5 +61,28 @@ fn snapshot(state: &State, call: &Call) -> ApiResult {
         state.parts.status.snapshot(!skip_head).map_err(|e| internal(&format!("create snapshot: {e}")))?;
     let mut answer = Answer::new();
     answer.json.raw("{\"name\":").string(&name).raw("}");
+    Ok(answer.done())
+}
+
+/// Takes in another data folder of this machine (`path`); upstream has no such endpoint. Without a path it
+/// looks for blocks that came or went in the server's own folder.
+fn import(state: &State, call: &Call) -> ApiResult {
+    let path = call.form.get("path");
+    if !path.is_empty() && !path.starts_with('/') {
+        return Err(ApiError::parameter("path", format!("{path:?} must begin with /")));
+    }
+    let folder = (!path.is_empty()).then_some(std::path::Path::new(path));
+    let blocks = state.parts.status.import(folder).map_err(|e| internal(&format!("import: {e}")))?;
+    let mut answer = Answer::new();
+    answer.json.raw("{\"blocks\":[");
+    for (i, b) in blocks.iter().enumerate() {
+        answer.json.raw(if i > 0 { ",{\"ulid\":" } else { "{\"ulid\":" }).string(&b.ulid);
+        let numbers = format!(
+            ",\"minTime\":{},\"maxTime\":{},\"numSamples\":{},\"how\":",
+            b.mint_ms, b.maxt_ms, b.samples
+        );
+        answer.json.raw(&numbers).string(b.how).raw("}");
+    }
+    answer.json.raw("]}");
     Ok(answer.done())
 }

@@ -32,7 +32,8 @@ const KNOWN: &[&str] = &[
     "lost+found",
 ];
 
-pub(super) fn examine(data: &Path, full: bool, report: &mut Report) {
+/// `read` is told of bytes that were read.
+pub(in crate::cmd) fn examine(data: &Path, full: bool, report: &mut Report, read: &mut dyn FnMut(u64)) {
     let Ok(entries) = std::fs::read_dir(data) else { return };
     let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     // Block names begin with their time: the newest first.
@@ -55,7 +56,7 @@ pub(super) fn examine(data: &Path, full: bool, report: &mut Report) {
         {
             leftovers.push(name);
         } else if is_ulid(&name) {
-            blocks.examine(data, &name, &mut left, report);
+            blocks.examine(data, &name, &mut left, report, read);
         } else if !KNOWN.contains(&name.as_str()) && !name.starts_with("chunk_snapshot.") {
             strange.push(name);
         }
@@ -77,9 +78,9 @@ pub(super) fn examine(data: &Path, full: bool, report: &mut Report) {
             "the server leaves them alone; if this is not the folder you meant, name another with --storage.tsdb.path, else move them away",
         );
     }
-    head_chunks(&data.join("chunks_head"), report);
-    log(&data.join("wal"), "log", &mut left, report);
-    log(&data.join("wbl"), "log of late samples", &mut left, report);
+    head_chunks(&data.join("chunks_head"), &mut left, report, read);
+    log(&data.join("wal"), "log", &mut left, report, read);
+    log(&data.join("wbl"), "log of late samples", &mut left, report, read);
 }
 
 fn some(names: &[String]) -> String {
@@ -100,7 +101,14 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn examine(&mut self, data: &Path, name: &str, left: &mut u64, report: &mut Report) {
+    fn examine(
+        &mut self,
+        data: &Path,
+        name: &str,
+        left: &mut u64,
+        report: &mut Report,
+        read: &mut dyn FnMut(u64),
+    ) {
         let dir = data.join(name);
         let found = match Block::open(Arc::new(RealDisk), &dir) {
             Err(e) => Err(e.to_string()),
@@ -112,7 +120,7 @@ impl Blocks {
                     Ok(())
                 } else {
                     *left -= size;
-                    read_whole(&block)
+                    read_whole(&block, read)
                 }
             }
         };
@@ -153,20 +161,30 @@ fn remedy(dir: &Path) -> String {
     format!("{what} (mv {} elsewhere)", dir.display())
 }
 
-/// Reads all series and all chunks, which checks every checksum there is.
-fn read_whole(block: &Block) -> Result<(), String> {
-    let (mut buf, mut broken, mut first) = (Vec::new(), 0_u64, None);
-    for series in block.series().map_err(|e| e.to_string())? {
-        let series = series.map_err(|e| e.to_string())?;
-        if let Err(e) = block.chunk_reader().read(&series.chunks, None, &mut buf, |_, _| Ok(())) {
-            broken += 1;
-            first.get_or_insert_with(|| format!("{e}, of {:?}", series.labels));
-        }
+/// Read between two looks at the clock of whoever waits.
+const STEP_BYTES: u64 = 16 << 20;
+
+/// Reads all series, all chunks and all lists of the index, which checks every checksum there is.
+fn read_whole(block: &Block, read: &mut dyn FnMut(u64)) -> Result<(), String> {
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let (next, bytes) = block.verify(at, STEP_BYTES).map_err(|e| e.to_string())?;
+        read(bytes);
+        from = next;
     }
-    match first {
-        None => Ok(()),
-        Some(first) => Err(format!("{broken} series have broken chunks, first {first}")),
-    }
+    let Some(damage) = block.damage() else { return Ok(()) };
+    let times = range_text(damage.mint_ms, damage.maxt_ms);
+    let shown = some(&damage.places);
+    Err(format!("{} damaged places, samples of {times} may be missing: {shown}", damage.count))
+}
+
+/// `1795332600000 (2026-11-22T12:50:00Z) to ...`.
+fn range_text(mint_ms: i64, maxt_ms: i64) -> String {
+    let one = |t: i64| match jiff::Timestamp::from_millisecond(t) {
+        Ok(time) => format!("{t} ({})", time.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        Err(_) => t.to_string(),
+    };
+    format!("{} to {}", one(mint_ms), one(maxt_ms))
 }
 
 /// Blocks from the future say that a clock was or is wrong.
@@ -182,36 +200,57 @@ fn ahead(name: &str, block: &Block, report: &mut Report) {
     }
 }
 
-/// Files of chunks that the head wrote: each begins with a fixed header.
-fn head_chunks(dir: &Path, report: &mut Report) {
-    // Magic number and format; what is behind them is padding.
-    let [begin @ .., _, _, _] = tsdb::HEAD_CHUNKS_HEADER;
+/// Files of chunks that the head wrote. The end of the newest one may be on its way to the disk.
+fn head_chunks(dir: &Path, left: &mut u64, report: &mut Report, read: &mut dyn FnMut(u64)) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
-    let (mut good, mut broken) = (0, Vec::new());
-    for path in entries.flatten().map(|e| e.path()) {
-        let mut head = [0; 5];
-        let read = std::fs::File::open(&path).and_then(|mut f| std::io::Read::read(&mut f, &mut head));
-        match read {
-            // An empty file was cut off before its first byte; it holds nothing.
-            Ok(0) => good += 1,
-            Ok(5) if head == begin => good += 1,
-            _ => broken.push(path.display().to_string()),
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    files.sort();
+    let (mut good, mut chunks, mut unread) = (0_usize, 0, 0_usize);
+    for (i, path) in files.iter().enumerate() {
+        let size = path.metadata().map_or(0, |m| m.len());
+        if size > *left {
+            unread += 1;
+            continue;
+        }
+        *left -= size;
+        read(size);
+        let found = match tsdb::examine_head_chunks(&RealDisk, path) {
+            Ok(found) => found,
+            Err(e) => {
+                report.bad("head chunks", e.to_string(), "give this user the right to read it");
+                continue;
+            }
+        };
+        chunks += found.chunks;
+        let Some(at) = found.damaged_at else {
+            good += 1;
+            continue;
+        };
+        let times =
+            found.range_ms.map(|(first, last)| format!(", whole ones hold {}", range_text(first, last)));
+        let what = format!(
+            "{}: damaged at offset {at} behind {} whole chunks{}",
+            path.display(),
+            found.chunks,
+            times.unwrap_or_default()
+        );
+        let remedy =
+            "the next start cuts the file there and reads these samples from the log, which has them";
+        if at > 0 && i + 1 == files.len() {
+            report.warn("head chunks", format!("{what}; it is the newest file, a kill leaves it so"), remedy);
+        } else {
+            report.bad("head chunks", what, remedy);
         }
     }
-    if !broken.is_empty() {
-        broken.sort();
-        report.bad(
-            "head chunks",
-            format!("not files of head chunks: {}", some(&broken)),
-            "move them away: their samples are read from the log as far as it reaches",
-        );
-    } else if good > 0 {
-        report.ok("head chunks", format!("{good} files"));
+    if good > 0 {
+        let rest =
+            if unread > 0 { format!("; {unread} were not read (--full reads all)") } else { String::new() };
+        report.ok("head chunks", format!("{good} files, {chunks} chunks, all checksums are right{rest}"));
     }
 }
 
 /// Segments are numbered without gaps; a gap means that someone removed one. Every record has a checksum.
-fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report) {
+fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report, read: &mut dyn FnMut(u64)) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let (mut strange, mut empty) = (Vec::new(), true);
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
@@ -254,7 +293,7 @@ fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report) {
         files.extend(numbers.iter().map(|n| tsdb::wal::segment_path(&dir, *n)));
     }
     files.extend(segments.iter().map(|n| tsdb::wal::segment_path(dir, *n)));
-    let damage = read_log(&files, left);
+    let damage = read_log(&files, left, read);
     if damage.bad.is_empty() && gap.is_none() {
         let read = if damage.unread > 0 {
             format!("; {} files were not read (--full reads all)", damage.unread)
@@ -290,7 +329,7 @@ struct LogDamage {
     torn: bool,
 }
 
-fn read_log(files: &[PathBuf], left: &mut u64) -> LogDamage {
+fn read_log(files: &[PathBuf], left: &mut u64, read: &mut dyn FnMut(u64)) -> LogDamage {
     let mut damage = LogDamage::default();
     let disk: Arc<dyn tsdb::disk::Disk> = Arc::new(RealDisk);
     for (i, file) in files.iter().enumerate() {
@@ -300,6 +339,7 @@ fn read_log(files: &[PathBuf], left: &mut u64) -> LogDamage {
             continue;
         }
         *left -= size;
+        read(size);
         match read_segment(file, &mut damage.records) {
             Err(e) => damage.bad.push(e),
             Ok((losses, torn)) => {

@@ -2,10 +2,10 @@
 //! and how to mend it. Reads only; creates one small file in the data folder to prove that it can write,
 //! and removes it.
 
-mod blocks;
+pub(in crate::cmd) mod blocks;
 mod folder;
 mod machine;
-mod report;
+pub(in crate::cmd) mod report;
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ pub fn examine(options: &Options) -> Report {
     let mut report = Report::default();
     folder::examine(&options.data, &mut report);
     machine::examine(options, &mut report);
-    blocks::examine(&options.data, options.full, &mut report);
+    blocks::examine(&options.data, options.full, &mut report, &mut |_| ());
     report
 }
 
