@@ -274,6 +274,9 @@ pub struct Recode {
 /// Samples of a chunk that is as large as wanted: what the head cuts early is left alone.
 const FULL_PERCENT: usize = 60;
 
+/// From its 128th sample on a chunk of XOR2 has a start timestamp beside each, known or not: some 20 bits.
+const XOR2_SAMPLES_MAX: usize = 127;
+
 /// Encodes floats anew where they are not as wanted: of another encoding, or in chunks that are smaller.
 /// Histograms and floats with start timestamps stay as they are.
 ///
@@ -294,8 +297,15 @@ pub(crate) fn recode_floats(chunks: Vec<RawChunk>, wanted: Recode) -> Result<Vec
     Ok(out)
 }
 
-fn recode_run(run: &mut Vec<RawChunk>, wanted: Recode, out: &mut Vec<RawChunk>) -> Result<(), ChunkError> {
+fn recode_run(
+    run: &mut Vec<RawChunk>,
+    mut wanted: Recode,
+    out: &mut Vec<RawChunk>,
+) -> Result<(), ChunkError> {
     let encoding = if wanted.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor };
+    if wanted.xor2 {
+        wanted.samples = wanted.samples.min(XOR2_SAMPLES_MAX);
+    }
     let mut small = 0;
     for chunk in run.iter() {
         let samples = usize::from(chunkenc::sample_count(chunk.encoding, &chunk.data)?);

@@ -141,6 +141,18 @@ fn floats_are_encoded_as_chosen_when_blocks_are_compacted() {
         let large = view.blocks.iter().find(|b| b.meta().compaction.level > 1).unwrap();
         // 30 minutes of a sample each 15 seconds are one chunk now.
         assert_eq!(large.meta().stats.num_chunks, large.meta().stats.num_series);
+        let again = crate::compact::recode_floats(
+            (0..4_i64)
+                .flat_map(|n| {
+                    let mut b = crate::compact::ChunkBuilder::default();
+                    (0..120_i64).for_each(|i| b.push(0, (n * 120 + i) * 15_000, i as f64).unwrap());
+                    b.finish()
+                })
+                .collect(),
+            recode.unwrap(),
+        );
+        // Longer chunks of XOR2 would have start timestamps, for nothing.
+        assert_eq!(again.unwrap().len(), if xor2 { 4 } else { 1 });
         let series = large.series().unwrap().next().unwrap().unwrap();
         let (encoding, _) = large.chunk_reader().read_one(series.chunks[0].chunk).unwrap();
         assert_eq!(encoding == storage::ChunkEncoding::Xor2, xor2);
