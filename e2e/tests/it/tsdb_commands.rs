@@ -280,7 +280,7 @@ fn left(program: Program, folder: &Path, flags: &[String]) -> BTreeSet<String> {
         [LISTEN, "--config.file=r.yml", "--storage.tsdb.path=kept", "--storage.tsdb.max-block-duration=2h"];
     let arguments: Vec<&str> = fixed.into_iter().chain(flags.iter().map(String::as_str)).collect();
     let server = Server::start(&program.path().unwrap(), &arguments, folder, "/-/ready").unwrap();
-    // Retention is applied at the start and each minute.
+    // At the start already, and in godwit before it is ready.
     let mut before = blocks(&data);
     let began = std::time::Instant::now();
     while began.elapsed() < std::time::Duration::from_secs(70) {

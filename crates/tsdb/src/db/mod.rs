@@ -211,6 +211,8 @@ impl Db {
         inner.register();
         let db = Db(inner);
         db.set_retention(db.0.options.retention);
+        // As upstream: not a minute later, since a disk may be near full.
+        db.0.apply_retention().unwrap_or_else(|e| tracing::warn!(error = %e, "retention is applied later"));
         Ok(db)
     }
 

@@ -466,7 +466,7 @@ impl Inner {
         block.update_meta(|m| m.compaction.set_hint(HINT_OUT_OF_ORDER))
     }
 
-    fn apply_retention(&self) -> Result<(), StorageError> {
+    pub(super) fn apply_retention(&self) -> Result<(), StorageError> {
         let retention = *self.retention.lock();
         let blocks = self.view.read().blocks.clone();
         let metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
