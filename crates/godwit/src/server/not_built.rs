@@ -52,7 +52,6 @@ pub fn given(args: &ServerArgs) -> Vec<String> {
 
 /// Parts of a configuration that are not in force yet.
 pub fn configured(config: &Config) -> Vec<&'static str> {
-    let tsdb = config.storage.tsdb.clone().unwrap_or_default();
     [
         ("rule_files", !config.rule_files.is_empty()),
         ("alerting", !config.alerting.alertmanagers.is_empty()),
