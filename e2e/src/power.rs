@@ -24,7 +24,7 @@ use crate::ledger::{Check, Ledger, Load, Plan, check, now_ms};
 use crate::process::Server;
 use crate::program::Program;
 
-/// What the default mode may lose: acknowledged samples are on the disk within a second.
+/// What the default mode may lose: acknowledged samples are on the disk within a second in which the guest ran.
 const WITHIN_MS: i64 = 1000;
 /// The guest's disk.
 const DISK_BYTES: u64 = 256 << 20;
@@ -88,7 +88,10 @@ pub fn guest(share: &Path, disk: &Path, strict: bool) -> Result<()> {
 fn guest_life(share: &Path, disk: &Path, strict: bool) -> Result<()> {
     let ledger = Ledger::open(&share.join("ledger"))?;
     let forgiven = match std::fs::read_to_string(share.join("cut")) {
-        Ok(cut) if !strict => ledger.forgive_after(cut.trim().parse::<i64>()? - WITHIN_MS),
+        Ok(cut) if !strict => {
+            let moment = ledger.ran_since(cut.trim().parse()?, WITHIN_MS);
+            ledger.forgive_after(moment)
+        }
         _ => 0,
     };
     let mut plan = Plan::new(&ledger, TARGETS, Path::new("/tmp/prometheus.yml"))?;
@@ -131,6 +134,7 @@ fn guest_life(share: &Path, disk: &Path, strict: bool) -> Result<()> {
             found.faults
         ),
     )?;
+    ledger.keep_beating();
     let load = Load::start(&ledger, 9090, &plan);
     tell(share, "loading")?;
     loop {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -86,6 +86,9 @@ impl Source {
     }
 }
 
+/// Between two notes that a guest runs.
+const BEAT: Duration = Duration::from_millis(100);
+
 /// All entries of a source by page number or time.
 pub type Entries = BTreeMap<u64, Entry>;
 
@@ -96,6 +99,8 @@ pub type Book = BTreeMap<Source, Entries>;
 struct State {
     book: Book,
     life: u64,
+    /// When the guest was seen to be alive, in milliseconds; see [`Ledger::keep_beating`].
+    beats: Vec<i64>,
     file: Option<Sender<Line>>,
 }
 
@@ -199,6 +204,34 @@ impl Ledger {
         state.write(format!("fate {} {key} {at}\n", source.number()));
     }
 
+    /// Notes ten times a second that this machine runs, for as long as the process lives.
+    pub fn keep_beating(&self) {
+        let ledger = self.clone();
+        std::thread::spawn(move || {
+            loop {
+                ledger.lock().write(format!("beat {}\n", now_ms()));
+                std::thread::sleep(BEAT);
+            }
+        });
+    }
+
+    /// The moment behind which the machine ran for so many milliseconds until `cut_ms`. A guest gets no time
+    /// while its host is busy: what it could not do then is no fault of the server in it.
+    #[must_use]
+    pub fn ran_since(&self, cut_ms: i64, ran_ms: i64) -> i64 {
+        let state = self.lock();
+        let mut left = ran_ms;
+        // From the last beat on: after it the guest stood still, or the cut came.
+        let beats: Vec<i64> = state.beats.iter().copied().filter(|b| *b <= cut_ms).collect();
+        for pair in beats.windows(2).rev() {
+            left -= (pair[1] - pair[0]).min(2 * BEAT.as_millis() as i64);
+            if left <= 0 {
+                return pair[0];
+            }
+        }
+        beats.first().copied().unwrap_or(cut_ms) - left.max(0)
+    }
+
     /// Takes back what was acknowledged after a moment: a power cut may lose it.
     pub fn forgive_after(&self, moment_ms: i64) -> usize {
         let mut taken_back = Vec::new();
@@ -222,7 +255,7 @@ impl Ledger {
     #[must_use]
     pub fn copy(&self) -> Ledger {
         let state = self.lock();
-        let state = State { book: state.book.clone(), life: state.life, file: None };
+        let state = State { book: state.book.clone(), life: state.life, beats: Vec::new(), file: None };
         Ledger { state: Arc::new(Mutex::new(state)), broken: Arc::default() }
     }
 
@@ -252,6 +285,7 @@ impl State {
         let numbers: Vec<i64> = numbers.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         match (word, numbers.as_slice()) {
             ("life", [life]) => self.life = *life as u64,
+            ("beat", [at]) => self.beats.push(*at),
             ("new", [source, key, at_ms, life]) => {
                 let entry = Entry { at_ms: *at_ms, life: *life as u64, fate: Fate::Open };
                 self.book.entry(Source::from_number(*source as u64)).or_default().insert(*key as u64, entry);
