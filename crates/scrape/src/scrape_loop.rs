@@ -397,7 +397,8 @@ impl Work {
     fn ingest_and_report(&self, memory: &mut Memory, fetched: Fetched) {
         let env = &self.shared.env;
         let t_ms = i64::try_from(self.time.as_millis()).unwrap_or(i64::MAX);
-        memory.options.max_time_ms = env.clock.now_ms().saturating_add(AHEAD_MAX_MS);
+        // The scrape's own time is never too far ahead: a clock set back meanwhile costs no sample.
+        memory.options.max_time_ms = env.clock.now_ms().max(t_ms).saturating_add(AHEAD_MAX_MS);
         let mut app = env.appendable.appender();
         let mut done = Ingested { report: IngestReport::default(), error: fetched.error };
         if let Some(error) = &done.error {
@@ -512,7 +513,7 @@ async fn write_end(shared: &Arc<PoolShared>, mut memory: Box<Memory>, time: Dura
     let write = move || {
         let t_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let env = &shared.env;
-        memory.options.max_time_ms = env.clock.now_ms().saturating_add(AHEAD_MAX_MS);
+        memory.options.max_time_ms = env.clock.now_ms().max(t_ms).saturating_add(AHEAD_MAX_MS);
         let mut app = env.appendable.appender();
         if let Err(err) = memory.cache.write_stale(t_ms, &memory.options, &mut *app) {
             tracing::warn!(scrape_pool = shared.name, %err, "Stale append failed");
