@@ -152,7 +152,9 @@ impl ReadOnlyDb {
     /// # Errors
     /// The target exists; no room; damaged data.
     pub fn snapshot(&self, target: &Path, with_head: bool) -> Result<Vec<CopiedBlock>, StorageError> {
-        if RealDisk.exists(target)? {
+        // `copy/` is `copy`.
+        let target: PathBuf = target.components().collect();
+        if RealDisk.exists(&target)? {
             return Err(StorageError::Other(format!(
                 "{} exists already; name a new folder",
                 target.display()
@@ -170,7 +172,7 @@ impl ReadOnlyDb {
         RealDisk.remove_dir_all(&scratch)?;
         RealDisk.create_dir_all(&scratch)?;
         let done = self.db.0.copy_to(&scratch, &rules).and_then(|copied| {
-            RealDisk.rename(&scratch, target)?;
+            RealDisk.rename(&scratch, &target)?;
             let parent = target.parent().filter(|p| !p.as_os_str().is_empty());
             RealDisk.sync_dir(parent.unwrap_or(Path::new(".")))?;
             Ok(copied)
