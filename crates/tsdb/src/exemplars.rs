@@ -141,7 +141,22 @@ impl Exemplars {
         self.last_timestamp.set(oldest.map_or(0.0, |e| e.timestamp_ms as f64 / 1000.0));
     }
 
-    /// All exemplars, oldest first, for writing them into a checkpoint.
+    /// All exemplars with the labels of their series, in the order in which they came.
+    pub(crate) fn all(&self) -> Vec<(Labels, Exemplar)> {
+        let ring = self.ring.read();
+        let mut next: HashMap<&Labels, usize> = HashMap::new();
+        let mut all = Vec::with_capacity(ring.order.len());
+        for labels in &ring.order {
+            let at = next.entry(labels).or_default();
+            if let Some(e) = ring.by_series.get(labels).and_then(|list| list.get(*at)) {
+                all.push((labels.clone(), e.clone()));
+            }
+            *at += 1;
+        }
+        all
+    }
+
+    /// How many there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.ring.read().order.len()

@@ -18,7 +18,7 @@ pub mod wal;
 
 pub use chunkenc::SAMPLES_PER_CHUNK;
 pub use db::{
-    Clocks, CopiedBlock, Db, DbOptions, How, ReadOnlyDb, ReplayProgress, Retention, StaleRules,
-    WalCompression,
+    Clocks, CopiedBlock, Db, DbOptions, How, IMAGE_LOG_BYTES, ReadOnlyDb, ReplayProgress, Retention,
+    StaleRules, WalCompression,
 };
 pub use head::{HeadChunksFile, MemoryProbe, MemoryUse, SeriesLimits, examine_head_chunks};

@@ -111,6 +111,18 @@ impl XorCell {
             self.window.put(w, xor, (0b10, 2 + zeros), (0b11, 2 + zeros));
         }
     }
+
+    /// Bits of the value, and the window.
+    pub(super) fn parts(self) -> (u64, (u8, u8)) {
+        (self.bits, (self.window.leading, self.window.trailing))
+    }
+
+    /// Of parts; `None` for a window that is none.
+    pub(super) fn from_parts(bits: u64, (leading, trailing): (u8, u8)) -> Option<Self> {
+        let known =
+            leading == NO_WINDOW && trailing == 0 || leading < 32 && trailing < 64 && leading + trailing < 64;
+        known.then_some(XorCell { bits, window: Window { leading, trailing } })
+    }
 }
 
 impl Cell for XorCell {

@@ -104,6 +104,32 @@ impl<K: HistogramKind> HistogramChunkAppender<K> {
         }
     }
 
+    /// Of a chunk without start timestamps that was written before, to go on with it.
+    ///
+    /// # Errors
+    /// Malformed bytes, or bytes behind the last sample.
+    pub fn resume(data: Vec<u8>) -> Result<Self> {
+        let mut r = Reader::<K>::new(&data, false)?;
+        while r.next()? {}
+        let free = r.bits.free_at_end().ok_or(ChunkError::Invalid("bytes behind the last sample"))?;
+        let Reader { total, header, layout, t, t_delta, count, zero_count, sum, positive, negative, .. } = r;
+        Ok(HistogramChunkAppender {
+            bytes: data,
+            free,
+            num: total,
+            header,
+            layout,
+            t,
+            t_delta,
+            count,
+            zero_count,
+            sum,
+            positive,
+            negative,
+            starts: None,
+        })
+    }
+
     /// The chunk's encoding.
     #[must_use]
     pub fn encoding(&self) -> ChunkEncoding {

@@ -24,7 +24,7 @@ pub use bits::ChunkBuf;
 pub use histogram::{Appended, HistogramChunkAppender, MAX_BUCKETS};
 pub use kind::{FloatKind, HistogramKind, IntKind};
 pub use layout::ResetHeader;
-pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender};
+pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender, XorState};
 pub use xor2::Xor2Appender;
 
 /// Writes integer histograms.

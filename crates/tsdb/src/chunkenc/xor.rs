@@ -23,6 +23,23 @@ pub struct XorAppender {
     free: u8,
 }
 
+/// What a [`XorAppender`] consists of, for whoever keeps it elsewhere for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XorState {
+    /// Time of the newest sample.
+    pub t_ms: i64,
+    /// Its distance to the one before.
+    pub delta: u64,
+    /// Bits of its value.
+    pub value: u64,
+    /// Leading and trailing zeros of the window that the next value may reuse; (255, 0) before the first.
+    pub window: (u8, u8),
+    /// Samples.
+    pub samples: u16,
+    /// Unused bits of the last byte.
+    pub free: u8,
+}
+
 fn dod_fits(dod: i64, bits: u32) -> bool {
     (-((1 << (bits - 1)) - 1)..=1 << (bits - 1)).contains(&dod)
 }
@@ -50,6 +67,25 @@ impl XorAppender {
         if let Some(count) = bytes.first_chunk_mut() {
             *count = self.num.to_be_bytes();
         }
+    }
+
+    /// Its state. With the chunk's bytes it is all that [`XorAppender::from_state`] needs.
+    #[must_use]
+    pub fn state(&self) -> XorState {
+        let (value, window) = self.value.parts();
+        XorState { t_ms: self.t, delta: self.delta, value, window, samples: self.num, free: self.free }
+    }
+
+    /// From a state, without a look at the chunk's bytes.
+    ///
+    /// # Errors
+    /// A state that no appender has.
+    pub fn from_state(s: XorState) -> Result<Self> {
+        let value = XorCell::from_parts(s.value, s.window).ok_or(ChunkError::Invalid("float window"))?;
+        if s.free > 7 {
+            return Err(ChunkError::Invalid("number of free bits"));
+        }
+        Ok(XorAppender { t: s.t_ms, delta: s.delta, value, num: s.samples, free: s.free })
     }
 
     /// Number of samples so far.

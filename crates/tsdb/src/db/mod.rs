@@ -37,7 +37,7 @@ use storage::{
 use ulid::Ulid;
 
 pub use options::{
-    BLOCK_MS_DEFAULT, Clocks, DbOptions, KEEP_BYTES_DEFAULT, ReplayProgress, Retention,
+    BLOCK_MS_DEFAULT, Clocks, DbOptions, IMAGE_LOG_BYTES, KEEP_BYTES_DEFAULT, ReplayProgress, Retention,
     SAMPLES_PER_CHUNK_DEFAULT, SCRUB_BYTES_DEFAULT, WAL_HOLD_BYTES_DEFAULT, WAL_SEGMENT_BYTES_DEFAULT,
     WalCompression,
 };
@@ -265,8 +265,24 @@ impl Db {
                 }
             }
         };
-        let works: [(&str, Box<dyn FnMut(&Inner) + Send>); 2] =
-            [("tsdb-sync", Box::new(sync)), ("tsdb-maintain", Box::new(maintain))];
+        let mut unsaved = false;
+        let save_image = move |inner: &Inner| {
+            if !inner.head.image_due() {
+                return;
+            }
+            match inner.head.save_image(true) {
+                Ok(_) => unsaved = false,
+                Err(e) if !std::mem::replace(&mut unsaved, true) => {
+                    tracing::warn!(error = %e, "image of the head cannot be written; the next start takes longer");
+                }
+                Err(_) => {}
+            }
+        };
+        let works: [(&str, Box<dyn FnMut(&Inner) + Send>); 3] = [
+            ("tsdb-sync", Box::new(sync)),
+            ("tsdb-maintain", Box::new(maintain)),
+            ("tsdb-image", Box::new(save_image)),
+        ];
         for (name, mut work) in works {
             let weak = Arc::downgrade(&self.0);
             let stop = Arc::clone(&self.0.stop);
@@ -308,6 +324,18 @@ impl Db {
     /// The device failed.
     pub fn sync(&self) -> Result<(), StorageError> {
         Ok(self.0.head.sync()?)
+    }
+
+    /// Writes the image of the head, from which the next start goes on, where the log has grown enough since
+    /// the one before. [`Db::spawn_background`] does this on its own.
+    ///
+    /// # Errors
+    /// No room, the device failed: the image before stays.
+    pub fn save_image(&self) -> Result<(), StorageError> {
+        if self.0.head.image_due() {
+            self.0.head.save_image(false)?;
+        }
+        Ok(())
     }
 
     /// What the log is like: whether the disk takes it, and what waits.
@@ -398,6 +426,9 @@ impl Db {
         }
         let _upkeep = inner.upkeep.lock();
         let done = inner.head.close();
+        if let Err(e) = inner.head.save_image(false) {
+            tracing::warn!(error = %e, "image of the head cannot be written; the next start takes longer");
+        }
         inner.view.write().blocks.clear();
         if let Some(lock) = inner.lock.lock().take() {
             // A lock file that stays says "not stopped cleanly" to upstream. Removed while it is still held.

@@ -22,6 +22,8 @@ pub const WAL_HOLD_BYTES_DEFAULT: u64 = 256 << 20;
 pub const SCRUB_BYTES_DEFAULT: u64 = 32 << 20;
 /// 1 GiB a minute: a block of 100 GB once in 100 minutes, at a twentieth of what a common disk writes.
 pub const KEEP_BYTES_DEFAULT: u64 = 1 << 30;
+/// 4 MiB of log: no image of the head for less. Half a million samples, which are replayed in some 20 ms.
+pub const IMAGE_LOG_BYTES: u64 = 4 << 20;
 /// Samples that a float chunk aims at.
 pub const SAMPLES_PER_CHUNK_DEFAULT: u32 = 120;
 
@@ -93,6 +95,11 @@ pub struct DbOptions {
     pub wal_strict: bool,
     /// Bytes of log records held in memory while the disk refuses them.
     pub wal_hold_bytes: u64,
+    /// The head's image, from which a start goes on, is not written for less log than this; 0 (the default)
+    /// switches it off. Off until damage in the part of the log that such a start does not read is looked for
+    /// in the background: the simulator (`GODWIT_SIM_IMAGES=1`, seed 76) loses samples to a damaged series
+    /// record there.
+    pub image_log_bytes: u64,
     /// Bytes of blocks that each round of upkeep (a minute) reads again to find damage; 0 switches it off.
     pub scrub_bytes: u64,
     /// How compactions encode floats; `None` leaves chunks as they are.
@@ -149,6 +156,7 @@ impl DbOptions {
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             wal_strict: false,
             wal_hold_bytes: WAL_HOLD_BYTES_DEFAULT,
+            image_log_bytes: 0,
             scrub_bytes: SCRUB_BYTES_DEFAULT,
             recode: None,
             keep_bytes: KEEP_BYTES_DEFAULT,

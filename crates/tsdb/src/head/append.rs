@@ -662,8 +662,9 @@ impl Appender for HeadAppender {
         if self.head.stopped.load(Ordering::Acquire) {
             return Err(StorageError::NotReady);
         }
-        self.log()?;
         let head = Arc::clone(&self.head);
+        let _under_way = head.commits.enter();
+        self.log()?;
         let log = match self.buffers.late.iter().all(Vec::is_empty) {
             true => None,
             false => {

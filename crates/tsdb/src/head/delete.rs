@@ -40,6 +40,7 @@ impl Head {
         if stones.is_empty() {
             return Ok(());
         }
+        let _under_way = self.commits.enter();
         let mut records = Vec::new();
         for part in stones.chunks(RANGES_PER_RECORD) {
             let mut bytes = Vec::new();

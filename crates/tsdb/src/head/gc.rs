@@ -40,7 +40,8 @@ impl Head {
         }
         // No sample before `mint` comes in from here on.
         self.min_valid.fetch_max(mint, Ordering::AcqRel);
-        let _one_at_a_time = self.gc.lock();
+        // An image is being written, which may take seconds: as with readers.
+        let Some(_one_at_a_time) = self.gc.try_lock() else { return Ok(Truncation::Postponed) };
         if self.has_readers_before(mint) {
             return Ok(Truncation::Postponed);
         }
@@ -183,6 +184,7 @@ impl Head {
             self.metrics.wal_corruptions.inc();
             tracing::error!(%loss, "log damaged; a checkpoint was made without this part");
         }
+        self.image.expire();
         self.wal_expiry.lock().retain(|_, until| *until >= mint);
         self.metrics.checkpoint_deletions.inc();
         if let Err(e) = checkpoint::truncate(&*self.disk, &self.wal_dir, to) {

@@ -14,32 +14,32 @@ use super::postings::Postings;
 /// Series numbers stay below this, as in upstream's chunk references.
 pub(crate) const SERIES_MAX: u64 = 1 << 40;
 /// Sub-tables, so that growing one holds the index for a 64th of the time.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 
 #[derive(Debug)]
-struct Name {
-    name: Box<str>,
-    values: HashTable<u32>,
+pub(super) struct Name {
+    pub(super) name: Box<str>,
+    pub(super) values: HashTable<u32>,
 }
 
 #[derive(Debug, Default)]
-struct Pair {
-    name: u32,
-    value: Box<str>,
-    postings: Postings,
+pub(super) struct Pair {
+    pub(super) name: u32,
+    pub(super) value: Box<str>,
+    pub(super) postings: Postings,
 }
 
 /// The index. The owner locks around it.
 #[derive(Debug, Default)]
 pub(crate) struct HeadIndex {
-    names: Vec<Name>,
-    name_ids: HashTable<u32>,
-    pairs: Vec<Pair>,
-    free: Vec<u32>,
-    by_hash: Vec<HashTable<u64>>,
-    all: Postings,
+    pub(super) names: Vec<Name>,
+    pub(super) name_ids: HashTable<u32>,
+    pub(super) pairs: Vec<Pair>,
+    pub(super) free: Vec<u32>,
+    pub(super) by_hash: Vec<HashTable<u64>>,
+    pub(super) all: Postings,
     removed: u64,
-    last: u64,
+    pub(super) last: u64,
 }
 
 fn short_hash(hash: u64) -> u64 {
@@ -51,7 +51,7 @@ fn table_hash(short: u64) -> u64 {
     short.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn entry_hash(entry: &u64) -> u64 {
+pub(super) fn entry_hash(entry: &u64) -> u64 {
     table_hash(entry >> 40)
 }
 

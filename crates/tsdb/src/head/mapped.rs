@@ -70,6 +70,15 @@ impl MappedChunk {
             fits
         });
     }
+    /// Span, file, offset and encoding, which with time and samples are all of it.
+    pub(super) fn parts(&self) -> (u32, u32, u32, u8) {
+        (self.span, self.file, self.offset, self.encoding)
+    }
+    /// Of such parts.
+    pub(super) fn from_parts(min_time: i64, samples: u16, parts: (u32, u32, u32, u8)) -> Self {
+        let (span, file, offset, encoding) = parts;
+        MappedChunk { min_time, span, file, offset, samples, encoding }
+    }
     /// Number of its file.
     pub(crate) fn file(&self) -> u32 {
         self.file
@@ -107,6 +116,8 @@ struct State {
     flushed: u64,
     readers: BTreeMap<u32, Arc<dyn ReadFile>>,
     failed: bool,
+    /// Files below this number are durable; `None` after a failed fsync.
+    synced_to: Option<u32>,
 }
 
 /// The files of one head.
@@ -142,19 +153,30 @@ fn files(disk: &dyn Disk, dir: &Path) -> DiskResult<Vec<u32>> {
 }
 
 impl HeadChunks {
-    /// Opens the folder, which is made where absent, and reads what is there. Chunks that end before
-    /// `min_time` are left out. A file is cut at its first damaged chunk.
+    /// Opens the folder, which is made where absent, and reads what is there, but for chunks before the place
+    /// `from` (file, offset), which are known. Chunks that end before `min_time` are left out. A file is cut at
+    /// its first damaged chunk.
     ///
     /// # Errors
     /// No permission, no room.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, min_time: i64) -> DiskResult<(Self, Loaded)> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        min_time: i64,
+        from: (u32, u64),
+    ) -> DiskResult<(Self, Loaded)> {
         crate::disk::create_dir_durable(&*disk, dir)?;
         let mut loaded = Loaded::default();
         let mut state = State::default();
         let mut empty = Vec::new();
         for file in files(&*disk, dir)? {
             let path = file_path(dir, file);
-            match load(&*disk, &path, file, min_time, &mut loaded)? {
+            let read = match file.cmp(&from.0) {
+                std::cmp::Ordering::Less => disk.open_read(&path).map(Some)?,
+                std::cmp::Ordering::Equal => load(&*disk, &path, (file, from.1), min_time, &mut loaded)?,
+                std::cmp::Ordering::Greater => load(&*disk, &path, (file, 0), min_time, &mut loaded)?,
+            };
+            match read {
                 Some(reader) => {
                     let before = state.readers.last_key_value().map_or(file, |(last, _)| *last);
                     empty.extend((before + 1..file).take(GAP_FILES_MAX));
@@ -179,9 +201,46 @@ impl HeadChunks {
             }
             state.readers.insert(file, disk.open_read(&path)?);
         }
+        // The log's first sync covers all that is there, before anyone asks.
+        state.synced_to = Some(state.file + 1);
         // Samples that were missing between chunks are written behind them.
         loaded.chunks.values_mut().for_each(MappedChunk::restore_order);
         Ok((HeadChunks { disk, dir: dir.to_path_buf(), state: Mutex::new(state) }, loaded))
+    }
+
+    /// Place (file, offset) before which all chunks are that were taken so far.
+    pub(crate) fn position(&self) -> (u32, u64) {
+        let state = self.state.lock();
+        match state.flushed + state.buf.len() as u64 {
+            0 => (state.file + 1, 0),
+            end => (state.file, end),
+        }
+    }
+
+    /// Makes all chunks durable, so that who relies on their places need not look at them; gives the files and
+    /// their lengths. `None` where the disk does not take them. One caller at a time.
+    ///
+    /// # Errors
+    /// The device failed. From then on nothing is relied on: a second fsync would succeed without what the
+    /// first one dropped.
+    pub(crate) fn sync_all(&self) -> DiskResult<Option<Vec<(u32, u64)>>> {
+        let (all, unsynced, current) = {
+            let mut state = self.state.lock();
+            self.flush_locked(&mut state);
+            let Some(synced_to) = state.synced_to.filter(|_| state.buf.is_empty()) else { return Ok(None) };
+            let all = state.readers.iter().map(|(n, r)| Ok((*n, r.len()?)));
+            let all = all.collect::<DiskResult<Vec<(u32, u64)>>>()?;
+            let unsynced: Vec<u32> = state.readers.range(synced_to..).map(|(n, _)| *n).collect();
+            (all, unsynced, state.file)
+        };
+        // Handles of their own: chunks are written meanwhile.
+        let sync = |n: &u32| self.disk.open_write(&file_path(&self.dir, *n), WriteMode::Existing)?.sync();
+        let done = unsynced
+            .iter()
+            .try_for_each(sync)
+            .and_then(|()| if unsynced.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) });
+        self.state.lock().synced_to = done.is_ok().then_some(current);
+        done.map(|()| Some(all))
     }
 
     /// Takes a chunk. It may stay in memory for a while and always does where the disk refuses.
@@ -265,6 +324,7 @@ impl HeadChunks {
                     flushed: 0,
                     readers: std::mem::take(&mut state.readers),
                     failed: false,
+                    synced_to: state.synced_to,
                 };
             }
             Err(e) => {
@@ -413,14 +473,38 @@ fn take(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Reads a file's chunks; `None` for one that is no file of ours or has nothing.
+/// Whether all chunks of a file up to `len` are as they were written: some 50 ns a chunk.
+///
+/// # Errors
+/// Absent, the device failed.
+pub(super) fn is_whole(disk: &dyn Disk, dir: &Path, file: u32, len: u64) -> DiskResult<bool> {
+    let bytes = crate::disk::read_all(disk, &file_path(dir, file), 2 * FILE_BYTES_MAX)?;
+    let Some(bytes) = bytes.get(..len as usize) else { return Ok(false) };
+    let Some(mut rest) = bytes.strip_prefix(&HEADER) else { return Ok(bytes.is_empty()) };
+    while !rest.is_empty() {
+        let Some((chunk, behind)) = length(rest).and_then(|n| rest.split_at_checked(n)) else {
+            return Ok(false);
+        };
+        let Some((content, sum)) = chunk.split_last_chunk::<SUM_BYTES>() else { return Ok(false) };
+        if crc32c::crc32c(content) != u32::from_be_bytes(*sum) {
+            return Ok(false);
+        }
+        rest = behind;
+    }
+    Ok(true)
+}
+
+/// Reads a file's chunks from a place on; `None` for one that is no file of ours or has nothing.
 fn load(
     disk: &dyn Disk,
     path: &Path,
-    file: u32,
+    (file, from): (u32, u64),
     min_time: i64,
     loaded: &mut Loaded,
 ) -> DiskResult<Option<Arc<dyn ReadFile>>> {
+    if from > 0 && disk.size(path)? <= from {
+        return disk.open_read(path).map(Some);
+    }
     let bytes = crate::disk::read_all(disk, path, 2 * FILE_BYTES_MAX)?;
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
     if magic != Some(MAGIC) || bytes.get(4) != Some(&1) {
@@ -429,7 +513,7 @@ fn load(
         }
         return Ok(None);
     }
-    let mut at = HEADER.len();
+    let mut at = HEADER.len().max(from as usize);
     let mut data = Vec::new();
     while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
         data.clear();
@@ -528,7 +612,7 @@ mod tests {
         let names =
             |disk: &Arc<dyn Disk>| disk.list(dir).unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>();
         let put = |series| {
-            let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+            let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
             head.write(series, 10, 20, 1, ChunkEncoding::Xor, &[0, 1, 1, 1, 1]);
             head.flush();
             loaded.chunks.len()
@@ -553,7 +637,7 @@ mod tests {
     fn chunks_come_back_from_buffer_file_and_restart() {
         let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
         let dir = Path::new("/data/chunks_head");
-        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
         assert!(loaded.chunks.is_empty());
         let data = |n: u8| vec![0, 1, n, n, n];
         let a = head.write(7, 10, 20, 1, ChunkEncoding::Xor, &data(1));
@@ -570,7 +654,7 @@ mod tests {
         assert_eq!((out.len(), b.max_time()), (5002, 40));
         drop(head);
 
-        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
         assert_eq!((loaded.chunks[&7].as_slice(), loaded.damaged.len()), (&[a, b][..], 0));
         head.read(&b, &mut out).unwrap();
         assert_eq!(out.len(), 5002);
@@ -584,9 +668,9 @@ mod tests {
         let path = file_path(dir, 2);
         disk.open_write(&path, WriteMode::Append).unwrap().write_at(&[0xff], 40).unwrap();
         assert!(head.read(&c, &mut out).is_err());
-        let (_, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN).unwrap();
+        let (_, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
         assert_eq!((loaded.chunks.len(), loaded.damaged.len()), (0, 1));
-        let (_, loaded) = HeadChunks::open(disk, dir, i64::MIN).unwrap();
+        let (_, loaded) = HeadChunks::open(disk, dir, i64::MIN, (0, 0)).unwrap();
         assert!(loaded.damaged.is_empty());
     }
 }

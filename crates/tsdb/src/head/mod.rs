@@ -10,6 +10,8 @@ mod append;
 mod cut;
 mod delete;
 mod gc;
+mod grace;
+mod image;
 mod index;
 mod isolation;
 mod late;
@@ -102,6 +104,9 @@ pub(crate) struct Head {
     gc: Mutex<()>,
     /// Held for reading while a commit puts its samples in place.
     applying: RwLock<()>,
+    /// Commits between the log and the head.
+    commits: grace::Grace,
+    image: image::ImageState,
     stopped: AtomicBool,
 }
 
@@ -111,15 +116,43 @@ impl Head {
         let disk = Arc::clone(&options.disk);
         let wal_dir = options.path.join("wal");
         create_dir_durable(&*disk, &wal_dir)?;
+        let threads = options.simulated.is_none();
+        let mut image = match options.image_log_bytes {
+            0 => None,
+            _ => image::load(&disk, &options.path, &wal_dir, min_valid, threads),
+        };
+        let mut rest = None;
+        if let Some(found) = &image {
+            rest = replay::Source::prepare_rest(&disk, &wal_dir, found.start)?;
+            if rest.is_none() {
+                tracing::warn!(
+                    "head image is not used as the log behind it is damaged; all of it is replayed"
+                );
+                image = None;
+            }
+        }
+        if image.is_none()
+            && let Err(e) = image::remove(&disk, &options.path)
+        {
+            tracing::warn!(error = %e, "head image that cannot be used stays");
+        }
+        let chunks_from = image.as_ref().map_or((0, 0), |i| i.chunks_from);
         let (files, mut loaded) =
-            HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid)?;
+            HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid, chunks_from)?;
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
         let metrics = HeadMetrics::new(&options.registry);
         for damage in std::mem::take(&mut loaded.damaged) {
             metrics.mmap_corruptions.inc();
             tracing::warn!(damage, "head chunks damaged; their samples are replayed from the log");
         }
-        let replayed = replay::Source::prepare(&disk, &wal_dir, &metrics)?;
+        let replayed = match rest {
+            Some(rest) => rest,
+            None => replay::Source::prepare(&disk, &wal_dir, &metrics)?,
+        };
+        let (index, table, restored) = match image {
+            Some(i) => (i.index, i.table, i.restored),
+            None => (HeadIndex::new(), SeriesTable::default(), image::Restored::default()),
+        };
         let rules = LogRules {
             compression: options.wal_compression,
             segment_bytes: options.wal_segment_bytes,
@@ -135,8 +168,8 @@ impl Head {
                 samples: options.samples_per_chunk.max(4),
             },
             compression: options.wal_compression,
-            index: RwLock::new(HeadIndex::new()),
-            table: SeriesTable::default(),
+            index: RwLock::new(index),
+            table,
             files,
             log,
             unlogged: Mutex::default(),
@@ -157,13 +190,17 @@ impl Head {
             buffers: Mutex::default(),
             gc: Mutex::default(),
             applying: RwLock::default(),
+            commits: grace::Grace::default(),
+            image: image::ImageState::new(&options.path, options.image_log_bytes, &options.registry),
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
         head.register_limits(&options.registry);
         let late = replay::Source::prepare_late(&head.disk, &head.late.dir, &head.metrics)?;
-        let late_on_disk = !late.is_empty() || !loaded.late.is_empty();
-        head.replay(replayed, late, loaded, &options.progress, options.simulated.is_none())?;
+        let late_in_image = restored.tally.late_times.0 <= restored.tally.late_times.1;
+        let late_on_disk = !late.is_empty() || !loaded.late.is_empty() || late_in_image;
+        head.image.begin(restored.size, replayed.bytes);
+        head.replay(replayed, late, loaded, restored, (&options.progress, threads))?;
         if late_on_disk {
             head.late.open_log()?;
         }

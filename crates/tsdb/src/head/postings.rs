@@ -22,6 +22,29 @@ impl Postings {
         self.bytes.capacity() + size_of::<Postings>()
     }
 
+    /// Encoded numbers up to `last`, the last one of them, and how many they are.
+    pub(crate) fn up_to(&self, last: u64) -> (&[u8], u64, u32) {
+        if self.last <= last {
+            return (&self.bytes, self.last, self.len);
+        }
+        let mut bytes = Bytes(&self.bytes);
+        let (mut at, mut len, mut end) = (0_u64, 0, 0);
+        while let Ok(step) = bytes.uvarint() {
+            if at.wrapping_add(step) > last {
+                break;
+            }
+            at = at.wrapping_add(step);
+            len += 1;
+            end = self.bytes.len() - bytes.0.len();
+        }
+        (self.bytes.get(..end).unwrap_or_default(), at, len)
+    }
+
+    /// Of what [`Postings::up_to`] gave.
+    pub(crate) fn from_encoded(bytes: &[u8], last: u64, len: u32) -> Self {
+        Postings { bytes: bytes.to_vec(), last, len }
+    }
+
     /// Adds a number. Numbers mostly come in ascending order; where not (a log whose series were written
     /// out of order), the list is rebuilt: O(n), rare.
     pub(crate) fn push(&mut self, series: u64) {

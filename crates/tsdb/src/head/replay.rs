@@ -15,6 +15,7 @@ use model::Exemplar;
 use storage::{SampleBuf, StorageError};
 
 use super::Head;
+use super::image::Restored;
 use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
@@ -22,7 +23,7 @@ use super::ooo::{Late, LateValue};
 use super::series::Slot;
 use super::table::PageInner;
 use crate::db::ReplayProgress;
-use crate::disk::{Disk, DiskResult};
+use crate::disk::{Disk, DiskResult, WriteMode};
 use crate::tombstones::{Interval, add_interval};
 use crate::wal::record::{self, Record, SeriesRecord, TombstoneRecord};
 use crate::wal::{SegmentReader, checkpoint, checkpoint_path, checkpoints, mend, segment_path, segments};
@@ -31,9 +32,12 @@ use crate::wal::{SegmentReader, checkpoint, checkpoint_path, checkpoints, mend, 
 const QUEUE_RECORDS: usize = 16;
 
 /// Files to replay, mended.
+#[derive(Default)]
 pub(super) struct Source {
-    /// Segment number as shown, and path.
-    files: Vec<(u64, PathBuf)>,
+    /// Segment number as shown, path, and offset of the first record.
+    files: Vec<(u64, PathBuf, u64)>,
+    /// Bytes of all that.
+    pub(super) bytes: u64,
 }
 
 impl Source {
@@ -48,11 +52,11 @@ impl Source {
         let mut files = Vec::new();
         if let Some(n) = newest {
             let folder = checkpoint_path(dir, n);
-            files.extend(segments(&**disk, &folder)?.into_iter().map(|s| (n, segment_path(&folder, s))));
+            files.extend(segments(&**disk, &folder)?.into_iter().map(|s| (n, segment_path(&folder, s), 0)));
         }
         let newer = segments(&**disk, dir)?.into_iter().filter(|s| newest.is_none_or(|n| *s > n));
-        files.extend(newer.map(|s| (s, segment_path(dir, s))));
-        for (_, path) in &files {
+        files.extend(newer.map(|s| (s, segment_path(dir, s), 0)));
+        for (_, path, _) in &files {
             let losses = match mend::mend_segment(disk, path) {
                 Ok(losses) => losses,
                 // The replay leaves out what is damaged as well; it is mended by a start with more room.
@@ -67,7 +71,42 @@ impl Source {
                 tracing::warn!(%loss, "log damaged; the rest of it is used");
             }
         }
-        Ok(Source { files })
+        let mut bytes = 0;
+        for (_, path, _) in &files {
+            bytes += disk.size(path)?;
+        }
+        Ok(Source { files, bytes })
+    }
+
+    /// The log from a position on; `None` where it is damaged there: what an image has might then be nowhere
+    /// else. A torn tail is cut off, as by [`Source::prepare`].
+    pub(super) fn prepare_rest(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        start: super::image::Position,
+    ) -> Result<Option<Self>, StorageError> {
+        checkpoint::remove_unfinished(&**disk, dir)?;
+        if checkpoints(&**disk, dir)?.last().is_some_and(|n| *n >= start.segment) {
+            return Ok(None);
+        }
+        let mut rest = Source::default();
+        for segment in segments(&**disk, dir)?.into_iter().filter(|s| *s >= start.segment) {
+            let path = segment_path(dir, segment);
+            let offset = if segment == start.segment { start.offset } else { 0 };
+            let mut reader = SegmentReader::open_at(&**disk, &path, offset)?;
+            reader.check()?;
+            if reader.losses().len() > usize::from(reader.is_torn()) {
+                return Ok(None);
+            }
+            if reader.is_torn() {
+                let mut file = disk.open_write(&path, WriteMode::Append)?;
+                file.set_len(reader.good_end())?;
+                file.sync()?;
+            }
+            rest.bytes += reader.good_end() - offset;
+            rest.files.push((segment, path, offset));
+        }
+        Ok(Some(rest))
     }
 }
 
@@ -79,7 +118,7 @@ impl Source {
         metrics: &HeadMetrics,
     ) -> Result<Self, StorageError> {
         if !disk.exists(dir)? {
-            return Ok(Source { files: Vec::new() });
+            return Ok(Source::default());
         }
         Source::prepare(disk, dir, metrics)
     }
@@ -124,11 +163,11 @@ impl Head {
         source: Source,
         late: Source,
         loaded: Loaded,
-        progress: &ReplayProgress,
-        threads: bool,
+        restored: Restored,
+        (progress, threads): (&ReplayProgress, bool),
     ) -> Result<(), StorageError> {
         let began = Instant::now();
-        let numbers = || source.files.iter().map(|(n, _)| *n);
+        let numbers = || source.files.iter().map(|(n, _, _)| *n);
         progress.begin(numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
         // Numbers of chunks whose series record a power cut took must not be given to others.
         if let Some(highest) = loaded.chunks.keys().chain(loaded.late.keys()).max() {
@@ -147,6 +186,10 @@ impl Head {
             min_valid: self.min_valid.load(Ordering::Acquire),
             chunks: 0,
         };
+        let series = restored.tally.series;
+        if series > 0 {
+            replay.restore(restored);
+        }
         let files = &source.files;
         if threads {
             let (send, receive) = sync_channel::<(u64, Record)>(QUEUE_RECORDS);
@@ -175,7 +218,8 @@ impl Head {
         })?;
         replay.finish();
         let files = source.files.len();
-        tracing::info!(files, seconds = began.elapsed().as_secs_f64(), "WAL replay completed");
+        let (bytes, seconds) = (source.bytes, began.elapsed().as_secs_f64());
+        tracing::info!(files, bytes, series_from_image = series, seconds, "WAL replay completed");
         Ok(())
     }
 }
@@ -184,11 +228,11 @@ impl Head {
     /// Reads and decodes the files one after the other, until `each` says false.
     fn read_records(
         &self,
-        files: &[(u64, PathBuf)],
+        files: &[(u64, PathBuf, u64)],
         mut each: impl FnMut(u64, Record) -> bool,
     ) -> DiskResult<()> {
-        for (number, path) in files {
-            let mut segment = SegmentReader::open(&*self.disk, path)?;
+        for (number, path, offset) in files {
+            let mut segment = SegmentReader::open_at(&*self.disk, path, *offset)?;
             while let Some(bytes) = segment.next_record()? {
                 match record::decode(bytes) {
                     Ok(decoded) => {
@@ -205,6 +249,72 @@ impl Head {
 }
 
 impl Replay<'_> {
+    /// Goes on from an image.
+    fn restore(&mut self, restored: Restored) {
+        let (head, tally) = (self.head, restored.tally);
+        self.chunks += tally.chunks;
+        (self.min, self.max) = tally.times;
+        head.metrics.series_created.add(tally.series as f64);
+        head.metrics.stale.fetch_add(tally.stale, Ordering::Relaxed);
+        if tally.late_times.0 <= tally.late_times.1 {
+            head.late.widen(tally.late_times.0, tally.late_times.1);
+            for page in head.table.all() {
+                for (_, late) in page.lock().late_series(page.base) {
+                    self.late_places.extend(late.mapped.iter().map(OooChunk::place));
+                }
+            }
+        }
+        head.wal_expiry.lock().extend(restored.expiry);
+        for bytes in restored.records {
+            match record::decode(&bytes) {
+                Ok(record) => self.take(record),
+                Err(e) => tracing::error!(error = %e, "record of the head image left out"),
+            }
+        }
+        if tally.times.0 < self.min_valid {
+            // Blocks have it. What is open must go before the log goes on, or it would be written once more.
+            for page in head.table.all() {
+                for slot in &mut page.lock().slots {
+                    self.chunks -= i64::from(slot.truncate(self.min_valid));
+                }
+            }
+        }
+        // Chunks that were completed since the image was begun.
+        let known = |series: &u64| head.table.with(*series, |_, _| ()).is_some();
+        let fresh: Vec<u64> = self.mapped.keys().copied().filter(known).collect();
+        for number in fresh {
+            let mut chunks = self.mapped.remove(&number).unwrap_or_default();
+            head.table.with_mut(number, |slot| {
+                let before = i64::from(slot.chunk_count());
+                chunks.retain(|c| !slot.mapped.contains(c));
+                if let Some((_, first, _)) = slot.open_chunk() {
+                    if chunks.iter().any(|c| c.min_time == first) {
+                        // This one, before it was complete.
+                        slot.drop_open();
+                    } else if chunks.iter().any(|c| c.max_time() >= first) {
+                        // It was complete before these, and is lost.
+                        slot.close_open(number, &head.files);
+                    }
+                }
+                slot.add_mapped(&chunks);
+                self.chunks += i64::from(slot.chunk_count()) - before;
+                self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
+                self.max = self.max.max(slot.max_time().unwrap_or(i64::MIN));
+            });
+        }
+        let fresh: Vec<u64> = self.late.keys().copied().filter(known).collect();
+        for number in fresh {
+            let mut chunks = self.late.remove(&number).unwrap_or_default();
+            let Some(page) = head.table.page(number) else { continue };
+            let mut inner = page.lock();
+            let Some(own) = inner.late_mut(number) else { continue };
+            chunks.retain(|c| !own.mapped.contains(c));
+            self.chunks += chunks.len() as i64;
+            chunks.iter().for_each(|c| head.late.widen(c.min_time, c.max_time));
+            own.mapped.extend(chunks);
+        }
+    }
+
     fn take(&mut self, record: Record) {
         match record {
             Record::Series(all) => all.into_iter().for_each(|s| self.series(s)),
@@ -348,6 +458,9 @@ impl Replay<'_> {
 
     /// The number here of a series of the log. What a renamed series has in the log keeps its record there.
     fn number(&self, series: u64, t: i64) -> u64 {
+        if self.renamed.is_empty() {
+            return series;
+        }
         match self.renamed.get(&series) {
             None => series,
             Some(number) => {

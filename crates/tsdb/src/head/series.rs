@@ -61,15 +61,15 @@ impl ChunkBuf for Tight<'_> {
 
 /// An open histogram chunk and the newest sample, which duplicates are compared with.
 #[derive(Debug)]
-enum OpenHistogram {
+pub(super) enum OpenHistogram {
     Int(HistogramAppender, Arc<Histogram>),
     Float(FloatHistogramAppender, Arc<FloatHistogram>),
 }
 
 #[derive(Debug)]
-struct OpenHistogramChunk {
-    chunk: OpenHistogram,
-    end_computed: bool,
+pub(super) struct OpenHistogramChunk {
+    pub(super) chunk: OpenHistogram,
+    pub(super) end_computed: bool,
 }
 
 impl OpenHistogram {
@@ -79,7 +79,7 @@ impl OpenHistogram {
             OpenHistogram::Float(a, _) => a.encoding(),
         }
     }
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             OpenHistogram::Int(a, _) => a.bytes(),
             OpenHistogram::Float(a, _) => a.bytes(),
@@ -111,11 +111,11 @@ pub(crate) struct Applied {
 /// A series. About 120 bytes; the open chunk's bytes and the list of complete chunks are apart.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    open: Vec<u8>,
-    xor: XorAppender,
-    histogram: Option<Box<OpenHistogramChunk>>,
-    min_time: i64,
-    next_at: i64,
+    pub(super) open: Vec<u8>,
+    pub(super) xor: XorAppender,
+    pub(super) histogram: Option<Box<OpenHistogramChunk>>,
+    pub(super) min_time: i64,
+    pub(super) next_at: i64,
     /// Complete chunks, oldest first.
     pub(crate) mapped: Vec<MappedChunk>,
     /// Where its label pairs are in the page.

@@ -77,7 +77,8 @@ impl Head {
         cut: &StaleCut,
         reader: u64,
     ) -> Result<Option<usize>, StorageError> {
-        let _one_at_a_time = self.gc.lock();
+        // An image is being written: as with readers.
+        let Some(_one_at_a_time) = self.gc.try_lock() else { return Ok(None) };
         if self.isolation.has_readers_below(reader) {
             return Ok(None);
         }

@@ -11,19 +11,19 @@ use super::isolation::Snapshot;
 use super::ooo::Late;
 use super::series::Slot;
 
-const PAGE_SERIES: u64 = 256;
+pub(super) const PAGE_SERIES: u64 = 256;
 
 /// A page's content. Slots lie in order of their numbers; a bitmap says which numbers are there, so that a
 /// page of which few are left is small.
 #[derive(Debug, Default)]
 pub(crate) struct PageInner {
-    present: [u64; 4],
-    slots: Vec<Slot>,
-    pairs: Vec<u32>,
+    pub(super) present: [u64; 4],
+    pub(super) slots: Vec<Slot>,
+    pub(super) pairs: Vec<u32>,
     /// Commits that someone may not see yet.
     recent: Vec<Recent>,
     /// Late samples, by place of the series in the page.
-    late: BTreeMap<u8, Late>,
+    pub(super) late: BTreeMap<u8, Late>,
 }
 
 /// A commit put samples at this time into these series of the page.
@@ -159,10 +159,8 @@ impl PageInner {
         if present {
             return;
         }
-        let mut slot = Slot::default();
-        slot.labels_at = self.pairs.len() as u32;
-        slot.labels_len = pairs.len() as u16;
-        slot.pending = true;
+        let (labels_at, labels_len) = (self.pairs.len() as u32, pairs.len() as u16);
+        let slot = Slot { labels_at, labels_len, pending: true, ..Slot::default() };
         if self.slots.capacity() == self.slots.len() {
             self.slots
                 .reserve_exact((self.slots.len() / 2).max(8).min(PAGE_SERIES as usize - self.slots.len()));
@@ -235,6 +233,10 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// A page with content.
+    pub(super) fn new(base: u64, inner: PageInner) -> Self {
+        Page { base, inner: Mutex::new(inner) }
+    }
     /// Locks it.
     pub(crate) fn lock(&self) -> MutexGuard<'_, PageInner> {
         self.inner.lock()
@@ -251,6 +253,13 @@ impl Page {
 #[derive(Debug, Default)]
 pub(crate) struct SeriesTable {
     pages: RwLock<HashMap<u64, Arc<Page>>>,
+}
+
+impl FromIterator<Page> for SeriesTable {
+    fn from_iter<I: IntoIterator<Item = Page>>(all: I) -> Self {
+        let pages = all.into_iter().map(|p| (p.base / PAGE_SERIES, Arc::new(p))).collect();
+        SeriesTable { pages: RwLock::new(pages) }
+    }
 }
 
 impl SeriesTable {

@@ -243,6 +243,16 @@ impl Log {
         self.segment.load(Ordering::Relaxed)
     }
 
+    /// Segment and offset behind all that was logged; `None` while something waits in memory or the segment is
+    /// given up.
+    pub(crate) fn position(&self) -> Option<(u64, u64)> {
+        let state = self.state.lock();
+        if self.holding.load(Ordering::Acquire) || state.give_up || state.distrust {
+            return None;
+        }
+        state.writer.as_ref().map(|w| (w.segment(), w.segment_len()))
+    }
+
     /// Bytes written since the start.
     #[must_use]
     pub fn written(&self) -> u64 {

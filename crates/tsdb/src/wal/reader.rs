@@ -63,6 +63,8 @@ pub struct SegmentReader {
     losses: Vec<WalLoss>,
     good_end: u64,
     torn: bool,
+    /// Records are not decompressed.
+    sums_only: bool,
 }
 
 impl std::fmt::Debug for SegmentReader {
@@ -84,6 +86,14 @@ impl SegmentReader {
     /// # Errors
     /// Absent, no permission.
     pub fn open(disk: &dyn Disk, path: &Path) -> DiskResult<Self> {
+        SegmentReader::open_at(disk, path, 0)
+    }
+
+    /// As [`SegmentReader::open`], from a place on where a record begins.
+    ///
+    /// # Errors
+    /// Absent, no permission.
+    pub fn open_at(disk: &dyn Disk, path: &Path, offset: u64) -> DiskResult<Self> {
         let file = disk.open_read(path)?;
         let len = file.len()?;
         Ok(SegmentReader {
@@ -92,15 +102,26 @@ impl SegmentReader {
             len,
             base: 0,
             buf: Vec::new(),
-            at: 0,
+            at: offset,
             parts: Vec::new(),
             begun: None,
             record: Vec::new(),
             zstd: None,
             losses: Vec::new(),
-            good_end: 0,
+            good_end: offset,
             torn: false,
+            sums_only: false,
         })
+    }
+
+    /// Reads to the end and checks the checksums only: a third of the time of reading records.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn check(&mut self) -> DiskResult<()> {
+        self.sums_only = true;
+        while self.next_record()?.is_some() {}
+        Ok(())
     }
 
     /// What was left out so far.
@@ -168,6 +189,7 @@ impl SegmentReader {
                     self.parts.extend_from_slice(&self.buf[from..to]);
                     if kind == FULL || kind == LAST {
                         let begun = self.begun.take().unwrap_or(start);
+                        let flags = if self.sums_only { 0 } else { flags };
                         match self.decompress(flags) {
                             Ok(()) => {
                                 self.good_end = self.at;

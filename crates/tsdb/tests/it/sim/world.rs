@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) damage: bool,
     /// Memory for records that the disk refuses is small.
     pub(super) tight: bool,
+    /// Images of the head are written.
+    pub(super) images: bool,
 }
 
 /// Figures of a run.
@@ -254,7 +256,7 @@ impl World {
         match self.rng.below(100) {
             0..70 => self.scrape(),
             70..76 => self.write_batch(),
-            76..84 => self.sync(),
+            76..84 => self.save_image().and_then(|()| self.sync()),
             84..90 => self.maintain(),
             90..93 => self.check_live(),
             93..95 => self.check_part(),
@@ -344,6 +346,8 @@ impl World {
         options.retention = Retention::default();
         options.clock = Clocks(Arc::new(self.clock.clone()));
         self.opened += 1;
+        // At each chance, now and then, or never.
+        options.image_log_bytes = if self.plan.images { [1, 20_000][(self.seed % 2) as usize] } else { 0 };
         options.simulated = Some(self.seed ^ (self.opened << 40));
         options
     }
@@ -590,6 +594,18 @@ impl World {
                 Ok(())
             }
             Err(e) => Err(format!("sync fails: {e}")),
+        }
+    }
+
+    fn save_image(&mut self) -> Outcome {
+        if !self.plan.images {
+            return Ok(());
+        }
+        self.note("image");
+        match self.db()?.save_image() {
+            Ok(()) => self.notice_drops(),
+            Err(_) if self.trouble() => self.notice_drops(),
+            Err(e) => Err(format!("the image fails: {e}")),
         }
     }
 

@@ -1,0 +1,124 @@
+//! Reading an image, on as many threads as there are processors. What is wrong with it is a reason not to use
+//! it and no error.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::frames::{FrameReader, Unusable};
+use super::index::Pieces;
+use super::page::Tally;
+use super::{End, Position};
+use crate::disk::Disk;
+use crate::head::index::HeadIndex;
+use crate::head::mapped::is_whole;
+use crate::head::table::SeriesTable;
+use crate::wal::segments;
+
+/// Threads that read: more than this wait for memory.
+const THREADS_MAX: usize = 8;
+
+/// What an image has beside series.
+#[derive(Default)]
+pub(in crate::head) struct Restored {
+    pub(in crate::head) tally: Tally,
+    /// Metadata, tombstones, exemplars.
+    pub(in crate::head) records: Vec<Vec<u8>>,
+    pub(in crate::head) expiry: Vec<(u64, i64)>,
+    /// Bytes of the image.
+    pub(in crate::head) size: u64,
+}
+
+/// A head as an image has it.
+pub(in crate::head) struct Image {
+    pub(in crate::head) index: HeadIndex,
+    pub(in crate::head) table: SeriesTable,
+    pub(in crate::head) restored: Restored,
+    /// The log goes on from here.
+    pub(in crate::head) start: Position,
+    /// Chunk files have chunks that it does not know from here on.
+    pub(in crate::head) chunks_from: (u32, u64),
+}
+
+/// Loads the image of a data folder, where there is one that belongs to what the folder has.
+pub(in crate::head) fn load(
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+    wal: &Path,
+    min_valid: i64,
+    threads: bool,
+) -> Option<Image> {
+    match try_load(&**disk, data, wal, min_valid, threads) {
+        Ok(image) => image,
+        Err(Unusable(why)) => {
+            tracing::warn!(why, "head image is not used; the whole log is replayed");
+            None
+        }
+    }
+}
+
+fn try_load(
+    disk: &dyn Disk,
+    data: &Path,
+    wal: &Path,
+    min_valid: i64,
+    threads: bool,
+) -> Result<Option<Image>, Unusable> {
+    let Some(reader) = FrameReader::open(disk, &super::path(data))? else { return Ok(None) };
+    let end = End::read(&reader.end()?)?;
+    if !end.anchor.holds(disk, wal)? {
+        return Err(Unusable("the log is another one or shorter".to_string()));
+    }
+    if super::newest_checkpoint(disk, wal)? != end.checkpoint {
+        return Err(Unusable("the log was cut since".to_string()));
+    }
+    let there = segments(disk, wal)?;
+    if (end.start.segment..=end.anchor.at.segment).any(|s| there.binary_search(&s).is_err()) {
+        return Err(Unusable("segments of the log are gone".to_string()));
+    }
+    let mut all = read_frames(&reader, min_valid, threads)?;
+    if all.tally.series != end.series {
+        return Err(Unusable("pages are missing".to_string()));
+    }
+    let chunks = data.join("chunks_head");
+    for (file, len) in end.files.iter().filter(|(file, _)| *file >= all.tally.oldest_file) {
+        // The log has what a damaged chunk had: a full replay makes it anew, a query could only fail.
+        if !is_whole(disk, &chunks, *file, *len)? {
+            return Err(Unusable(format!("head chunks file {file:06} is damaged or shorter")));
+        }
+    }
+    let index = all.index(end.last)?;
+    Ok(Some(Image {
+        index,
+        table: all.pages.into_iter().collect(),
+        restored: Restored { tally: all.tally, records: all.records, expiry: all.expiry, size: reader.len() },
+        start: end.start,
+        chunks_from: end.chunks_from,
+    }))
+}
+
+fn read_frames(reader: &FrameReader, min_valid: i64, threads: bool) -> Result<Pieces, Unusable> {
+    let work = || -> Result<Pieces, Unusable> {
+        let (mut pieces, mut buf) = (Pieces::default(), Vec::new());
+        while let Some(kind) = reader.next(&mut buf)? {
+            pieces.take(kind, &buf, min_valid)?;
+        }
+        Ok(pieces)
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let others = if threads { processors.min(THREADS_MAX) - 1 } else { 0 };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for handle in handles {
+            let other = handle.join().unwrap_or_else(|_| Err(Unusable("a reading thread died".to_string())));
+            all = match (all, other) {
+                (Ok(mut all), Ok(other)) => {
+                    all.add(other);
+                    Ok(all)
+                }
+                (Err(e), _) | (_, Err(e)) => Err(e),
+            };
+        }
+        all
+    })
+}

@@ -1,0 +1,168 @@
+//! Writing an image while commits go on.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use storage::StorageError;
+
+use super::frames::{FRAME_BYTES, FrameWriter, Kind};
+use super::{Anchor, End, Position, page};
+use crate::disk::create_dir_durable;
+use crate::head::Head;
+use crate::wal::bytes::{put_uvarint, put_varint};
+use crate::wal::record::{self, ExemplarRecord, MetadataRecord, TombstoneRecord};
+
+/// Entries of one record.
+const ENTRIES_PER_RECORD: usize = 4096;
+/// A pause after a part is as long as the part took, but not longer than this: half of a core at most.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Divides the work by pauses, so that an image of seconds leaves the processor to scrapes.
+struct Pace {
+    on: bool,
+    since: Instant,
+}
+
+impl Pace {
+    fn pause(&mut self) {
+        if self.on {
+            std::thread::sleep(self.since.elapsed().min(PAUSE_MAX));
+            self.since = Instant::now();
+        }
+    }
+}
+
+impl Head {
+    /// Whether the log has grown by so much that an image is due.
+    pub(crate) fn image_due(&self) -> bool {
+        self.image.is_due(self.log.written())
+    }
+
+    /// Writes an image. `paced` takes twice as long. False where it is put off: the log is in trouble.
+    ///
+    /// # Errors
+    /// No room, the device failed: the image before stays.
+    pub(crate) fn save_image(&self, paced: bool) -> Result<bool, StorageError> {
+        if self.image.log_bytes_min == 0 {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        let saved = self.try_save_image(Pace { on: paced, since: began });
+        match &saved {
+            Ok(true) => self.image.written.inc(),
+            Ok(false) => {}
+            Err(_) => {
+                self.image.failed.inc();
+                // Not again before as much more was logged.
+                self.image.logged.store(self.log.written(), Ordering::Relaxed);
+            }
+        }
+        self.image.seconds.set(began.elapsed().as_secs_f64());
+        saved
+    }
+
+    fn try_save_image(&self, mut pace: Pace) -> Result<bool, StorageError> {
+        let _nothing_goes = self.gc.lock();
+        let logged = self.log.written();
+        let Some(start) = self.log_position() else { return Ok(false) };
+        let last = self.index.read().last;
+        self.commits.wait();
+        // A power cut takes nothing before the position, so that only what is behind it needs a look.
+        self.sync()?;
+        let chunks_from = self.files.position();
+        if let Some(dir) = self.image.path.parent() {
+            create_dir_durable(&*self.disk, dir)?;
+        }
+        let mut w = FrameWriter::create(&self.disk, &self.image.path)?;
+        let mut series = 0;
+        for table_page in self.table.all() {
+            if !w.is_begun() {
+                w.begin(Kind::Pages);
+            }
+            {
+                let inner = table_page.lock();
+                page::put(w.buf(), table_page.base, &inner, last);
+                series += inner.numbers(table_page.base).filter(|n| *n <= last).count() as u64;
+            }
+            if w.buf().len() >= FRAME_BYTES {
+                w.end()?;
+                pace.pause();
+            }
+        }
+        if w.is_begun() {
+            w.end()?;
+        }
+        super::index::put(self, &mut w, last, &mut || pace.pause())?;
+        for bytes in self.image_records() {
+            w.begin(Kind::Record).extend_from_slice(&bytes);
+            w.end()?;
+        }
+        let expiry: Vec<(u64, i64)> = self.wal_expiry.lock().iter().map(|(s, t)| (*s, *t)).collect();
+        let out = w.begin(Kind::Expiry);
+        for (series, until) in expiry {
+            put_uvarint(out, series);
+            put_varint(out, until);
+        }
+        w.end()?;
+
+        // What the pages have must be where others find it.
+        self.log_series(std::iter::empty())?;
+        let Some(files) = self.files.sync_all()? else { return Ok(false) };
+        let Some(end) = self.log_position() else { return Ok(false) };
+        let Some(anchor) = Anchor::of(&*self.disk, &self.wal_dir, end)? else { return Ok(false) };
+        let checkpoint = super::newest_checkpoint(&*self.disk, &self.wal_dir)?;
+        End { start, anchor, checkpoint, last, series, chunks_from, files }.put(w.begin(Kind::End));
+        w.end()?;
+        let size = w.finish()?;
+        self.image.set(logged, size);
+        tracing::debug!(series, size, "head image written");
+        Ok(true)
+    }
+
+    fn log_position(&self) -> Option<Position> {
+        self.log.position().map(|(segment, offset)| Position { segment, offset })
+    }
+
+    /// Metadata, tombstones and exemplars as records of a log.
+    fn image_records(&self) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        let metadata: Vec<MetadataRecord> = self
+            .metadata
+            .lock()
+            .iter()
+            .map(|(series, m)| MetadataRecord { series: *series, metadata: m.clone() })
+            .collect();
+        for part in metadata.chunks(ENTRIES_PER_RECORD) {
+            let mut bytes = Vec::new();
+            record::encode_metadata(&mut bytes, part);
+            records.push(bytes);
+        }
+        let mut stones = Vec::new();
+        for (series, ranges) in self.tombstones.read().iter() {
+            let stone = |i: &crate::tombstones::Interval| TombstoneRecord {
+                series: *series,
+                mint_ms: i.mint_ms,
+                maxt_ms: i.maxt_ms,
+            };
+            stones.extend(ranges.iter().map(stone));
+        }
+        for part in stones.chunks(ENTRIES_PER_RECORD) {
+            let mut bytes = Vec::new();
+            record::encode_tombstones(&mut bytes, part);
+            records.push(bytes);
+        }
+        let mut exemplars = Vec::new();
+        for (labels, e) in self.exemplars.all() {
+            let found = self.index.read().find(labels.hash(), &labels, &|s, out| self.pairs_of(s, out));
+            // Of a series that is gone: a log would not bring it back either.
+            let Some(series) = found else { continue };
+            exemplars.push(ExemplarRecord { series, t_ms: e.timestamp_ms, value: e.value, labels: e.labels });
+        }
+        for part in exemplars.chunks(ENTRIES_PER_RECORD) {
+            let mut bytes = Vec::new();
+            record::encode_exemplars(&mut bytes, part);
+            records.push(bytes);
+        }
+        records
+    }
+}
