@@ -308,7 +308,7 @@ fn whole_entries(
 }
 
 fn page_at(samples: &BTreeMap<String, Value>) -> Option<u64> {
-    samples.get("ledger_page - -")?.as_str()?.parse().ok()
+    samples.get("ledger_page - -")?.as_str()?.parse::<f64>().ok().map(|page| page as u64)
 }
 
 fn is_time_of(entry: &Entry, time_ms: i64, what: &Check) -> bool {

@@ -131,8 +131,9 @@ async fn large_bodies_share_an_account_and_small_ones_do_not_need_it() {
     let big = FakeTarget::start(move |_| Answer::text(page.clone())).await.unwrap();
     let small = FakeTarget::start(|_| Answer::text("small")).await.unwrap();
     let client = client(&HttpClientConfig::default());
-    // A buffer of 8 MiB each, 4 MiB above the free part: two fit, the third waits and gives up.
-    let pool = BodyPool::new(BodyLimits { body_bytes_max: 8 << 20, in_flight_bytes_max: 9 << 20 });
+    // A buffer of 8 MiB each, all but the free quarter of a MiB on the account: two fit, the third waits and
+    // gives up.
+    let pool = BodyPool::new(BodyLimits { body_bytes_max: 8 << 20, in_flight_bytes_max: 17 << 20 });
     let fetch = || async {
         let response = client.send(get(&big.url("/"))).await.unwrap();
         pool.read(response, ReadOptions::default()).await
