@@ -11,6 +11,7 @@ mod meta;
 mod querier;
 mod reader;
 mod repair;
+mod salvage;
 mod samples;
 mod series;
 mod transfer;
@@ -28,6 +29,8 @@ pub use meta::{
 pub use querier::BlockQuerier;
 pub use reader::{Block, BlockSeriesIter, StoredSeries};
 pub use repair::repair_block;
+pub(crate) use repair::{is_damage, is_missing};
+pub use salvage::{SalvagedBlock, salvage_block};
 pub(crate) use samples::retain_samples;
 pub use samples::{restore_order, sort_by_time};
 pub use series::BlockSeries;

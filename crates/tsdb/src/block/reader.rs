@@ -46,29 +46,22 @@ impl Block {
     /// sums. Series and chunks are checked when they are read.
     ///
     /// # Errors
-    /// A file that is absent, cut, of another kind or sum; the text names it.
+    /// A file that is absent, cut, of another kind or sum; the text names it. Damaged headers and gaps of
+    /// the segment files are noted ([`Block::damage`]).
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StorageError> {
         let meta = BlockMeta::read(&*disk, dir)?;
         let index = IndexReader::open(&*disk, &dir.join(INDEX_FILE))?;
-        let chunks = ChunkReader::open(&*disk, &dir.join(CHUNKS_DIR))?;
+        let (chunks, faults) = ChunkReader::open_damaged(&*disk, &dir.join(CHUNKS_DIR))?;
         let tombstones = Tombstones::read(&*disk, dir)?;
         let mut size_bytes = index.size() + chunks.size() + disk.size(&dir.join(META_FILE))?;
         if let Ok(size) = disk.size(&dir.join(tombstones::FILE_NAME)) {
             size_bytes += size;
         }
+        let damage = DamageRecord::default();
+        faults.iter().for_each(|e| _ = damage.note(meta.mint_ms, meta.maxt_ms, e));
         let state = RwLock::new(State { meta: Arc::new(meta), tombstones: Arc::new(tombstones) });
         let dir = dir.to_path_buf();
-        Ok(Block {
-            inner: Arc::new(Inner {
-                disk,
-                dir,
-                state,
-                index,
-                chunks,
-                size_bytes,
-                damage: DamageRecord::default(),
-            }),
-        })
+        Ok(Block { inner: Arc::new(Inner { disk, dir, state, index, chunks, size_bytes, damage }) })
     }
 
     /// Its description.

@@ -7,12 +7,22 @@ use std::sync::Arc;
 use storage::StorageError;
 use ulid::Ulid;
 
-use super::{BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE};
+use super::{BlockMeta, CHUNKS_DIR, HINT_OUT_OF_ORDER, INDEX_FILE, META_FILE};
 use crate::chunkenc;
 use crate::chunks::{ChunkMeta, ChunkReader};
 use crate::disk::Disk;
 use crate::index::{IndexReader, PostingSource};
 use crate::tombstones::{self, Tombstones};
+
+/// A file that should be there is not.
+pub(crate) fn is_missing(e: &StorageError) -> bool {
+    matches!(e, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// What is wrong is in the files, not with the device.
+pub(crate) fn is_damage(e: &StorageError) -> bool {
+    matches!(e, StorageError::Corrupt { .. }) || is_missing(e)
+}
 
 /// Repairs what can be; gives what was done in words, with the range of time concerned. Nothing is touched
 /// where the small files are good.
@@ -21,7 +31,10 @@ use crate::tombstones::{self, Tombstones};
 /// The device failed, no room; the description is damaged and the index as well.
 pub fn repair_block(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<String>, StorageError> {
     let mut done = Vec::new();
-    if let Err(e @ StorageError::Corrupt { .. }) = BlockMeta::read(&**disk, dir) {
+    if let Err(e) = BlockMeta::read(&**disk, dir) {
+        if !is_damage(&e) {
+            return Ok(done);
+        }
         let meta = describe(disk, dir)?;
         set_aside(&**disk, dir, META_FILE)?;
         meta.write(&**disk, dir)?;
@@ -46,16 +59,20 @@ fn set_aside(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StorageError
         disk.remove_file(&kept)?;
     }
     // A link, so that there is a file under the old name at every instant.
-    disk.hard_link(&dir.join(name), &kept)?;
-    Ok(())
+    match disk.hard_link(&dir.join(name), &kept) {
+        Err(e) if e.is_not_found() => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn describe(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BlockMeta, StorageError> {
     let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let ulid = Ulid::from_string(name).map_err(|e| StorageError::Other(format!("block {name}: {e}")))?;
     let index = IndexReader::open(&**disk, &dir.join(INDEX_FILE))?;
-    let chunks = ChunkReader::open(&**disk, &dir.join(CHUNKS_DIR))?;
+    let (chunks, _) = ChunkReader::open_damaged(&**disk, &dir.join(CHUNKS_DIR))?;
     let mut meta = BlockMeta::level_one(ulid, i64::MAX, i64::MIN);
+    // Nobody knows whether the head had more of its range: the log must not be passed over for it.
+    meta.compaction.set_hint(HINT_OUT_OF_ORDER);
     let (mut cursor, mut list, mut buf) = (index.cursor(), Vec::<ChunkMeta>::new(), Vec::new());
     for id in index.all()?.iter() {
         if cursor.series(*id, &mut list).is_err() {

@@ -18,10 +18,14 @@ const TAIL_BYTES: u64 = 1536;
 /// Longest chunk that is read: what fits in a segment file.
 const CHUNK_BYTES_MAX: u64 = super::SEGMENT_BYTES;
 
+/// Files that may be missing in a row: more than any block has.
+const GAP_FILES_MAX: usize = 4096;
+
 /// The open segment files of one block.
 #[derive(Debug)]
 pub struct ChunkReader {
-    segments: Vec<Segment>,
+    /// `None` for one that is missing in the sequence.
+    segments: Vec<Option<Segment>>,
 }
 
 #[derive(Debug)]
@@ -40,56 +44,75 @@ impl ChunkReader {
     /// # Errors
     /// A file that is too short, of another kind or version; a gap in the sequence.
     pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, StorageError> {
-        let mut segments = Vec::new();
+        let (reader, faults) = ChunkReader::open_damaged(disk, dir)?;
+        faults.into_iter().next().map_or(Ok(reader), Err)
+    }
+
+    /// As [`ChunkReader::open`], with what is wrong with files beside it: chunks have checksums of their own,
+    /// so a damaged header costs nothing, and a missing file what it held.
+    ///
+    /// # Errors
+    /// The folder is absent; the device failed.
+    pub fn open_damaged(disk: &dyn Disk, dir: &Path) -> Result<(Self, Vec<StorageError>), StorageError> {
+        let mut segments: Vec<Option<Segment>> = Vec::new();
+        let mut faults = Vec::new();
         for entry in disk.list(dir)? {
             // Other names are left alone: tools put notes and temporary files beside ours.
             let Ok(number) = entry.name.parse::<u32>() else { continue };
             let file = disk.open_read(&dir.join(&entry.name))?;
             if number as usize != segments.len() + 1 {
                 let text = format!("segment {:06} is missing", segments.len() + 1);
-                return Err(corrupt(&*file, 0, text));
+                faults.push(corrupt(&*file, 0, text));
+                if (number as usize) <= segments.len() || number as usize > segments.len() + GAP_FILES_MAX {
+                    continue;
+                }
+                segments.resize_with(number as usize - 1, || None);
             }
             let len = file.len()?;
             let mut header = [0; HEADER_BYTES as usize];
             if len < HEADER_BYTES {
-                return Err(corrupt(&*file, len, "segment is shorter than its header"));
+                faults.push(corrupt(&*file, len, "segment is shorter than its header"));
+                segments.push(None);
+                continue;
             }
             file.read_exact_at(&mut header, 0)?;
             let [m0, m1, m2, m3, version, ..] = header;
-            if u32::from_be_bytes([m0, m1, m2, m3]) != MAGIC {
-                return Err(corrupt(&*file, 0, "not a chunk segment (wrong magic number)"));
+            let kind = u32::from_be_bytes([m0, m1, m2, m3]);
+            if kind != MAGIC {
+                faults.push(corrupt(&*file, 0, "not a chunk segment (wrong magic number)"));
+            } else if version != VERSION {
+                faults.push(corrupt(&*file, 4, format!("unknown chunk segment version {version}")));
             }
-            if version != VERSION {
-                return Err(corrupt(&*file, 4, format!("unknown chunk segment version {version}")));
-            }
-            segments.push(Segment { file, len });
+            segments.push(Some(Segment { file, len }));
         }
-        Ok(ChunkReader { segments })
+        Ok((ChunkReader { segments }, faults))
     }
 
     /// Bytes of all segments.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.segments.iter().map(|s| s.len).sum()
+        self.segments.iter().flatten().map(|s| s.len).sum()
     }
 
     /// File and offset of a chunk, for error texts.
     #[must_use]
     pub fn place(&self, at: ChunkRef) -> String {
         match self.segments.get(at.segment() as usize) {
-            Some(s) => format!("{} at offset {}", s.file.path().display(), at.offset()),
-            None => format!("chunk reference {:#x}", at.0),
+            Some(Some(s)) => format!("{} at offset {}", s.file.path().display(), at.offset()),
+            _ => format!("chunk reference {:#x}", at.0),
         }
     }
 
     fn segment(&self, at: ChunkRef) -> Result<&Segment, StorageError> {
-        self.segments.get(at.segment() as usize).ok_or_else(|| StorageError::Corrupt {
-            place: format!("chunk reference {:#x}", at.0),
-            what: format!(
-                "segment {} of {} does not exist",
-                u64::from(at.segment()) + 1,
-                self.segments.len()
-            ),
+        self.segments.get(at.segment() as usize).and_then(Option::as_ref).ok_or_else(|| {
+            StorageError::Corrupt {
+                place: format!("chunk reference {:#x}", at.0),
+                what: format!(
+                    "segment {} of {} does not exist",
+                    u64::from(at.segment()) + 1,
+                    self.segments.len()
+                ),
+            }
         })
     }
 

@@ -12,6 +12,6 @@ mod tests;
 
 pub use merge::{Compacted, Rewrite, compact, compact_as, merged_meta, rewritten_meta};
 pub use plan::{block_ranges, plan};
-pub(crate) use recode::recode_floats;
 pub use recode::{ChunkBuilder, Recode, clip_chunk};
+pub(crate) use recode::{merge_chunks, recode_floats};
 pub use retention::{KeepRule, beyond_size, beyond_time, keep_from};

@@ -235,7 +235,7 @@ pub fn clip_chunk(
 ///
 /// # Errors
 /// Malformed bytes.
-pub(super) fn merge_chunks(mut chunks: Vec<RawChunk>) -> Result<Vec<RawChunk>, ChunkError> {
+pub(crate) fn merge_chunks(mut chunks: Vec<RawChunk>) -> Result<Vec<RawChunk>, ChunkError> {
     // Stable: equal starts keep the order of their sources.
     chunks.sort_by_key(|c| c.mint_ms);
     let mut out = Vec::with_capacity(chunks.len());

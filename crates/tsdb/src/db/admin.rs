@@ -70,7 +70,7 @@ impl Inner {
             self.cut_late()?;
         }
         // As upstream: time, and sixteen digits of a number of 63 bits.
-        let random = (ulid::Ulid::generate().random() as u64) >> 1;
+        let random = (self.new_ulid().random() as u64) >> 1;
         let name = format!("{}-{random:016x}", compact_utc(self.options.clock.0.now_ms().max(0) / 1000));
         let dir = self.options.path.join(SNAPSHOTS_DIR).join(&name);
         let disk = &self.options.disk;

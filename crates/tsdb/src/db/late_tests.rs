@@ -192,7 +192,7 @@ fn late_samples_become_marked_blocks_and_the_log_goes() {
     drop(held);
     db.maintain().unwrap();
     assert_eq!(all(&db), ledger);
-    let wbl = disk.list("/data/wbl".as_ref()).unwrap();
+    let wbl = crate::wal::segments(&disk, "/data/wbl".as_ref()).unwrap();
     assert_eq!(wbl.len(), 1, "{wbl:?}");
     // What goes is what blocks have: later ones stay.
     put(&db, &mut ledger, &[("a", 30 * MINUTE + 1, 5.0), ("b", 31 * MINUTE, 6.0)]);

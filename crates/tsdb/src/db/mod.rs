@@ -338,10 +338,10 @@ impl Db {
         Ok(())
     }
 
-    /// What the log is like: whether the disk takes it, and what waits.
+    /// What the logs are like, that of late samples included: whether the disk takes them, and what waits.
     #[must_use]
     pub fn log_status(&self) -> crate::wal::LogStatus {
-        self.0.head.log.status()
+        self.0.head.log_status()
     }
 
     /// Changes retention while running.
@@ -447,7 +447,7 @@ fn load_all(
 ) -> Result<(Vec<Block>, Vec<(String, StorageError)>), StorageError> {
     let (mut blocks, mut failed) = (Vec::new(), Vec::new());
     for (ulid, dir) in block::list_blocks(&*options.disk, &options.path)? {
-        match upkeep::open_or_repair(&options.disk, metrics, &dir) {
+        match upkeep::open_or_repair(options, metrics, &dir, true) {
             Ok(block) => blocks.push(block),
             Err(e) => failed.push((ulid.to_string(), e)),
         }

@@ -10,41 +10,73 @@ use storage::StorageError;
 use ulid::Ulid;
 
 use super::metrics::DbMetrics;
-use super::{Inner, View};
+use super::{DbOptions, Inner, View};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::compact;
-use crate::disk::Disk;
 use crate::head::Truncation;
 
 /// Largest file of uploads that is read: some 500,000 blocks.
 const UPLOADS_BYTES_MAX: u64 = 16 << 20;
 
-/// Opens a block; damaged small files are made anew, and what cannot be opened for damage is moved aside,
-/// so that whoever opens the folder next is not stopped by it.
+/// Opens a block; damaged small files are made anew, a block with a damaged index is written anew from the
+/// series in it, and what cannot be opened for damage is moved aside, so that whoever opens the folder next
+/// is not stopped by it. A file that is missing is damage at the start only: while we run, a block may be
+/// on its way into the folder.
 pub(super) fn open_or_repair(
-    disk: &Arc<dyn Disk>,
+    options: &DbOptions,
     metrics: &DbMetrics,
     dir: &Path,
+    at_start: bool,
 ) -> Result<Block, StorageError> {
-    let opened = Block::open(Arc::clone(disk), dir);
+    let disk = &options.disk;
+    let open = || match Block::open(Arc::clone(disk), dir) {
+        Err(e) if at_start && block::is_missing(&e) => {
+            Err(StorageError::Corrupt { place: dir.display().to_string(), what: e.to_string() })
+        }
+        other => other,
+    };
+    let opened = open();
     let Err(e @ StorageError::Corrupt { .. }) = opened else { return opened };
     let repaired = block::repair_block(disk, dir);
     for what in repaired.iter().flatten() {
         metrics.damage.with(&["file"]).inc();
         tracing::error!(block = %dir.display(), what, "block was damaged");
     }
-    match (&repaired, Block::open(Arc::clone(disk), dir)) {
+    match (&repaired, open()) {
         (Ok(_) | Err(StorageError::Corrupt { .. }), Err(e @ StorageError::Corrupt { .. })) => {
+            let saved = match block::salvage_block(disk, dir, salvaged_ulid(options, dir)) {
+                Ok(saved) => saved.meta.clone().map(|meta| (meta, saved)),
+                Err(e) if block::is_damage(&e) => None,
+                // No room, or the device failed: tried again by the next upkeep.
+                Err(_) => return Err(e),
+            };
             let range = BlockMeta::read(&**disk, dir).map(|m| (m.mint_ms, m.maxt_ms)).ok();
             let place = block::quarantine_block(&**disk, dir)?;
             metrics.damage.with(&["block"]).inc();
-            tracing::error!(error = %e, ?range, kept = %place.display(), "block is damaged beyond repair and moved aside");
-            Err(e)
+            let Some((meta, saved)) = saved else {
+                tracing::error!(error = %e, ?range, kept = %place.display(), "block is damaged beyond repair and moved aside");
+                return Err(e);
+            };
+            tracing::error!(
+                error = %e, ?range, new = %meta.ulid, series = meta.stats.num_series,
+                lost_series = saved.lost_series, lost_chunks = saved.lost_chunks, kept = %place.display(),
+                "block has a damaged index and was written anew from its series"
+            );
+            Block::open(Arc::clone(disk), &options.path.join(meta.ulid.to_string()))
         }
         (Ok(_), Ok(block)) => Ok(block),
         (Err(_), Ok(_)) => Err(e),
         (_, Err(e)) => Err(e),
     }
+}
+
+/// Name of what a damaged block becomes.
+fn salvaged_ulid(options: &DbOptions, dir: &Path) -> Ulid {
+    let random = match options.simulated {
+        Some(seed) => u128::from(crc32c::crc32c(dir.as_os_str().as_encoded_bytes())) ^ u128::from(seed),
+        None => Ulid::generate().random(),
+    };
+    Ulid::from_parts(options.clock.0.now_ms().max(0) as u64, random)
 }
 
 impl Inner {
@@ -223,9 +255,11 @@ impl Inner {
             let mut metas: Vec<BlockMeta> = blocks.iter().map(|b| (*b.meta()).clone()).collect();
             metas.sort_by_key(|m| m.ulid);
             // Blocks of late or foreign samples that reach into the head wait for its block: joined with an
-            // older one they would lose their mark (see `mark_foreign`).
+            // older one they would lose their mark (see `mark_foreign`), and the next start would take the
+            // log's samples up to their end for stored.
             let head = if self.head.is_initialized() { self.head.min_time() } else { i64::MAX };
-            metas.retain(|m| !m.compaction.has_hint(HINT_OUT_OF_ORDER) || m.maxt_ms <= head);
+            let end = super::in_order_end(&blocks).unwrap_or(i64::MIN).min(head);
+            metas.retain(|m| !m.compaction.has_hint(HINT_OUT_OF_ORDER) || m.maxt_ms <= end);
             if let Some(uploaded) = self.uploaded() {
                 // As upstream: the first one that waits holds up those behind it.
                 let waits = |m: &BlockMeta| {
@@ -407,7 +441,7 @@ impl Inner {
                 loaded.push(open.clone());
                 continue;
             }
-            match open_or_repair(disk, &self.metrics, &dir) {
+            match open_or_repair(&self.options, &self.metrics, &dir, false) {
                 Ok(block) => {
                     self.mark_foreign(&block)?;
                     loaded.push(block);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use atomic::{create_dir_durable, read_all, write_atomic};
-pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng};
+pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng, Spoil};
 pub use memory::MemDisk;
 pub use real::RealDisk;
 pub use sandbox::SandboxDisk;

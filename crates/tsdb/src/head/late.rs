@@ -6,8 +6,8 @@
 //! and behind its markers a series' samples that are in no chunk are logged once more.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -36,17 +36,13 @@ pub(super) struct LateState {
     pub(super) dir: PathBuf,
     disk: Arc<dyn Disk>,
     rules: LogRules,
-    log: Mutex<Option<LateLog>>,
+    log: OnceLock<Log>,
+    /// Held by a commit while its late samples are logged, put in place and marked; never for an fsync.
+    order: Mutex<RecordCompressor>,
 }
 
-/// The log of late samples.
-pub(super) struct LateLog {
-    pub(super) log: Log,
-    compressor: RecordCompressor,
-}
-
-/// The locked log.
-pub(super) type LogGuard<'a> = MutexGuard<'a, Option<LateLog>>;
+/// The right to be the next one in the log of late samples.
+pub(super) type LogGuard<'a> = MutexGuard<'a, RecordCompressor>;
 
 /// What a commit did with late samples.
 #[derive(Default)]
@@ -86,7 +82,8 @@ impl LateState {
             dir: options.path.join(WBL_DIR),
             disk: Arc::clone(&options.disk),
             rules,
-            log: Mutex::default(),
+            log: OnceLock::new(),
+            order: Mutex::new(RecordCompressor::new(rules.compression)),
         }
     }
 
@@ -97,24 +94,28 @@ impl LateState {
 
     /// Opens the log behind what is there.
     pub(super) fn open_log(&self) -> DiskResult<()> {
-        let mut log = self.log.lock();
-        if log.is_none() {
-            let compressor = RecordCompressor::new(self.rules.compression);
+        let _one_at_a_time = self.order.lock();
+        if self.log.get().is_none() {
             let opened = Log::open(Arc::clone(&self.disk), &self.dir, self.rules, Vec::new())?;
-            *log = Some(LateLog { log: opened, compressor });
+            // Nobody else sets it: the lock is ours.
+            let _ = self.log.set(opened);
         }
         self.used.store(true, Ordering::Release);
         Ok(())
     }
 
+    /// The log, once a late sample could come.
+    pub(super) fn log(&self) -> Option<&Log> {
+        self.log.get()
+    }
+
     /// Makes it durable.
     pub(super) fn sync(&self) -> DiskResult<()> {
-        // Under its lock: commits of late samples wait for the device, others do not.
-        self.log.lock().as_ref().map_or(Ok(()), |l| l.log.sync().map(|_| ()))
+        self.log.get().map_or(Ok(()), |log| log.sync().map(|_| ()))
     }
 
     pub(super) fn lock_log(&self) -> LogGuard<'_> {
-        self.log.lock()
+        self.order.lock()
     }
 
     pub(super) fn widen(&self, min: i64, max: i64) {
@@ -230,8 +231,8 @@ fn encode_all(floats: &[SampleRecord], histograms: &[HistogramRecord], out: &mut
     }
 }
 
-fn write(log: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
-    let Some(LateLog { log, compressor }) = log.as_mut() else { return Ok(()) };
+fn write(log: Option<&Log>, compressor: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
+    let Some(log) = log.filter(|_| !records.is_empty()) else { return Ok(()) };
     let packed: Vec<(Vec<u8>, u8)> = records
         .iter()
         .map(|r| {
@@ -239,9 +240,6 @@ fn write(log: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
             (data.to_vec(), flag)
         })
         .collect();
-    if packed.is_empty() {
-        return Ok(());
-    }
     log.append(Vec::new, packed.iter().map(|(data, flag)| (data.as_slice(), *flag)))
 }
 
@@ -274,7 +272,7 @@ impl Head {
         let mut log = self.late.lock_log();
         let mut records = Vec::new();
         encode_all(floats, histograms, &mut records);
-        write(&mut log, &records)?;
+        write(self.late.log(), &mut log, &records)?;
         Ok(log)
     }
 
@@ -313,7 +311,7 @@ impl Head {
             }
             encode_all(&floats, &histograms, &mut records);
         }
-        write(&mut log, &records)?;
+        write(self.late.log(), &mut log, &records)?;
         Ok(())
     }
 
@@ -342,9 +340,9 @@ impl Head {
 
     fn late_part(&self, series: u64, chunk: &OooChunk, mint: i64, maxt: i64) -> Result<Part, StorageError> {
         let mut bytes = Vec::new();
-        self.files.read(&chunk.chunk, &mut bytes)?;
+        let there = self.files.read(&chunk.chunk, &mut bytes)?;
         let mut samples = SampleBuf::default();
-        if let Some(encoding) = chunk.chunk.encoding() {
+        if let Some(encoding) = chunk.chunk.encoding().filter(|_| there) {
             chunkenc::decode(encoding, &bytes, mint, maxt, &mut samples)
                 .map_err(|e| super::read::corrupt(series, &e))?;
         }
@@ -353,11 +351,10 @@ impl Head {
 
     /// Makes all late samples chunks, and takes down what there is. `None` where there is nothing.
     pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
-        // Whoever holds the log's lock has samples there that are not in place yet.
-        let segment = match self.late.lock_log().as_mut() {
-            Some(l) => Some(l.log.next_segment()?),
-            None => None,
-        };
+        let segment = self.late.log().map(Log::next_segment).transpose()?;
+        // Whoever has samples in an older segment that are not in place yet is waited for. Not locked
+        // around the line above: a disk that hangs there would hold up all commits of late samples.
+        drop(self.late.lock_log());
         let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), segment, place: 0 };
         let mut written = Vec::new();
         for page in self.table.all() {
@@ -430,6 +427,8 @@ impl Head {
             for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
                 self.disk.remove_file(&segment_path(&self.late.dir, segment))?;
             }
+            // One that a power cut brings back would bring back what is deleted from the blocks meanwhile.
+            self.disk.sync_dir(&self.late.dir)?;
         }
         Ok(true)
     }

@@ -4,9 +4,13 @@
 //! These files only spare memory and replay: all their samples are in the log as well, so nothing here is
 //! synced, and a damaged file costs the time to replay what it held.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -25,6 +29,9 @@ const SUM_BYTES: usize = 4;
 const FILE_BYTES_MAX: u64 = 128 << 20;
 /// Collected before a write; upstream's default.
 const BUFFER_BYTES: usize = 4 << 20;
+/// Complete chunks in memory while the disk refuses them. A chunk of 120 samples has some 200 bytes: those of
+/// 100,000 series at 15 seconds for six hours of a full disk, twice as long as the log's records are held.
+const PENDING_BYTES_MAX: usize = 256 << 20;
 /// One read usually gets a whole chunk: 25 + 2 + 1,024 + 4 bytes at most for floats.
 const READ_BYTES: usize = 512;
 /// A histogram chunk of the most buckets stays far below; a length above is a damaged one.
@@ -107,17 +114,48 @@ impl OooChunk {
     }
 }
 
+/// Bytes of one file that the disk has not taken yet.
+#[derive(Clone, Debug)]
+struct Piece {
+    file: u32,
+    /// Where in the file it goes; 0 with the file's header.
+    base: u64,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Piece {
+    fn has(&self, chunk: &MappedChunk) -> bool {
+        let offset = u64::from(chunk.offset);
+        chunk.file == self.file && offset >= self.base && offset < self.base + self.bytes.len() as u64
+    }
+}
+
+/// What there is, in memory and by handles. No input or output happens under its lock.
 #[derive(Debug, Default)]
 struct State {
+    /// The file that `buf` goes to, behind `base` bytes.
     file: u32,
-    writer: Option<Box<dyn WriteFile>>,
-    /// Bytes behind `flushed` of the current file.
+    base: u64,
     buf: Vec<u8>,
-    flushed: u64,
+    /// Complete buffers, oldest first; at most the first two are of one file.
+    pending: VecDeque<Piece>,
+    pending_bytes: usize,
     readers: BTreeMap<u32, Arc<dyn ReadFile>>,
-    failed: bool,
+    /// Files and places of them that were given up for want of memory.
+    given_up: Vec<Piece>,
+    given_up_bytes: u64,
     /// Files below this number are durable; `None` after a failed fsync.
     synced_to: Option<u32>,
+}
+
+/// The file that is written to.
+#[derive(Debug, Default)]
+struct Output {
+    file: u32,
+    writer: Option<Box<dyn WriteFile>>,
+    /// Good bytes; a failed write may have left others behind them.
+    flushed: u64,
+    failed: bool,
 }
 
 /// The files of one head.
@@ -126,6 +164,12 @@ pub(crate) struct HeadChunks {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     state: Mutex<State>,
+    /// One writes at a time. Order: output, state.
+    output: Mutex<Output>,
+    /// Who fills a buffer also writes it: while nobody else does, in a replay.
+    inline: AtomicBool,
+    buffer_bytes: usize,
+    pending_bytes_max: usize,
 }
 
 /// What loading found.
@@ -189,29 +233,41 @@ impl HeadChunks {
         // Upstream does not start on a folder whose files are not numbered one by one: where one is gone
         // between others, a file without chunks is put. Numbers behind the last one are used again.
         for file in empty {
-            let path = file_path(dir, file);
-            match disk.open_write(&path, WriteMode::Truncate).and_then(|mut w| w.append(&HEADER)) {
-                Ok(()) => {}
+            match put_empty(&*disk, dir, file) {
+                Ok(reader) => drop(state.readers.insert(file, reader)),
                 // A start on a full disk works; the next one closes the gap, and we do not need it closed.
                 Err(e) if e.is_full() => {
                     tracing::warn!(error = %e, "a gap in the numbers of head chunks files stays until there is room");
-                    continue;
                 }
                 Err(e) => return Err(e),
             }
-            state.readers.insert(file, disk.open_read(&path)?);
         }
         // The log's first sync covers all that is there, before anyone asks.
         state.synced_to = Some(state.file + 1);
         // Samples that were missing between chunks are written behind them.
         loaded.chunks.values_mut().for_each(MappedChunk::restore_order);
-        Ok((HeadChunks { disk, dir: dir.to_path_buf(), state: Mutex::new(state) }, loaded))
+        let head = HeadChunks {
+            disk,
+            dir: dir.to_path_buf(),
+            state: Mutex::new(state),
+            output: Mutex::default(),
+            inline: AtomicBool::new(true),
+            buffer_bytes: BUFFER_BYTES,
+            pending_bytes_max: PENDING_BYTES_MAX,
+        };
+        Ok((head, loaded))
+    }
+
+    /// From here on buffers are written by [`HeadChunks::flush`] and [`HeadChunks::flush_full`] alone: no
+    /// commit waits for the disk.
+    pub(crate) fn leave_to_upkeep(&self) {
+        self.inline.store(false, Ordering::Release);
     }
 
     /// Place (file, offset) before which all chunks are that were taken so far.
     pub(crate) fn position(&self) -> (u32, u64) {
         let state = self.state.lock();
-        match state.flushed + state.buf.len() as u64 {
+        match state.base + state.buf.len() as u64 {
             0 => (state.file + 1, 0),
             end => (state.file, end),
         }
@@ -224,14 +280,19 @@ impl HeadChunks {
     /// The device failed. From then on nothing is relied on: a second fsync would succeed without what the
     /// first one dropped.
     pub(crate) fn sync_all(&self) -> DiskResult<Option<Vec<(u32, u64)>>> {
+        if !self.flush() {
+            return Ok(None);
+        }
         let (all, unsynced, current) = {
-            let mut state = self.state.lock();
-            self.flush_locked(&mut state);
-            let Some(synced_to) = state.synced_to.filter(|_| state.buf.is_empty()) else { return Ok(None) };
+            let state = self.state.lock();
+            // Of chunks that were given up there is no place to rely on.
+            let Some(synced_to) = state.synced_to.filter(|_| state.given_up.is_empty()) else {
+                return Ok(None);
+            };
             let all = state.readers.iter().map(|(n, r)| Ok((*n, r.len()?)));
             let all = all.collect::<DiskResult<Vec<(u32, u64)>>>()?;
             let unsynced: Vec<u32> = state.readers.range(synced_to..).map(|(n, _)| *n).collect();
-            (all, unsynced, state.file)
+            (all, unsynced, state.readers.last_key_value().map_or(state.file, |(last, _)| *last))
         };
         // Handles of their own: chunks are written meanwhile.
         let sync = |n: &u32| self.disk.open_write(&file_path(&self.dir, *n), WriteMode::Existing)?.sync();
@@ -276,11 +337,12 @@ impl HeadChunks {
     ) -> MappedChunk {
         let mut state = self.state.lock();
         let size = (CHUNK_HEADER_BYTES + 5 + data.len() + SUM_BYTES) as u64;
-        let at = state.flushed + state.buf.len() as u64;
+        let at = state.base + state.buf.len() as u64;
         if at == 0 || at + size > FILE_BYTES_MAX {
-            self.next_file(&mut state);
+            seal(&mut state);
+            next_file(&mut state);
         }
-        let offset = state.flushed + state.buf.len() as u64;
+        let (file, offset) = (state.file, state.base + state.buf.len() as u64);
         let buf = &mut state.buf;
         let from = buf.len();
         put_u64(buf, series);
@@ -291,109 +353,148 @@ impl HeadChunks {
         buf.extend_from_slice(data);
         let sum = crc32c::crc32c(buf.get(from..).unwrap_or_default());
         buf.extend_from_slice(&sum.to_be_bytes());
-        if buf.len() > BUFFER_BYTES {
-            self.flush_locked(&mut state);
+        if buf.len() > self.buffer_bytes {
+            seal(&mut state);
+            if state.pending.len() > 1 {
+                // The disk does not keep up: from here on a file for each buffer, so that any of them may be
+                // given up without a hole in a file.
+                next_file(&mut state);
+            }
+            self.keep_budget(&mut state);
+            if self.inline.load(Ordering::Acquire) {
+                drop(state);
+                self.flush_full();
+            }
         }
         MappedChunk {
             min_time,
             span: u32::try_from(max_time.saturating_sub(min_time)).unwrap_or(u32::MAX),
-            file: state.file,
+            file,
             offset: offset as u32,
             samples,
             encoding: encoding as u8,
         }
     }
 
-    fn next_file(&self, state: &mut State) {
-        self.flush_locked(state);
-        if !state.buf.is_empty() {
-            // The disk refuses: the file grows past its bound in memory rather than losing chunks.
-            return;
-        }
-        let file = state.file + 1;
-        let path = file_path(&self.dir, file);
-        match self.disk.open_write(&path, WriteMode::Truncate) {
-            Ok(writer) => {
-                if let Ok(reader) = self.disk.open_read(&path) {
-                    state.readers.insert(file, reader);
+    /// Lets the oldest buffers go that the disk does not take.
+    fn keep_budget(&self, state: &mut State) {
+        while state.pending_bytes > self.pending_bytes_max {
+            let Some(first) = state.pending.front().map(|p| p.file) else { break };
+            while let Some(mut piece) = state.pending.pop_front_if(|p| p.file == first) {
+                state.pending_bytes -= piece.bytes.len();
+                if state.given_up_bytes == 0 {
+                    tracing::error!(
+                        dir = %self.dir.display(),
+                        budget_bytes = self.pending_bytes_max,
+                        "memory for head chunks that the disk refuses is used up; the oldest are given up: their samples are missing in queries and in the next block"
+                    );
                 }
-                *state = State {
-                    file,
-                    writer: Some(writer),
-                    buf: HEADER.to_vec(),
-                    flushed: 0,
-                    readers: std::mem::take(&mut state.readers),
-                    failed: false,
-                    synced_to: state.synced_to,
-                };
-            }
-            Err(e) => {
-                if !std::mem::replace(&mut state.failed, true) {
-                    tracing::warn!(error = %e, "cannot begin a head chunks file; chunks stay in memory");
-                }
-                if state.writer.is_none() {
-                    // Without any file the buffer still needs a number and a header to be addressed by.
-                    state.file = file;
-                    state.buf = HEADER.to_vec();
-                }
+                state.given_up_bytes += piece.bytes.len() as u64;
+                piece.bytes = Arc::new(Vec::new());
+                state.given_up.push(piece);
             }
         }
     }
 
-    fn flush_locked(&self, state: &mut State) {
-        if state.buf.is_empty() {
-            return;
-        }
-        if state.writer.is_none() {
-            let path = file_path(&self.dir, state.file);
-            let Ok(writer) = self.disk.open_write(&path, WriteMode::Truncate) else { return };
-            state.writer = Some(writer);
-            if let Ok(reader) = self.disk.open_read(&path) {
-                state.readers.insert(state.file, reader);
-            }
-        }
-        let State { writer: Some(writer), buf, flushed, failed, .. } = state else { return };
-        if writer.len() != *flushed && writer.set_len(*flushed).is_err() {
-            return;
-        }
-        match writer.append(buf) {
-            Ok(()) => {
-                *flushed += buf.len() as u64;
-                buf.clear();
-                *failed = false;
-            }
-            Err(e) => {
-                if !std::mem::replace(failed, true) {
-                    tracing::warn!(error = %e, "cannot write head chunks; they stay in memory");
+    /// Writes complete buffers.
+    pub(crate) fn flush_full(&self) {
+        // Whoever is at it writes them all.
+        let Some(mut output) = self.output.try_lock() else { return };
+        self.write_pending(&mut output);
+    }
+
+    /// Writes all there is; false where the disk does not take it.
+    pub(crate) fn flush(&self) -> bool {
+        let mut output = self.output.lock();
+        seal(&mut self.state.lock());
+        self.write_pending(&mut output)
+    }
+
+    fn write_pending(&self, output: &mut Output) -> bool {
+        loop {
+            let Some(piece) = self.state.lock().pending.front().cloned() else { return true };
+            match self.write_piece(output, &piece) {
+                Ok(()) => output.failed = false,
+                Err(e) => {
+                    if !std::mem::replace(&mut output.failed, true) {
+                        tracing::warn!(error = %e, "cannot write head chunks; they stay in memory");
+                    }
+                    return false;
                 }
+            }
+            let mut state = self.state.lock();
+            // It may have been given up meanwhile.
+            if let Some(done) = state.pending.pop_front_if(|p| (p.file, p.base) == (piece.file, piece.base)) {
+                state.pending_bytes -= done.bytes.len();
+            } else {
+                state.given_up.retain(|p| (p.file, p.base) != (piece.file, piece.base));
+            }
+        }
+    }
+
+    fn write_piece(&self, output: &mut Output, piece: &Piece) -> DiskResult<()> {
+        if output.file != piece.file || output.writer.is_none() {
+            self.fill_gap(piece.file)?;
+            let path = file_path(&self.dir, piece.file);
+            let mode = if piece.base == 0 { WriteMode::Truncate } else { WriteMode::Existing };
+            let writer = self.disk.open_write(&path, mode)?;
+            let reader = self.disk.open_read(&path)?;
+            self.state.lock().readers.insert(piece.file, reader);
+            *output = Output { file: piece.file, writer: Some(writer), flushed: piece.base, ..*output };
+        }
+        let Output { writer: Some(writer), flushed, .. } = output else { return Ok(()) };
+        *flushed = piece.base;
+        if writer.len() != piece.base {
+            writer.set_len(piece.base)?;
+        }
+        match writer.append(&piece.bytes) {
+            Ok(()) => *flushed += piece.bytes.len() as u64,
+            Err(e) => {
                 // Tried again with the next flush if it does not work now.
                 let _ = writer.set_len(*flushed);
+                return Err(e);
             }
         }
+        Ok(())
     }
 
-    /// Hands the buffer to the system.
-    pub(crate) fn flush(&self) {
-        let mut state = self.state.lock();
-        self.flush_locked(&mut state);
-        if state.buf.is_empty() && state.buf.capacity() > BUFFER_BYTES / 8 {
-            state.buf = Vec::new();
+    /// Puts empty files where some were given up: upstream wants them numbered one by one.
+    fn fill_gap(&self, file: u32) -> DiskResult<()> {
+        let last = self.state.lock().readers.last_key_value().map(|(last, _)| *last);
+        let Some(last) = last else { return Ok(()) };
+        for missing in (last + 1..file).take(GAP_FILES_MAX) {
+            let reader = put_empty(&*self.disk, &self.dir, missing)?;
+            self.state.lock().readers.insert(missing, reader);
         }
+        Ok(())
     }
 
-    /// Reads a chunk's bytes into `out`.
+    /// Reads a chunk's bytes into `out`; false, and nothing, where it was given up for want of memory.
     ///
     /// # Errors
     /// The device failed; the chunk's checksum does not hold.
-    pub(crate) fn read(&self, chunk: &MappedChunk, out: &mut Vec<u8>) -> Result<(), StorageError> {
+    pub(crate) fn read(&self, chunk: &MappedChunk, out: &mut Vec<u8>) -> Result<bool, StorageError> {
         out.clear();
         let offset = u64::from(chunk.offset);
         let reader = {
             let state = self.state.lock();
-            if chunk.file == state.file && offset >= state.flushed && !state.buf.is_empty() {
-                let from = (offset - state.flushed) as usize;
+            if chunk.file == state.file
+                && offset >= state.base
+                && offset < state.base + state.buf.len() as u64
+            {
+                let from = (offset - state.base) as usize;
                 return take(state.buf.get(from..).unwrap_or_default(), out)
+                    .map(|()| true)
                     .ok_or_else(|| self.corrupt(chunk));
+            }
+            if let Some(piece) = state.pending.iter().find(|p| p.has(chunk)) {
+                let from = (offset - piece.base) as usize;
+                return take(piece.bytes.get(from..).unwrap_or_default(), out)
+                    .map(|()| true)
+                    .ok_or_else(|| self.corrupt(chunk));
+            }
+            if state.given_up.iter().any(|p| p.file == chunk.file && offset >= p.base) {
+                return Ok(false);
             }
             state.readers.get(&chunk.file).map(Arc::clone)
         };
@@ -412,7 +513,7 @@ impl HeadChunks {
             }
             bytes.resize(needed, 0);
         }
-        take(&bytes, out).ok_or_else(|| self.corrupt(chunk))
+        take(&bytes, out).map(|()| true).ok_or_else(|| self.corrupt(chunk))
     }
 
     fn corrupt(&self, chunk: &MappedChunk) -> StorageError {
@@ -428,15 +529,28 @@ impl HeadChunks {
     /// No permission.
     pub(crate) fn truncate(&self, file: u32) -> DiskResult<()> {
         let old: Vec<u32> = {
+            // What is being written must not come back behind its removal.
+            let _output = self.output.lock();
             let mut state = self.state.lock();
-            if state.flushed > HEADER.len() as u64 {
-                self.next_file(&mut state);
+            if state.base + state.buf.len() as u64 > HEADER.len() as u64 {
+                seal(&mut state);
+                next_file(&mut state);
             }
             let file = file.min(state.file);
+            let State { pending, pending_bytes, given_up, .. } = &mut *state;
+            given_up.retain(|p| p.file >= file);
+            pending.retain(|p| p.file >= file);
+            *pending_bytes = pending.iter().map(|p| p.bytes.len()).sum();
             let kept = state.readers.split_off(&file);
             std::mem::replace(&mut state.readers, kept).into_keys().collect()
         };
         old.into_iter().try_for_each(|n| self.disk.remove_file(&file_path(&self.dir, n)))
+    }
+
+    /// Bytes in memory that the disk has not taken, and bytes given up since the start.
+    pub(crate) fn held(&self) -> (usize, u64) {
+        let state = self.state.lock();
+        (state.pending_bytes + state.buf.len(), state.given_up_bytes)
     }
 
     /// The files that are there. What a process that was killed wrote to them may be nowhere else: its log
@@ -450,6 +564,28 @@ impl HeadChunks {
         let state = self.state.lock();
         state.readers.values().filter_map(|r| r.len().ok()).sum()
     }
+}
+
+/// Makes what was collected a piece to be written.
+fn seal(state: &mut State) {
+    if state.buf.is_empty() {
+        return;
+    }
+    let bytes = Arc::new(std::mem::take(&mut state.buf));
+    let piece = Piece { file: state.file, base: state.base, bytes };
+    state.base += piece.bytes.len() as u64;
+    state.pending_bytes += piece.bytes.len();
+    state.pending.push_back(piece);
+}
+
+fn next_file(state: &mut State) {
+    (state.file, state.base, state.buf) = (state.file + 1, 0, HEADER.to_vec());
+}
+
+fn put_empty(disk: &dyn Disk, dir: &Path, file: u32) -> DiskResult<Arc<dyn ReadFile>> {
+    let path = file_path(dir, file);
+    disk.open_write(&path, WriteMode::Truncate)?.append(&HEADER)?;
+    disk.open_read(&path)
 }
 
 /// Bytes of the chunk that begins here, header and checksum included; `None` for a length that cannot be.
@@ -598,79 +734,4 @@ pub fn examine_head_chunks(disk: &dyn Disk, path: &Path) -> DiskResult<HeadChunk
         at += size;
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::MemDisk;
-
-    #[test]
-    fn files_stay_numbered_one_by_one() {
-        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
-        let dir = Path::new("/data/chunks_head");
-        let names =
-            |disk: &Arc<dyn Disk>| disk.list(dir).unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>();
-        let put = |series| {
-            let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
-            head.write(series, 10, 20, 1, ChunkEncoding::Xor, &[0, 1, 1, 1, 1]);
-            head.flush();
-            loaded.chunks.len()
-        };
-        put(1);
-        // What a killed Prometheus leaves: a file made larger ahead of time, without a chunk.
-        disk.open_write(&file_path(dir, 2), WriteMode::CreateNew).unwrap().append(&[0; 4096]).unwrap();
-        assert_eq!(put(2), 1);
-        assert_eq!(names(&disk), ["000001", "000002"]);
-        assert_eq!(put(3), 2);
-        // One in the middle that is no such file, and one that is gone.
-        put(4);
-        put(5);
-        disk.open_write(&file_path(dir, 2), WriteMode::Truncate).unwrap().append(b"what is this").unwrap();
-        disk.remove_file(&file_path(dir, 4)).unwrap();
-        assert_eq!(put(6), 3);
-        assert_eq!(names(&disk), ["000001", "000002", "000003", "000004", "000005", "000006"]);
-        assert_eq!(put(7), 4);
-    }
-
-    #[test]
-    fn chunks_come_back_from_buffer_file_and_restart() {
-        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
-        let dir = Path::new("/data/chunks_head");
-        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
-        assert!(loaded.chunks.is_empty());
-        let data = |n: u8| vec![0, 1, n, n, n];
-        let a = head.write(7, 10, 20, 1, ChunkEncoding::Xor, &data(1));
-        let mut out = Vec::new();
-        head.read(&a, &mut out).unwrap();
-        assert_eq!(out, data(1));
-        head.flush();
-        let big = [vec![0, 1], vec![9; 5000]].concat();
-        let b = head.write(7, 30, 40, 1, ChunkEncoding::Histogram, &big);
-        head.read(&a, &mut out).unwrap();
-        assert_eq!(out, data(1));
-        head.flush();
-        head.read(&b, &mut out).unwrap();
-        assert_eq!((out.len(), b.max_time()), (5002, 40));
-        drop(head);
-
-        let (head, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
-        assert_eq!((loaded.chunks[&7].as_slice(), loaded.damaged.len()), (&[a, b][..], 0));
-        head.read(&b, &mut out).unwrap();
-        assert_eq!(out.len(), 5002);
-        let c = head.write(7, 50, 60, 1, ChunkEncoding::Xor, &data(3));
-        assert_eq!(c.file(), 2);
-        head.flush();
-        head.truncate(2).unwrap();
-        assert!(head.read(&a, &mut out).is_err());
-        head.read(&c, &mut out).unwrap();
-        // Damage is found, cut off, and forgotten with the next start.
-        let path = file_path(dir, 2);
-        disk.open_write(&path, WriteMode::Append).unwrap().write_at(&[0xff], 40).unwrap();
-        assert!(head.read(&c, &mut out).is_err());
-        let (_, loaded) = HeadChunks::open(Arc::clone(&disk), dir, i64::MIN, (0, 0)).unwrap();
-        assert_eq!((loaded.chunks.len(), loaded.damaged.len()), (0, 1));
-        let (_, loaded) = HeadChunks::open(disk, dir, i64::MIN, (0, 0)).unwrap();
-        assert!(loaded.damaged.is_empty());
-    }
 }

@@ -201,6 +201,7 @@ impl Head {
         let late_on_disk = !late.is_empty() || !loaded.late.is_empty() || late_in_image;
         head.image.begin(restored.size, replayed.bytes);
         head.replay(replayed, late, loaded, restored, (&options.progress, threads))?;
+        head.files.leave_to_upkeep();
         if late_on_disk {
             head.late.open_log()?;
         }
@@ -252,28 +253,36 @@ impl Head {
         gauge(
             "godwit_tsdb_wal_held_bytes",
             "Bytes of log records held in memory as the disk does not take them; 0 while all is well.",
-            |h| h.log.status().held_bytes as f64,
+            |h| h.log_status().held_bytes as f64,
         );
-        let counter = |name: &str, help: &str, read: fn(&LogStatus) -> u64| {
+        gauge(
+            "godwit_tsdb_head_chunks_held_bytes",
+            "Bytes of complete head chunks that are in memory and not on disk yet; some MB while all is well.",
+            |h| h.files.held().0 as f64,
+        );
+        let counter = |name: &str, help: &str, read: fn(&Head) -> u64| {
             let weak = weak.clone();
-            registry.counter_fn(name, help, move || {
-                weak.upgrade().map_or(0.0, |head| read(&head.log.status()) as f64)
-            });
+            registry.counter_fn(name, help, move || weak.upgrade().map_or(0.0, |head| read(&head) as f64));
         };
         counter(
             "prometheus_tsdb_wal_writes_failed_total",
             "Total number of write log writes that failed.",
-            |s| s.failed_writes,
+            |h| h.log.status().failed_writes,
         );
         counter(
             "godwit_tsdb_wal_dropped_records_total",
             "Log records that were dropped as memory for what the disk refuses was used up; their samples are lost if the process ends before they are in a block.",
-            |s| s.dropped_records,
+            |h| h.log_status().dropped_records,
         );
         counter(
             "godwit_tsdb_wal_segments_given_up_total",
             "Log segments given up after a failed write or fsync; what they may have lost was written anew.",
-            |s| s.given_up,
+            |h| h.log_status().given_up,
+        );
+        counter(
+            "godwit_tsdb_head_chunks_given_up_bytes_total",
+            "Bytes of complete head chunks that were given up as memory for what the disk refuses was used up; their samples are missing in queries and in the next block.",
+            |h| h.files.held().1,
         );
         gauge(
             "prometheus_tsdb_isolation_low_watermark",
@@ -296,7 +305,7 @@ impl Head {
         gauge(
             "prometheus_tsdb_out_of_order_wbl_segment_current",
             "Write log segment index that TSDB is currently writing to.",
-            |h| h.late.lock_log().as_ref().map_or(0.0, |l| l.log.segment() as f64),
+            |h| h.late.log().map_or(0.0, |log| log.segment() as f64),
         );
         gauge("prometheus_tsdb_head_chunks_storage_size_bytes", "Size of the chunks_head directory.", |h| {
             h.files.size() as f64
@@ -416,6 +425,11 @@ impl Head {
         self.table.with(series, |page, slot| index.labels(page.pairs(slot)))
     }
 
+    /// What the logs are like, taken together.
+    pub(crate) fn log_status(&self) -> LogStatus {
+        self.log.status() + self.late.log().map_or_else(LogStatus::default, Log::status)
+    }
+
     /// Makes the log durable.
     pub(crate) fn sync(&self) -> DiskResult<()> {
         let began = std::time::Instant::now();
@@ -423,7 +437,10 @@ impl Head {
         if !matches!(done, Ok(false)) {
             self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
         }
-        done.map(|_| ()).and(self.late.sync())
+        let done = done.map(|_| ()).and(self.late.sync());
+        // Behind the logs, which are what was promised.
+        self.files.flush_full();
+        done
     }
 
     /// Hands complete chunks to the system.

@@ -160,7 +160,9 @@ impl Head {
         });
         let mut bytes = Vec::new();
         for chunk in &complete {
-            self.files.read(chunk, &mut bytes)?;
+            if !self.files.read(chunk, &mut bytes)? {
+                continue;
+            }
             let Some(encoding) = chunk.encoding() else { continue };
             each(encoding, (chunk.min_time, chunk.max_time()), maxt, &bytes)?;
         }

@@ -38,6 +38,8 @@ pub(super) struct Source {
     files: Vec<(u64, PathBuf, u64)>,
     /// Bytes of all that.
     pub(super) bytes: u64,
+    /// Parts of it are lost.
+    damaged: bool,
 }
 
 impl Source {
@@ -56,17 +58,20 @@ impl Source {
         }
         let newer = segments(&**disk, dir)?.into_iter().filter(|s| newest.is_none_or(|n| *s > n));
         files.extend(newer.map(|s| (s, segment_path(dir, s), 0)));
+        let mut damaged = false;
         for (_, path, _) in &files {
             let losses = match mend::mend_segment(disk, path) {
                 Ok(losses) => losses,
                 // The replay leaves out what is damaged as well; it is mended by a start with more room.
                 Err(e) if e.is_full() => {
                     tracing::warn!(error = %e, "log damaged, and no room to mend it; the rest of it is used");
+                    damaged = true;
                     continue;
                 }
                 Err(e) => return Err(e.into()),
             };
             for loss in losses {
+                damaged = true;
                 metrics.wal_corruptions.inc();
                 tracing::warn!(%loss, "log damaged; the rest of it is used");
             }
@@ -75,7 +80,7 @@ impl Source {
         for (_, path, _) in &files {
             bytes += disk.size(path)?;
         }
-        Ok(Source { files, bytes })
+        Ok(Source { files, bytes, damaged })
     }
 
     /// The log from a position on; `None` where it is damaged there: what an image has might then be nowhere
@@ -118,7 +123,7 @@ impl Source {
         metrics: &HeadMetrics,
     ) -> Result<Self, StorageError> {
         if !disk.exists(dir)? {
-            return Ok(Source::default());
+            return Ok(Source { damaged: true, ..Source::default() });
         }
         Source::prepare(disk, dir, metrics)
     }
@@ -144,8 +149,13 @@ struct Replay<'a> {
     head: &'a Head,
     mapped: HashMap<u64, Vec<MappedChunk>>,
     late: HashMap<u64, Vec<OooChunk>>,
-    /// Places of all chunks of late samples that were found.
-    late_places: HashSet<u64>,
+    /// Series and places of all chunks of late samples that were found. With the series: a place whose file a
+    /// power cut took is used again.
+    late_places: HashSet<(u64, u64)>,
+    /// Their places.
+    late_loaded: HashSet<u64>,
+    /// Those of them that the log of late samples speaks of.
+    marked: HashSet<u64>,
     /// Numbers in the log of series that have another number here, as their labels came twice.
     renamed: HashMap<u64, u64>,
     unknown: Unknown,
@@ -176,8 +186,14 @@ impl Head {
         let mut replay = Replay {
             head: self,
             mapped: loaded.chunks,
-            late_places: loaded.late.values().flatten().map(OooChunk::place).collect(),
+            late_places: loaded
+                .late
+                .iter()
+                .flat_map(|(series, all)| all.iter().map(|c| (*series, c.place())))
+                .collect(),
+            late_loaded: loaded.late.values().flatten().map(OooChunk::place).collect(),
             late: loaded.late,
+            marked: HashSet::new(),
             renamed: HashMap::new(),
             unknown: Unknown::default(),
             holes: HashMap::new(),
@@ -216,6 +232,9 @@ impl Head {
             replay.take_late(decoded);
             true
         })?;
+        if !late.damaged && !late.is_empty() {
+            replay.forget_cut_late();
+        }
         replay.finish();
         let files = source.files.len();
         let (bytes, seconds) = (source.bytes, began.elapsed().as_secs_f64());
@@ -259,8 +278,9 @@ impl Replay<'_> {
         if tally.late_times.0 <= tally.late_times.1 {
             head.late.widen(tally.late_times.0, tally.late_times.1);
             for page in head.table.all() {
-                for (_, late) in page.lock().late_series(page.base) {
-                    self.late_places.extend(late.mapped.iter().map(OooChunk::place));
+                for (series, late) in page.lock().late_series(page.base) {
+                    self.late_places.extend(late.mapped.iter().map(|c| (series, c.place())));
+                    self.late_loaded.extend(late.mapped.iter().map(OooChunk::place));
                 }
             }
         }
@@ -429,7 +449,8 @@ impl Replay<'_> {
             }
             Record::MmapMarkers(all) => {
                 // Of a chunk that is not there any more, its samples are in the log still.
-                for m in all.into_iter().filter(|m| self.late_places.contains(&m.chunk)) {
+                for m in all.into_iter().filter(|m| self.late_places.contains(&(m.series, m.chunk))) {
+                    self.marked.insert(m.chunk);
                     let number = self.renamed.get(&m.series).copied().unwrap_or(m.series);
                     let Some(page) = self.head.table.page(number) else { continue };
                     if page.lock().late_mut(number).is_some_and(Late::drop_open) {
@@ -610,6 +631,21 @@ impl Replay<'_> {
         }
     }
 
+    /// Lets go of chunks of late samples that their log does not speak of: blocks have had them since, and
+    /// some of theirs may be deleted there; or their samples are in that log themselves.
+    fn forget_cut_late(&mut self) {
+        for page in self.head.table.all() {
+            let mut inner = page.lock();
+            for (_, late) in inner.late_series(page.base) {
+                let before = late.mapped.len();
+                late.mapped
+                    .retain(|c| self.marked.contains(&c.place()) || !self.late_loaded.contains(&c.place()));
+                self.chunks -= (before - late.mapped.len()) as i64;
+            }
+            inner.forget_empty_late();
+        }
+    }
+
     fn finish(mut self) {
         self.fill_holes();
         let head = self.head;
@@ -618,6 +654,11 @@ impl Replay<'_> {
             head.widen(self.min.max(self.min_valid), self.max);
         }
         let u = self.unknown;
+        if let Some(highest) = u.series.iter().max() {
+            // The log of late samples has no records of series: given to another one, such a number would
+            // bring it samples that are not its own.
+            head.index.write().reserve_series(*highest);
+        }
         let all = [
             ("series", u.series.len() as u64),
             ("samples", u.samples),

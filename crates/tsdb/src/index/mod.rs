@@ -2,13 +2,14 @@
 //! `tsdb/index`, format page `index.md`).
 //!
 //! `reader` reads versions 1 and 2 with positioned reads and a sparse table in memory; `writer` writes
-//! version 2. `postings` has the set operations on sorted series ids, and `matching` turns matchers into
+//! version 2, `salvage` gets series out of a damaged one. `postings` has the set operations on sorted series ids, and `matching` turns matchers into
 //! ids over any [`PostingSource`], the head's included.
 
 pub(crate) mod codec;
 mod matching;
 pub mod postings;
 mod reader;
+mod salvage;
 mod section;
 mod symbols;
 mod writer;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use matching::{PostingSource, label_values_of, postings_for_matchers};
 pub use reader::{IndexReader, SeriesCursor};
+pub use salvage::{Salvage, SalvagedSeries};
 pub use symbols::SymbolIter;
 pub use writer::IndexWriter;
 

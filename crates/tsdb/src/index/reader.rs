@@ -382,26 +382,7 @@ impl SeriesCursor<'_> {
         let invalid = || index.corrupt(offset, "invalid series entry");
         let mut d = Decoder::new(&body);
         let labels = read_labels(index, &mut d, offset)?;
-        chunks.clear();
-        let count = d.uvarint().ok_or_else(invalid)?;
-        // Three bytes a chunk at least.
-        if count > d.len() as u64 / 3 {
-            return Err(invalid());
-        }
-        let (mut t, mut reference) = (0_i64, 0_i64);
-        for i in 0..count {
-            let mint_ms =
-                if i == 0 { d.varint() } else { d.uvarint().map(|delta| t.wrapping_add(delta as i64)) };
-            let mint_ms = mint_ms.ok_or_else(invalid)?;
-            let maxt_ms = mint_ms.wrapping_add(d.uvarint().ok_or_else(invalid)? as i64);
-            reference = if i == 0 {
-                d.uvarint().ok_or_else(invalid)? as i64
-            } else {
-                reference.wrapping_add(d.varint().ok_or_else(invalid)?)
-            };
-            chunks.push(ChunkMeta { mint_ms, maxt_ms, chunk: ChunkRef(reference as u64) });
-            t = maxt_ms;
-        }
+        read_chunk_metas(&mut d, chunks).ok_or_else(invalid)?;
         Ok(labels)
     }
 
@@ -429,6 +410,22 @@ impl SeriesCursor<'_> {
         }
         Ok(())
     }
+}
+
+/// Chunks of a series entry, into `chunks`, which is emptied first.
+pub(super) fn read_chunk_metas(d: &mut Decoder<'_>, chunks: &mut Vec<ChunkMeta>) -> Option<()> {
+    chunks.clear();
+    // Three bytes a chunk at least.
+    let count = d.uvarint().filter(|n| *n <= d.len() as u64 / 3)?;
+    let (mut t, mut reference) = (0_i64, 0_i64);
+    for i in 0..count {
+        let mint_ms = if i == 0 { d.varint()? } else { t.wrapping_add(d.uvarint()? as i64) };
+        let maxt_ms = mint_ms.wrapping_add(d.uvarint()? as i64);
+        reference = if i == 0 { d.uvarint()? as i64 } else { reference.wrapping_add(d.varint()?) };
+        chunks.push(ChunkMeta { mint_ms, maxt_ms, chunk: ChunkRef(reference as u64) });
+        t = maxt_ms;
+    }
+    Some(())
 }
 
 fn read_labels(index: &IndexReader, d: &mut Decoder<'_>, offset: u64) -> Result<Labels> {
@@ -465,7 +462,7 @@ fn str_of<'a>(index: &'a IndexReader, (symbol, page): &'a (u32, Option<(Page, us
     }
 }
 
-fn read_toc(file: &dyn ReadFile, len: u64) -> Result<Toc> {
+pub(super) fn read_toc(file: &dyn ReadFile, len: u64) -> Result<Toc> {
     let mut bytes = [0; TOC_BYTES as usize];
     let at = len - TOC_BYTES;
     file.read_exact_at(&mut bytes, at)?;
@@ -489,7 +486,7 @@ fn read_toc(file: &dyn ReadFile, len: u64) -> Result<Toc> {
 }
 
 /// Name, value, offset of an entry of the postings table.
-fn table_entry<'a>(d: &mut Decoder<'a>) -> Option<(&'a [u8], &'a [u8], u64)> {
+pub(super) fn table_entry<'a>(d: &mut Decoder<'a>) -> Option<(&'a [u8], &'a [u8], u64)> {
     if d.uvarint()? != 2 {
         return None;
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::durable::{Known, NOTHING, Note};
 use super::segment::{segment_path, segments};
 use super::writer::Suspect;
 use super::{RecordCompressor, WalCompression, WalWriter};
@@ -132,8 +133,8 @@ struct State {
     unsynced: Records,
     /// Segments to be cut back once their records are in another one.
     suspects: Vec<Suspect>,
-    /// Segments from before the start that no fsync of ours has covered.
-    inherited: Vec<PathBuf>,
+    /// Files from before the start that no fsync of ours has covered.
+    inherited: Vec<Inherited>,
     /// A write to the current segment failed: go to another one.
     give_up: bool,
     /// An fsync of the current segment failed: go to another one and forget this one.
@@ -141,6 +142,22 @@ struct State {
     /// Commits so far.
     seq: u64,
     failing: Option<DiskError>,
+}
+
+/// A file from before the start.
+#[derive(Clone, Debug)]
+struct Inherited {
+    path: PathBuf,
+    /// From here on an fsync alone may cover nothing: written once more before.
+    rewrite_from: Option<u64>,
+}
+
+/// What syncs have reached.
+#[derive(Debug)]
+struct Synced {
+    /// The newest commit.
+    seq: u64,
+    note: Note,
 }
 
 /// What the log is like.
@@ -156,6 +173,20 @@ pub struct LogStatus {
     pub given_up: u64,
     /// Writes that failed, since the start.
     pub failed_writes: u64,
+}
+
+impl std::ops::Add for LogStatus {
+    type Output = LogStatus;
+
+    fn add(self, other: LogStatus) -> LogStatus {
+        LogStatus {
+            held_records: self.held_records + other.held_records,
+            held_bytes: self.held_bytes + other.held_bytes,
+            dropped_records: self.dropped_records + other.dropped_records,
+            given_up: self.given_up + other.given_up,
+            failed_writes: self.failed_writes + other.failed_writes,
+        }
+    }
 }
 
 /// How a log is kept.
@@ -182,8 +213,8 @@ pub struct Log {
     /// And never under this. Order: state, held.
     held: Mutex<Queue>,
     holding: AtomicBool,
-    /// One sync at a time; the newest commit that it covered.
-    syncing: Mutex<u64>,
+    /// One sync at a time.
+    syncing: Mutex<Synced>,
     segment: AtomicU64,
     dropped: AtomicU64,
     given_up: AtomicU64,
@@ -200,8 +231,15 @@ impl Log {
     /// The folder cannot be made or listed.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, rules: LogRules, beside: Vec<PathBuf>) -> DiskResult<Self> {
         crate::disk::create_dir_durable(&*disk, dir)?;
-        let mut inherited = beside;
-        inherited.extend(segments(&*disk, dir)?.into_iter().map(|n| segment_path(dir, n)));
+        let (note, known) = Note::read(&*disk, dir);
+        let mut inherited: Vec<Inherited> = beside
+            .into_iter()
+            .map(|path| Inherited { path, rewrite_from: known.filter(|k| !k.settled).map(|_| 0) })
+            .collect();
+        inherited.extend(segments(&*disk, dir)?.into_iter().map(|n| Inherited {
+            path: segment_path(dir, n),
+            rewrite_from: known.and_then(|k| doubtful(k, n)),
+        }));
         let log = Log {
             state: Mutex::new(State {
                 writer: None,
@@ -219,7 +257,7 @@ impl Log {
             rules,
             held: Mutex::default(),
             holding: AtomicBool::new(false),
-            syncing: Mutex::default(),
+            syncing: Mutex::new(Synced { seq: 0, note }),
             segment: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
@@ -506,14 +544,15 @@ impl Log {
     /// Waits until commit `seq` is synced, by this call or another one's.
     fn sync_to(&self, seq: u64) -> DiskResult<()> {
         let mut synced = self.syncing.lock();
-        if *synced >= seq {
+        if synced.seq >= seq {
             return Ok(());
         }
         self.sync_locked(&mut synced).map(|_| ())
     }
 
-    fn sync_locked(&self, synced: &mut u64) -> DiskResult<bool> {
+    fn sync_locked(&self, synced: &mut Synced) -> DiskResult<bool> {
         let mut worked = false;
+        synced.note.begin(&*self.disk)?;
         // Twice: what a failed fsync dropped is written anew and synced at once.
         for last_try in [false, true] {
             let mut state = self.state.lock();
@@ -527,10 +566,11 @@ impl Log {
                 // Records without work are those of a writer that is gone.
                 let mut state = self.state.lock();
                 restore(&mut state.unsynced, covered);
-                *synced = (*synced).max(seq);
+                synced.seq = synced.seq.max(seq);
                 return held.map(|()| worked);
             }
             worked = true;
+            let reaches = work.as_ref().map(super::SyncWork::reaches);
             let old = self.sync_inherited(inherited);
             let done = work.map_or(Ok(()), super::SyncWork::try_run);
             let mut state = self.state.lock();
@@ -547,13 +587,17 @@ impl Log {
             }
             match done {
                 Ok(()) => {
-                    *synced = (*synced).max(seq);
+                    synced.seq = synced.seq.max(seq);
                     if held.is_ok() {
                         covered.clear();
                         if state.unsynced.ends.is_empty() {
                             // Its memory is used again.
                             std::mem::swap(&mut state.unsynced, &mut covered);
                         }
+                    }
+                    drop(state);
+                    if let (Ok(()), Some((segment, offset))) = (&held, reaches) {
+                        synced.note.reached(&*self.disk, segment, offset);
                     }
                     return held.map(|()| true);
                 }
@@ -627,21 +671,21 @@ impl Log {
         Ok(())
     }
 
-    fn sync_inherited(&self, mut files: Vec<PathBuf>) -> Result<(), (DiskError, Vec<PathBuf>)> {
-        let all = files.clone();
-        let dirs: BTreeSet<PathBuf> = all.iter().filter_map(|f| f.parent().map(Path::to_path_buf)).collect();
-        while let Some(path) = files.pop() {
-            let synced = self.disk.open_write(&path, WriteMode::Existing).and_then(|mut f| f.sync());
+    fn sync_inherited(&self, mut files: Vec<Inherited>) -> Result<(), (DiskError, Vec<Inherited>)> {
+        // Whatever fails, no later fsync is to be relied on for any of them.
+        let all: Vec<Inherited> =
+            files.iter().map(|f| Inherited { path: f.path.clone(), rewrite_from: Some(0) }).collect();
+        let dirs: BTreeSet<PathBuf> =
+            all.iter().filter_map(|f| f.path.parent().map(Path::to_path_buf)).collect();
+        while let Some(Inherited { path, rewrite_from }) = files.pop() {
+            let synced = self.sync_again(&path, rewrite_from);
             // A second fsync would succeed without what the first one dropped: a copy is written.
             let synced = synced.or_else(|e| if e.is_not_found() { Err(e) } else { self.rewrite(&path) });
             match synced {
                 Ok(()) => {}
                 // A checkpoint has taken its place.
                 Err(e) if e.is_not_found() => {}
-                Err(e) => {
-                    files.push(path);
-                    return Err((e, files));
-                }
+                Err(e) => return Err((e, all)),
             }
         }
         for dir in dirs {
@@ -650,10 +694,37 @@ impl Log {
         }
         Ok(())
     }
+
+    /// Makes a file durable; from an offset on it is written once more, with the bytes that it has.
+    fn sync_again(&self, path: &Path, rewrite_from: Option<u64>) -> DiskResult<()> {
+        let mut file = self.disk.open_write(path, WriteMode::Existing)?;
+        if let Some(mut at) = rewrite_from {
+            let (reader, len) = (self.disk.open_read(path)?, file.len());
+            let mut bytes = vec![0; REWRITE_BYTES.min(len.saturating_sub(at)) as usize];
+            while at < len {
+                bytes.truncate((len - at).min(REWRITE_BYTES) as usize);
+                reader.read_exact_at(&mut bytes, at)?;
+                file.write_at(&bytes, at)?;
+                at += bytes.len() as u64;
+            }
+        }
+        file.sync()
+    }
 }
 
+/// Bytes that are written once more at a time.
+const REWRITE_BYTES: u64 = 1 << 20;
 /// Longest file that is read whole, as a bound: upstream's largest segment is 256 MiB.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// From where on a segment is not known to be durable, if anywhere.
+fn doubtful(known: Known, segment: u64) -> Option<u64> {
+    match segment.cmp(&known.segment) {
+        std::cmp::Ordering::Less => None,
+        std::cmp::Ordering::Equal => Some(known.offset),
+        std::cmp::Ordering::Greater => Some(NOTHING.offset),
+    }
+}
 
 /// Puts records back before those that came since.
 fn restore(now: &mut Records, mut before: Records) {

@@ -6,6 +6,7 @@
 
 pub(crate) mod bytes;
 pub mod checkpoint;
+mod durable;
 mod histogram;
 mod log;
 pub mod mend;
@@ -17,6 +18,7 @@ mod tests;
 mod writer;
 
 pub use crate::db::WalCompression;
+pub use durable::FILE_NAME as SYNCED_FILE;
 pub use log::{Log, LogRules, LogStatus};
 pub use reader::{SegmentReader, WalLoss};
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};

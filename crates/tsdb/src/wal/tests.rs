@@ -217,6 +217,45 @@ fn a_failed_fsync_is_not_forgotten() {
     }
 }
 
+/// The second process cannot see that fsyncs of the first one failed: its own succeed at once.
+#[test]
+fn a_start_makes_durable_what_a_killed_process_could_not() {
+    for seed in 0..40 {
+        let faulty = FaultDisk::new(seed);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let dir = Path::new("/wal");
+        let append = |log: &Log, byte: u8| {
+            log.append(Vec::new, [(&[byte; 2000][..], 0)].into_iter()).unwrap();
+        };
+        let log = Log::open(Arc::clone(&disk), dir, rules(), Vec::new()).unwrap();
+        append(&log, 1);
+        log.sync().unwrap();
+        (2..30).for_each(|byte| append(&log, byte));
+        let fault = |op, path: &str| Fault { op, path: path.into(), skip: 0, times: 9, kind: FaultKind::Io };
+        faulty.inject(fault(Op::Sync, "wal"));
+        assert!(log.sync().is_err());
+        drop(log);
+        faulty.restart(Restart::Kill);
+        faulty.heal();
+        let log = Log::open(Arc::clone(&disk), dir, rules(), Vec::new()).unwrap();
+        if seed % 2 == 0 {
+            // Nor what the second one's first try drops.
+            faulty.inject(Fault { times: 1, ..fault(Op::Sync, "0000") });
+            faulty.inject(Fault { times: 1, ..fault(Op::Create, ".tmp") });
+            assert!(log.sync().is_err());
+            drop(log);
+            faulty.restart(Restart::Kill);
+            faulty.heal();
+            Log::open(Arc::clone(&disk), dir, rules(), Vec::new()).unwrap().sync().unwrap();
+        } else {
+            log.sync().unwrap();
+        }
+        faulty.restart(Restart::PowerCut);
+        let firsts: std::collections::BTreeSet<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
+        assert_eq!(firsts, (1..30).collect(), "seed {seed}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

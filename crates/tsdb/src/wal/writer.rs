@@ -87,6 +87,8 @@ pub struct WalWriter {
 pub struct SyncWork {
     files: Vec<(Box<dyn WriteFile>, u64)>,
     current: (PathBuf, u64),
+    /// The current segment and its length.
+    reaches: (u64, u64),
     disk: Arc<dyn Disk>,
 }
 
@@ -94,6 +96,11 @@ pub struct SyncWork {
 pub(crate) type Suspect = (PathBuf, u64);
 
 impl SyncWork {
+    /// The segment and the offset in it that the log is durable up to when it is done.
+    pub(crate) fn reaches(&self) -> (u64, u64) {
+        self.reaches
+    }
+
     /// Makes the files durable.
     ///
     /// # Errors
@@ -343,6 +350,7 @@ impl WalWriter {
         Some(SyncWork {
             files: std::mem::take(&mut self.unsynced),
             current: (self.file.path().to_path_buf(), before),
+            reaches: (self.segment, self.good),
             disk: Arc::clone(&self.disk),
         })
     }

@@ -10,6 +10,7 @@ mod model;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -113,6 +114,19 @@ pub enum Restart {
     PowerCut,
 }
 
+/// How a file is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoil {
+    /// A bit flips.
+    Bit,
+    /// A sector is zeros.
+    Sector,
+    /// The file ends early.
+    Cut,
+    /// The file is gone.
+    Lost,
+}
+
 /// What was injected so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCounts {
@@ -141,6 +155,8 @@ struct State {
     locks: Vec<(PathBuf, u64)>,
     counts: FaultCounts,
     trace: u64,
+    /// A clock in milliseconds that each fsync advances by so much, and other writes by a hundredth.
+    latency: Option<(Arc<AtomicI64>, i64)>,
 }
 
 #[derive(Debug, Default)]
@@ -178,6 +194,14 @@ impl State {
         if self.crash_at.is_some_and(|at| self.counts.calls >= at) {
             self.off = true;
             return Err(power_off(what, path));
+        }
+        if let Some((clock, fsync_ms)) = &self.latency {
+            let ms = match op {
+                Op::Sync | Op::SyncDir => *fsync_ms,
+                Op::Write | Op::Create | Op::Rename | Op::Remove => fsync_ms / 100,
+                _ => 0,
+            };
+            clock.fetch_add(ms, Ordering::Relaxed);
         }
         let text = path.to_string_lossy();
         let mut kind = None;
@@ -255,6 +279,7 @@ impl FaultDisk {
             locks: Vec::new(),
             counts: FaultCounts::default(),
             trace: 0xcbf2_9ce4_8422_2325,
+            latency: None,
         };
         FaultDisk { state: Arc::new(Mutex::new(state)), gate: Arc::default() }
     }
@@ -329,6 +354,42 @@ impl FaultDisk {
         file.damage(at as usize, |b| *b ^= 1 << bit);
         counts.damaged += 1;
         Some((PathBuf::from(path), at))
+    }
+
+    /// Damages a file whose path satisfies `wanted`, at a place chosen by chance; the path and the offset, or
+    /// `None` where there is none.
+    pub fn spoil(&self, how: Spoil, wanted: impl Fn(&str) -> bool) -> Option<(PathBuf, u64)> {
+        if how == Spoil::Bit {
+            return self.flip_bit(|path, _| wanted(path));
+        }
+        let mut state = self.state.lock();
+        let State { tree, rng, counts, .. } = &mut *state;
+        let mut files = tree.files();
+        files.retain(|(path, id)| tree.file_mut(*id).is_some_and(|f| !f.data.is_empty() && wanted(path)));
+        let (path, id) = files.get(rng.below(files.len() as u64) as usize)?.clone();
+        let len = tree.file_mut(id)?.data.len() as u64;
+        let mut at = rng.below(len);
+        match how {
+            Spoil::Bit => {}
+            Spoil::Sector => {
+                at -= at % 512;
+                let file = tree.file_mut(id)?;
+                (at..len.min(at + 512)).for_each(|i| file.damage(i as usize, |b| *b = 0));
+            }
+            Spoil::Cut => tree.file_mut(id)?.cut(at as usize),
+            Spoil::Lost => {
+                let (dir, name) = tree.parent(Path::new(&path))?;
+                tree.change(vec![(dir, name, None)]);
+                tree.sync_dir(dir);
+            }
+        }
+        counts.damaged += 1;
+        Some((PathBuf::from(path), at))
+    }
+
+    /// From here on each fsync advances a clock by so many milliseconds, each other write by a hundredth.
+    pub fn set_latency(&self, latency: Option<(Arc<AtomicI64>, i64)>) {
+        self.state.lock().latency = latency;
     }
 
     /// Calls hang from here on.
@@ -406,13 +467,14 @@ impl Handle {
         let (n, done) = match entered {
             // A call that fails may have written a part.
             Err(e) => (
-                rng.below(bytes.len() as u64 + 1).min(room.saturating_add(bytes.len() as u64 - grows)),
+                rng.below(bytes.len() as u64 + 1)
+                    .min(room.saturating_add(bytes.len() as u64).saturating_sub(grows)),
                 Err(e),
             ),
             Ok(()) if grows > room => {
                 counts.errors += 1;
                 let full = DiskError::new("write", &self.path, FaultKind::Full.error());
-                (bytes.len() as u64 - (grows - room), Err(full))
+                ((room + bytes.len() as u64).saturating_sub(grows), Err(full))
             }
             Ok(()) => (bytes.len() as u64, Ok(())),
         };

@@ -79,6 +79,13 @@ impl FileNode {
         }
     }
 
+    /// Damage of the medium: what is behind `len` is gone.
+    pub(super) fn cut(&mut self, len: usize) {
+        self.data.truncate(len);
+        self.durable.truncate(len);
+        self.pending.clear();
+    }
+
     /// Some of what was not synced survives, at the granularity of sectors, in any order.
     fn power_cut(&mut self, rng: &mut Rng) {
         let pending = std::mem::take(&mut self.pending);

@@ -1,29 +1,29 @@
 //! The world of one seed: targets, a clock, a disk that fails, a database, and the ledger.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::clock::Clock;
-use model::{Histogram, HistogramValue, Labels, MatchOp, Matcher, Span, stale_nan};
+use model::{Labels, MatchOp, Matcher};
 use storage::{
-    AppendError, Appendable, LabelHints, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
-    StorageError,
+    ExemplarQueryable, LabelHints, Querier, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
+    StatusSource, StorageError,
 };
-use tsdb::disk::{Disk, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng};
-use tsdb::wal::record::{self, Record};
-use tsdb::wal::{SegmentReader, checkpoint_path, checkpoints, segment_path, segments};
+use tsdb::block::BlockMeta;
+use tsdb::disk::{FaultCounts, FaultDisk, Restart, Rng};
 use tsdb::{Clocks, Db, DbOptions, Retention};
 
-use super::ledger::{Hold, Ledger, Samples, Value};
+use super::ledger::{Found, Hold, Ledger, Samples, Value};
+use super::plan::Plan;
+use super::targets::Target;
 
 /// Range of a fresh block.
-const BLOCK_MS: i64 = 120_000;
+pub(super) const BLOCK_MS: i64 = 120_000;
 
 #[derive(Clone, Debug, Default)]
-struct ManualClock(Arc<AtomicI64>);
+pub(super) struct ManualClock(pub(super) Arc<AtomicI64>);
 
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
@@ -31,52 +31,11 @@ impl Clock for ManualClock {
     }
 }
 
-/// What a target serves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-    FloatHistogram,
-}
-
-#[derive(Debug)]
-struct Served {
-    labels: Labels,
-    kind: Kind,
-    reference: SeriesRef,
-    counter: u64,
-    alive: bool,
-    last_t: i64,
-}
-
-#[derive(Debug)]
-struct Target {
-    name: String,
-    series: Vec<Served>,
-    made: usize,
-}
-
-/// Which faults a seed may have.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Plan {
-    pub(super) steps: u64,
-    pub(super) crashes: bool,
-    /// Spells of a full disk.
-    pub(super) full: bool,
-    /// Spells of calls that fail now and then.
-    pub(super) errors: bool,
-    pub(super) strict: bool,
-    /// Bits flip in what is on disk.
-    pub(super) damage: bool,
-    /// Memory for records that the disk refuses is small.
-    pub(super) tight: bool,
-    /// Images of the head are written.
-    pub(super) images: bool,
-}
+/// How far behind late samples may be.
+pub(super) const WINDOW_MS: i64 = 3 * BLOCK_MS;
 
 /// Figures of a run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     pub(super) steps: u64,
     pub(super) samples: u64,
@@ -87,30 +46,64 @@ pub(super) struct Figures {
     pub(super) damaged_samples: u64,
     pub(super) faults: FaultCounts,
     pub(super) trace: u64,
+    /// What was done and went wrong, by kind.
+    pub(super) events: BTreeMap<&'static str, u64>,
 }
 
+impl Figures {
+    pub(super) fn event(&mut self, what: &'static str) {
+        *self.events.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Figures) {
+        self.steps += other.steps;
+        self.samples += other.samples;
+        self.restarts += other.restarts;
+        self.simulated_ms += other.simulated_ms;
+        self.lost += other.lost;
+        self.blocks += other.blocks;
+        self.damaged_samples += other.damaged_samples;
+        self.faults.calls += other.faults.calls;
+        self.faults.errors += other.faults.errors;
+        self.faults.power_cuts += other.faults.power_cuts;
+        self.faults.damaged += other.faults.damaged;
+        for (what, n) in &other.events {
+            *self.events.entry(what).or_default() += n;
+        }
+    }
+}
+
+/// The world of a seed.
 pub(super) struct World {
-    seed: u64,
-    rng: Rng,
-    disk: FaultDisk,
-    clock: ManualClock,
-    db: Option<Db>,
-    ledger: Ledger,
-    targets: Vec<Target>,
-    figures: Figures,
-    start_ms: i64,
+    pub(super) seed: u64,
+    pub(super) rng: Rng,
+    pub(super) disk: FaultDisk,
+    pub(super) clock: ManualClock,
+    pub(super) db: Option<Db>,
+    pub(super) ledger: Ledger,
+    pub(super) targets: Vec<Target>,
+    pub(super) figures: Figures,
+    pub(super) start_ms: i64,
     opened: u64,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// A spell of errors is on: calls may fail.
-    failing: bool,
+    pub(super) failing: bool,
     /// The disk is full.
-    full: bool,
+    pub(super) full: bool,
+    /// Time passes in calls.
+    pub(super) slow: bool,
+    /// Steps add up to this; jumps of the clock do not.
+    pub(super) passed_ms: i64,
     dropped: u64,
     /// The newest steps, for whoever has to find out what went wrong.
     log: Vec<String>,
 }
 
-type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), String>;
+
+fn text(e: StorageError) -> String {
+    format!("query fails: {e}")
+}
 
 impl World {
     pub(super) fn new(seed: u64, plan: Plan) -> Self {
@@ -133,6 +126,8 @@ impl World {
             plan,
             failing: false,
             full: false,
+            slow: false,
+            passed_ms: 0,
             dropped: 0,
             log: Vec::new(),
         }
@@ -144,7 +139,7 @@ impl World {
             Ok(()) => {
                 self.figures.samples = self.ledger.samples;
                 self.figures.lost = self.ledger.lost;
-                self.figures.simulated_ms = self.clock.now_ms() - self.start_ms;
+                self.figures.simulated_ms = self.passed_ms;
                 self.figures.faults = self.disk.counts();
                 self.figures.trace = self.disk.trace();
                 Ok(self.figures)
@@ -159,57 +154,12 @@ impl World {
         }
     }
 
-    fn note(&mut self, text: impl Into<String>) {
+    pub(super) fn note(&mut self, text: impl Into<String>) {
         let t = self.clock.now_ms() - self.start_ms;
         let (step, calls) = (self.figures.steps, self.disk.counts().calls);
         let line = format!("{step} t={t} calls={calls}: {}", text.into());
         tracing::info!("{line}");
         self.log.push(line);
-    }
-
-    /// Prints what the log has of the series that an error names.
-    pub(super) fn explain(&self, what: &str) {
-        let named: Vec<&Labels> =
-            self.ledger.series.keys().filter(|l| what.contains(&l.to_string())).collect();
-        let Some(labels) = named.first() else { return };
-        if self.disk.is_off() {
-            self.disk.restart(Restart::Kill);
-        }
-        let disk: &dyn Disk = &self.disk;
-        let wal = Path::new("/data/wal");
-        let mut files: Vec<_> = Vec::new();
-        for n in checkpoints(disk, wal).unwrap() {
-            let dir = checkpoint_path(wal, n);
-            files.extend(segments(disk, &dir).unwrap().into_iter().map(|s| segment_path(&dir, s)));
-        }
-        files.extend(segments(disk, wal).unwrap().into_iter().map(|s| segment_path(wal, s)));
-        let mut numbers = Vec::new();
-        for path in files {
-            let mut reader = SegmentReader::open(disk, &path).unwrap();
-            while let Some(bytes) = reader.next_record().unwrap() {
-                let say = |text: String| eprintln!("{}: {text}", path.display());
-                match record::decode(bytes) {
-                    Ok(Record::Series(all)) => all.iter().filter(|s| s.labels == **labels).for_each(|s| {
-                        numbers.push(s.series);
-                        say(format!("series {}", s.series));
-                    }),
-                    Ok(Record::Samples(all)) => all
-                        .iter()
-                        .filter(|s| numbers.contains(&s.series))
-                        .for_each(|s| say(format!("{} at {}: {}", s.series, s.t_ms, s.value))),
-                    Ok(Record::Histograms(all)) => all
-                        .iter()
-                        .filter(|s| numbers.contains(&s.series))
-                        .for_each(|s| say(format!("{} at {}: histogram", s.series, s.t_ms))),
-                    Ok(_) => {}
-                    Err(e) => say(e.to_string()),
-                }
-            }
-            reader.losses().iter().for_each(|l| eprintln!("{l}"));
-        }
-        for (t, e) in &self.ledger.series[*labels] {
-            eprintln!("ledger {t} {:?} {:?}", e.hold, e.value);
-        }
     }
 
     fn drive(&mut self) -> Outcome {
@@ -235,7 +185,7 @@ impl World {
     }
 
     /// A clean stop and a start.
-    fn reopen(&mut self) -> Outcome {
+    pub(super) fn reopen(&mut self) -> Outcome {
         self.close()?;
         if self.disk.is_off() || self.db.is_some() {
             return Ok(());
@@ -247,67 +197,11 @@ impl World {
         self.compare_after(Restart::Kill)
     }
 
-    fn step(&mut self) -> Outcome {
-        let advance = match self.rng.below(40) {
-            0 => 60_000 + self.rng.below(240_000) as i64,
-            _ => self.rng.below(4_000) as i64,
-        };
-        self.clock.0.fetch_add(advance, Ordering::Relaxed);
-        match self.rng.below(100) {
-            0..70 => self.scrape(),
-            70..76 => self.write_batch(),
-            76..84 => self.save_image().and_then(|()| self.sync()),
-            84..90 => self.maintain(),
-            90..93 => self.check_live(),
-            93..95 => self.check_part(),
-            95 if self.plan.crashes => self.crash(),
-            96 | 97 if self.plan.crashes => {
-                let calls = 1 + self.rng.below(60);
-                self.note(format!("crash in {calls} calls"));
-                self.disk.crash_after(calls);
-                Ok(())
-            }
-            98 => self.reopen(),
-            97 | 99 if self.plan.damage && self.rng.one_in(2) => self.damage(),
-            _ if self.full || self.failing => {
-                if self.rng.one_in(3) {
-                    self.heal()?;
-                }
-                Ok(())
-            }
-            _ if self.plan.full && self.rng.one_in(2) => {
-                self.full = true;
-                let room = if self.rng.one_in(2) { 0 } else { self.rng.below(20_000) };
-                self.note(format!("disk is full but for {room} bytes"));
-                self.disk.set_capacity(self.disk.used() + room);
-                Ok(())
-            }
-            _ if self.plan.errors => {
-                self.failing = true;
-                self.note("calls fail now and then");
-                let kind = if self.rng.one_in(4) { FaultKind::Full } else { FaultKind::Io };
-                for op in [
-                    Op::Write,
-                    Op::Sync,
-                    Op::SyncDir,
-                    Op::Create,
-                    Op::Rename,
-                    Op::Remove,
-                    Op::Read,
-                    Op::MakeDir,
-                ] {
-                    if self.rng.one_in(3) {
-                        self.disk.set_rate(op, kind, 1 + self.rng.below(20));
-                    }
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Ends all trouble: from here on everything works again, by itself.
-    fn heal(&mut self) -> Outcome {
+    pub(super) fn heal(&mut self) -> Outcome {
+        if std::mem::take(&mut self.slow) {
+            self.disk.set_latency(None);
+        }
         if !self.full && !self.failing {
             return Ok(());
         }
@@ -327,7 +221,7 @@ impl World {
         self.check_live()
     }
 
-    fn trouble(&self) -> bool {
+    pub(super) fn trouble(&self) -> bool {
         self.full || self.failing || self.disk.is_off()
     }
 
@@ -343,7 +237,10 @@ impl World {
         if self.plan.tight {
             options.wal_hold_bytes = 2_000;
         }
-        options.retention = Retention::default();
+        let (duration_ms, size_bytes) = (self.plan.retention_ms, self.plan.retention_bytes);
+        options.retention = Retention { duration_ms, size_bytes, ..Retention::default() };
+        options.out_of_order_window_ms = if self.plan.late { WINDOW_MS } else { 0 };
+        options.exemplars_max = if self.plan.exemplars { 100_000 } else { 0 };
         options.clock = Clocks(Arc::new(self.clock.clone()));
         self.opened += 1;
         // At each chance, now and then, or never.
@@ -353,7 +250,7 @@ impl World {
     }
 
     /// Opens; gives up quietly where the disk goes off meanwhile.
-    fn open(&mut self) -> Outcome {
+    pub(super) fn open(&mut self) -> Outcome {
         let options = self.options();
         match Db::open(options) {
             Ok(db) => {
@@ -375,7 +272,7 @@ impl World {
         }
     }
 
-    fn close(&mut self) -> Outcome {
+    pub(super) fn close(&mut self) -> Outcome {
         let Some(db) = self.db.take() else { return Ok(()) };
         self.note("close");
         match db.close() {
@@ -393,7 +290,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self) -> Outcome {
+    pub(super) fn crash(&mut self) -> Outcome {
         let how = if self.rng.one_in(2) { Restart::PowerCut } else { Restart::Kill };
         self.note(format!("{how:?}"));
         // A killed process does not run destructors that write, but handles are dead: dropping is harmless.
@@ -433,10 +330,12 @@ impl World {
         self.compare_after(how)
     }
 
-    fn compare_after(&mut self, how: Restart) -> Outcome {
+    pub(super) fn compare_after(&mut self, how: Restart) -> Outcome {
         let failing = std::mem::take(&mut self.failing);
         if failing {
-            // Blocks that could not be read when it started are looked for again.
+            // Blocks that could not be read when it started are looked for again. The log may have brought
+            // back meanwhile what was deleted in them.
+            self.ledger.doubt_deletes();
             self.disk.heal();
             self.maintain()?;
         }
@@ -446,115 +345,73 @@ impl World {
             Err(_) if self.disk.is_off() => return Ok(()),
             other => other?,
         };
+        self.release();
         self.ledger.compare(&found, (i64::MIN, i64::MAX), required, true)?;
+        let exemplars = self.read_exemplars()?;
+        let mint = self.ledger.newest - BLOCK_MS / 2;
+        if !self.ledger.damaged {
+            self.ledger.compare_exemplars(&exemplars, mint, required)?;
+        }
+        self.ledger.settle_exemplars(&exemplars, required);
         // What survived a power cut is on the medium; after a kill it may still be on its way.
         self.ledger.settle(&found, required, false);
         Ok(())
     }
 
-    /// A bit flips somewhere; a start finds, names and mends it, and loses no more than what it was in.
-    fn damage(&mut self) -> Outcome {
-        self.heal()?;
-        self.close()?;
-        if self.disk.is_off() || self.db.is_some() {
-            return Ok(());
-        }
-        let kind = ["/wal/", "/chunks_head/", "/chunks/", "/index", "/meta.json", "/tombstones"]
-            [self.rng.below(6) as usize];
-        let fits = |path: &str, _: u64| path.contains(kind) && !path.contains("damaged");
-        let Some((path, at)) = self.disk.flip_bit(fits) else { return self.open() };
-        self.note(format!("bit of {} flips at {at}", path.display()));
-        self.disk.crash_after(u64::MAX >> 2);
-        self.open()?;
-        // One query may fail, and says why; upkeep mends what it can reach.
-        let _ = self.read(i64::MIN, i64::MAX);
-        self.maintain()?;
-        let found = self.read(i64::MIN, i64::MAX)?;
-        let mut lost: BTreeMap<Labels, Vec<i64>> = BTreeMap::new();
-        let mut commits = std::collections::BTreeSet::new();
-        for (labels, entries) in &self.ledger.series {
-            for (t, e) in entries {
-                if e.hold == Hold::Synced && !found.get(labels).is_some_and(|s| s.contains_key(t)) {
-                    lost.entry(labels.clone()).or_default().push(*t);
-                    commits.insert(e.commit);
-                }
-            }
-        }
-        let n: usize = lost.values().map(Vec::len).sum();
-        let most = match kind {
-            // All chunks are in the log as well, unless a power cut took that.
-            "/chunks_head/"
-                if self.disk.counts().damaged == 1
-                    && !self.plan.full
-                    && !self.plan.errors
-                    && self.disk.counts().power_cuts == 0 =>
-            {
-                n == 0
-            }
-            // One record: of one commit, or the series that one commit made.
-            "/wal/" => commits.len() <= 1 || lost.len() <= 45,
-            "/chunks/" => lost.len() <= 1 && n <= 20 || n == 0,
-            "/meta.json" | "/tombstones" => n == 0,
-            // A part of the index may take the block with it.
-            _ => true,
-        };
-        self.note(format!("{n} samples of {} series lost", lost.len()));
-        if !most {
-            return Err(format!(
-                "a bit in {kind} cost {n} samples of {} series, {} commits",
-                lost.len(),
-                commits.len()
-            ));
-        }
-        self.figures.damaged_samples += n as u64;
-        self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Never, true)?;
-        self.ledger.settle(&found, Hold::Logged, true);
-        self.sync()
-    }
-
-    fn db(&self) -> Result<Db, String> {
+    pub(super) fn db(&self) -> Result<Db, String> {
         self.db.clone().ok_or_else(|| "no database".to_string())
     }
 
-    fn read(&self, mint: i64, maxt: i64) -> Result<BTreeMap<Labels, Samples>, String> {
-        let text = |e: StorageError| format!("query fails: {e}");
-        let db = self.db()?;
-        let querier = db.querier(mint, maxt).map_err(text)?;
-        let all = [Matcher::new(MatchOp::NotEqual, "__name__", "").map_err(|e| e.to_string())?];
-        let set =
-            querier.select(&QueryContext::unlimited(), true, &SelectHints::default(), &all).map_err(text)?;
-        let mut found = BTreeMap::new();
-        let mut buf = SampleBuf::default();
-        for series in &set.series {
-            buf.clear();
-            series.read(mint, maxt, &mut buf).map_err(text)?;
-            if !buf.times.is_sorted_by(|a, b| a < b) {
-                return Err(format!("times of {} do not ascend: {:?}", series.labels(), buf.times));
-            }
-            if buf.is_empty() {
-                continue;
-            }
-            let value = |i: usize| match buf.histogram_at(i) {
-                Some(h) => Value::histogram(h),
-                None => Value::float(buf.values[i]),
-            };
-            let samples: Samples = buf.times.iter().enumerate().map(|(i, t)| (*t, value(i))).collect();
-            if found.insert(series.labels().clone(), samples).is_some() {
-                return Err(format!("series {} comes twice", series.labels()));
-            }
-        }
-        Ok(found)
+    pub(super) fn read(&self, mint: i64, maxt: i64) -> Result<Found, String> {
+        let querier = self.db()?.querier(mint, maxt).map_err(text)?;
+        read_all(&*querier, mint, maxt)
     }
 
-    fn check_live(&mut self) -> Outcome {
+    pub(super) fn read_exemplars(&self) -> Result<BTreeMap<Labels, BTreeMap<i64, u64>>, String> {
+        if !self.plan.exemplars {
+            return Ok(BTreeMap::new());
+        }
+        let all = [vec![Matcher::new(MatchOp::NotEqual, "__name__", "").map_err(|e| e.to_string())?]];
+        let found = self.db()?.select_exemplars(&QueryContext::unlimited(), i64::MIN, i64::MAX, &all);
+        let samples = |all: Vec<model::Exemplar>| {
+            all.into_iter().map(|e| (e.timestamp_ms, e.value.to_bits())).collect()
+        };
+        Ok(found.map_err(text)?.into_iter().map(|s| (s.labels, samples(s.exemplars))).collect())
+    }
+
+    /// What retention may take is not required from here on.
+    pub(super) fn release(&mut self) {
+        if self.plan.retention_ms > 0 {
+            // A block ends with its range at the latest, and goes when the newest one ends so much later.
+            let newest = (self.ledger.newest.div_euclid(BLOCK_MS) + 1) * BLOCK_MS;
+            self.ledger.release_before(newest - self.plan.retention_ms);
+        }
+        if self.plan.retention_bytes > 0 {
+            // Oldest first, by where they end; but late samples make older ones again behind those that went.
+            let oldest = self.block_metas().iter().map(|m| m.maxt_ms).max();
+            let head = self.db.as_ref().and_then(|db| db.start_time_ms().ok());
+            self.ledger.release_before(oldest.or(head).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn block_metas(&self) -> Vec<BlockMeta> {
+        let all = self.db.as_ref().and_then(|db| db.blocks().ok()).unwrap_or_default();
+        all.iter().filter_map(|b| serde_json::from_str(&b.meta_json).ok()).collect()
+    }
+
+    pub(super) fn check_live(&mut self) -> Outcome {
         let found = match self.read(i64::MIN, i64::MAX) {
             Err(_) if self.disk.is_off() || self.failing => return Ok(()),
             other => other?,
         };
-        self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Memory, false)
+        self.release();
+        self.ledger.compare(&found, (i64::MIN, i64::MAX), Hold::Memory, false)?;
+        // Those whose block has begun may have gone with it.
+        let exemplars = self.read_exemplars()?;
+        self.ledger.compare_exemplars(&exemplars, self.ledger.newest - BLOCK_MS / 2, Hold::Memory)
     }
 
-    fn check_part(&mut self) -> Outcome {
+    pub(super) fn check_part(&mut self) -> Outcome {
         let now = self.clock.now_ms();
         let mint = now - self.rng.below(6 * BLOCK_MS as u64) as i64;
         let maxt = mint + self.rng.below(3 * BLOCK_MS as u64) as i64;
@@ -565,6 +422,7 @@ impl World {
         if found.values().flat_map(|s| s.keys()).any(|t| *t < mint || *t > maxt) {
             return Err(format!("samples outside [{mint}, {maxt}]"));
         }
+        self.release();
         self.ledger.compare(&found, (mint, maxt), Hold::Memory, false)?;
         let querier = self.db()?.querier(mint, maxt).map_err(|e| e.to_string())?;
         let names = querier.label_names(&QueryContext::unlimited(), LabelHints::default(), &[]);
@@ -578,7 +436,7 @@ impl World {
         Ok(())
     }
 
-    fn sync(&mut self) -> Outcome {
+    pub(super) fn sync(&mut self) -> Outcome {
         self.note("sync");
         match self.db()?.sync() {
             Ok(()) => {
@@ -597,7 +455,7 @@ impl World {
         }
     }
 
-    fn save_image(&mut self) -> Outcome {
+    pub(super) fn save_image(&mut self) -> Outcome {
         if !self.plan.images {
             return Ok(());
         }
@@ -609,30 +467,57 @@ impl World {
         }
     }
 
-    fn maintain(&mut self) -> Outcome {
+    pub(super) fn maintain(&mut self) -> Outcome {
         self.note("maintain");
         match self.db()?.maintain() {
             Ok(()) => {
                 self.figures.blocks = self.figures.blocks.max(self.blocks());
-                Ok(())
+                self.check_retention()
             }
             Err(_) if self.trouble() => Ok(()),
             Err(e) => Err(format!("upkeep fails: {e}")),
         }
     }
 
-    fn blocks(&self) -> u64 {
-        use storage::StatusSource;
+    /// After upkeep no block is there that retention should have taken. Blocks that a round cut are the
+    /// newest ones for the round behind it.
+    fn check_retention(&mut self) -> Outcome {
+        self.release();
+        let limit = self.plan.retention_ms;
+        for round in [1, 2] {
+            let ends: Vec<i64> = self.block_metas().iter().map(|m| m.maxt_ms).collect();
+            let (Some(newest), Some(oldest)) = (ends.iter().max(), ends.iter().min()) else { break };
+            if limit == 0 || newest - oldest < limit {
+                break;
+            }
+            if round == 2 && !self.trouble() {
+                return Err(format!(
+                    "a block that ends at {oldest} is beyond retention, one ends at {newest}"
+                ));
+            }
+            if let Err(e) = self.db()?.maintain()
+                && !self.trouble()
+            {
+                return Err(format!("upkeep fails: {e}"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
         self.db.as_ref().and_then(|db| db.blocks().ok()).map_or(0, |b| b.len() as u64)
     }
 
     /// What a commit's end means for its samples.
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         batch: Vec<(Labels, i64, Value)>,
+        exemplars: Vec<(Labels, i64, u64)>,
         done: Result<storage::CommitStats, StorageError>,
     ) -> Outcome {
         let hold = match done {
+            // It may have failed behind what makes late samples visible.
+            Err(_) if self.plan.late && self.trouble() => Hold::Gone,
             Err(_) if self.plan.strict && self.trouble() => Hold::Maybe,
             Ok(stats) if stats.refused > 0 || stats.samples != batch.len() as u64 => {
                 return Err(format!(
@@ -651,11 +536,14 @@ impl World {
         for (labels, t, value) in batch {
             self.ledger.add(&labels, t, value, hold, self.figures.steps);
         }
+        for (labels, t, value) in exemplars {
+            self.ledger.exemplars.entry(labels).or_default().insert(t, (value, hold));
+        }
         self.notice_drops()
     }
 
     /// Dropped records are told: what memory alone has is not promised any more.
-    fn notice_drops(&mut self) -> Outcome {
+    pub(super) fn notice_drops(&mut self) -> Outcome {
         let dropped = self.db()?.log_status().dropped_records;
         if dropped > self.dropped {
             if !self.plan.tight {
@@ -666,172 +554,32 @@ impl World {
         }
         Ok(())
     }
-
-    fn scrape(&mut self) -> Outcome {
-        let t = self.clock.now_ms();
-        let at = self.rng.below(self.targets.len() as u64) as usize;
-        let World { targets, rng, db, .. } = self;
-        let target = &mut targets[at];
-        churn(target, rng);
-        let Some(db) = db.clone() else { return Ok(()) };
-        let mut app = db.appender();
-        let mut batch = Vec::new();
-        // Known floats go by reference, all at once, as a scrape loop does it.
-        let (mut refs, mut values, mut who) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, s) in target.series.iter_mut().enumerate() {
-            if s.last_t >= t {
-                continue;
-            }
-            let stale = !s.alive;
-            match s.kind {
-                Kind::Counter | Kind::Gauge => {
-                    let v = if stale { stale_nan() } else { next_float(s, rng) };
-                    if s.reference.is_none() {
-                        s.reference =
-                            app.append(SeriesRef::NONE, &s.labels, 0, t, v).map_err(|e| e.to_string())?;
-                        s.last_t = t;
-                        batch.push((s.labels.clone(), t, Value::float(v)));
-                    } else {
-                        refs.push(s.reference);
-                        values.push(v);
-                        who.push(i);
-                    }
-                }
-                Kind::Histogram | Kind::FloatHistogram => {
-                    let h = if stale { stale_histogram(s.kind) } else { next_histogram(s, rng) };
-                    s.reference =
-                        app.append_histogram(s.reference, &s.labels, 0, t, &h).map_err(|e| e.to_string())?;
-                    s.last_t = t;
-                    batch.push((s.labels.clone(), t, Value::histogram(&h)));
-                }
-            }
-        }
-        let mut rejected = Vec::new();
-        app.append_batch(t, &refs, &values, &mut rejected);
-        for (n, i) in who.into_iter().enumerate() {
-            let s = &mut target.series[i];
-            match rejected.iter().find(|r| r.index == n).map(|r| &r.error) {
-                None => {}
-                Some(AppendError::UnknownSeries) => {
-                    s.reference =
-                        app.append(SeriesRef::NONE, &s.labels, 0, t, values[n]).map_err(|e| e.to_string())?;
-                }
-                Some(e) => return Err(format!("{} at {t} refused: {e}", s.labels)),
-            }
-            s.last_t = t;
-            batch.push((s.labels.clone(), t, Value::float(values[n])));
-        }
-        target.series.retain(|s| s.alive);
-        if self.rng.one_in(30) {
-            app.rollback();
-            return Ok(());
-        }
-        let done = app.commit();
-        drop(db);
-        self.note(format!(
-            "scrape {at}: {} samples, {}",
-            batch.len(),
-            if done.is_ok() { "ok" } else { "error" }
-        ));
-        self.committed(batch, done)
-    }
-
-    /// As a remote write: series of its own, several samples each.
-    fn write_batch(&mut self) -> Outcome {
-        let now = self.clock.now_ms();
-        let Some(db) = self.db.clone() else { return Ok(()) };
-        let mut app = db.appender();
-        let mut batch = Vec::new();
-        let sender = self.figures.steps;
-        for i in 0..1 + self.rng.below(4) {
-            let labels = Labels::from_pairs([
-                ("__name__", "written"),
-                ("i", &i.to_string()),
-                ("step", &sender.to_string()),
-            ]);
-            for k in 0..1 + self.rng.below(20) as i64 {
-                let (t, v) = (now - 5_000 + k * 250, self.rng.next_u64() as f64);
-                match app.append(SeriesRef::NONE, &labels, 0, t, v) {
-                    Ok(_) => batch.push((labels.clone(), t, Value::float(v))),
-                    Err(AppendError::OutOfBounds) => {}
-                    Err(e) => return Err(format!("{labels} at {t} refused: {e}")),
-                }
-            }
-        }
-        let done = app.commit();
-        drop(db);
-        self.note(format!("write: {} samples", batch.len()));
-        self.committed(batch, done)
-    }
 }
 
-/// Series come and go.
-fn churn(target: &mut Target, rng: &mut Rng) {
-    while target.series.len() < 3 || rng.one_in(6) && target.series.len() < 40 {
-        let kind = match rng.below(10) {
-            0 => Kind::Histogram,
-            1 => Kind::FloatHistogram,
-            2..6 => Kind::Counter,
-            _ => Kind::Gauge,
+/// All that a querier has.
+pub(super) fn read_all(querier: &dyn Querier, mint: i64, maxt: i64) -> Result<Found, String> {
+    let all = [Matcher::new(MatchOp::NotEqual, "__name__", "").map_err(|e| e.to_string())?];
+    let set =
+        querier.select(&QueryContext::unlimited(), true, &SelectHints::default(), &all).map_err(text)?;
+    let mut found = BTreeMap::new();
+    let mut buf = SampleBuf::default();
+    for series in &set.series {
+        buf.clear();
+        series.read(mint, maxt, &mut buf).map_err(text)?;
+        if !buf.times.is_sorted_by(|a, b| a < b) {
+            return Err(format!("times of {} do not ascend: {:?}", series.labels(), buf.times));
+        }
+        if buf.is_empty() {
+            continue;
+        }
+        let value = |i: usize| match buf.histogram_at(i) {
+            Some(h) => Value::histogram(h),
+            None => Value::float(buf.values[i]),
         };
-        // Some come back under their old labels, a kind always under the same.
-        let n = if rng.one_in(3) && target.made > 0 {
-            rng.below(target.made as u64) as usize
-        } else {
-            target.made
-        };
-        let name = format!("m{n}_{kind:?}");
-        let labels = Labels::from_pairs([
-            ("__name__", name.as_str()),
-            ("instance", target.name.as_str()),
-            ("long", &"x".repeat((n * 37) % 200 + 1)),
-        ]);
-        if target.series.iter().any(|s| s.labels == labels) {
-            break;
-        }
-        target.made = target.made.max(n + 1);
-        let served =
-            Served { labels, kind, reference: SeriesRef::NONE, counter: 0, alive: true, last_t: i64::MIN };
-        target.series.push(served);
-    }
-    for s in &mut target.series {
-        if rng.one_in(60) {
-            s.alive = false;
+        let samples: Samples = buf.times.iter().enumerate().map(|(i, t)| (*t, value(i))).collect();
+        if found.insert(series.labels().clone(), samples).is_some() {
+            return Err(format!("series {} comes twice", series.labels()));
         }
     }
-}
-
-fn next_float(s: &mut Served, rng: &mut Rng) -> f64 {
-    match s.kind {
-        Kind::Counter => {
-            s.counter = if rng.one_in(50) { 0 } else { s.counter + rng.below(100) };
-            s.counter as f64
-        }
-        _ if rng.one_in(20) => f64::from_bits(rng.next_u64()),
-        _ => rng.below(1000) as f64 / 8.0,
-    }
-}
-
-fn next_histogram(s: &mut Served, rng: &mut Rng) -> HistogramValue {
-    s.counter = if rng.one_in(20) { 0 } else { s.counter + 1 + rng.below(50) };
-    let n = s.counter;
-    let width = 1 + rng.below(3) as u32;
-    let mut h = Histogram {
-        schema: 1,
-        zero_threshold: 0.001,
-        zero_count: n / 7,
-        sum: n as f64 * 1.5,
-        positive_spans: vec![Span { offset: 0, length: width }, Span { offset: 2, length: 1 }],
-        ..Histogram::default()
-    };
-    let counts: Vec<i64> = (0..=i64::from(width)).map(|i| n as i64 + i).collect();
-    h.positive_buckets = counts.iter().scan(0, |last, c| Some(c - std::mem::replace(last, *c))).collect();
-    h.count = h.zero_count + counts.iter().sum::<i64>() as u64;
-    let h = HistogramValue::Int(Arc::new(h));
-    if s.kind == Kind::FloatHistogram { HistogramValue::Float(h.to_float()) } else { h }
-}
-
-fn stale_histogram(kind: Kind) -> HistogramValue {
-    let h = HistogramValue::Int(Arc::new(Histogram { sum: stale_nan(), ..Histogram::default() }));
-    if kind == Kind::FloatHistogram { HistogramValue::Float(h.to_float()) } else { h }
+    Ok(found)
 }

@@ -1,0 +1,67 @@
+//! Helps whoever has to find out what went wrong: what the logs have of the series that an error names.
+
+use std::path::Path;
+
+use model::Labels;
+use tsdb::disk::{Disk, Restart};
+use tsdb::wal::record::{self, Record};
+use tsdb::wal::{SegmentReader, checkpoint_path, checkpoints, segment_path, segments};
+
+use super::world::World;
+
+impl World {
+    /// Prints what the log has of the series that an error names.
+    pub(super) fn explain(&self, what: &str) {
+        let named: Vec<&Labels> =
+            self.ledger.series.keys().filter(|l| what.contains(&l.to_string())).collect();
+        let Some(labels) = named.first() else { return };
+        if self.disk.is_off() {
+            self.disk.restart(Restart::Kill);
+        }
+        let disk: &dyn Disk = &self.disk;
+        let wal = Path::new("/data/wal");
+        let mut files: Vec<_> = Vec::new();
+        for n in checkpoints(disk, wal).unwrap() {
+            let dir = checkpoint_path(wal, n);
+            files.extend(segments(disk, &dir).unwrap().into_iter().map(|s| segment_path(&dir, s)));
+        }
+        files.extend(segments(disk, wal).unwrap().into_iter().map(|s| segment_path(wal, s)));
+        let late = Path::new("/data/wbl");
+        files.extend(segments(disk, late).unwrap().into_iter().map(|s| segment_path(late, s)));
+        let mut numbers = Vec::new();
+        for path in files {
+            let mut reader = SegmentReader::open(disk, &path).unwrap();
+            while let Some(bytes) = reader.next_record().unwrap() {
+                let say = |text: String| eprintln!("{}: {text}", path.display());
+                match record::decode(bytes) {
+                    Ok(Record::Series(all)) => all.iter().filter(|s| s.labels == **labels).for_each(|s| {
+                        numbers.push(s.series);
+                        say(format!("series {}", s.series));
+                    }),
+                    Ok(Record::Samples(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} at {}: {}", s.series, s.t_ms, s.value))),
+                    Ok(Record::Histograms(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} at {}: histogram", s.series, s.t_ms))),
+                    Ok(Record::Tombstones(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} deleted {} to {}", s.series, s.mint_ms, s.maxt_ms))),
+                    Ok(Record::MmapMarkers(all)) => all
+                        .iter()
+                        .filter(|s| numbers.contains(&s.series))
+                        .for_each(|s| say(format!("{} marker {:x}", s.series, s.chunk))),
+                    Ok(_) => {}
+                    Err(e) => say(e.to_string()),
+                }
+            }
+            reader.losses().iter().for_each(|l| eprintln!("{l}"));
+        }
+        for (t, e) in &self.ledger.series[*labels] {
+            eprintln!("ledger {t} {:?} deleted {:?} {:?}", e.hold, e.deleted, e.value);
+        }
+    }
+}
