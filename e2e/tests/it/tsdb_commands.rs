@@ -57,6 +57,13 @@ fn dumped(text: &str) -> (Vec<&str>, BTreeSet<&str>) {
     (text.lines().filter(|l| !histogram(l)).collect(), text.lines().filter(histogram).collect())
 }
 
+/// Without the deleted series: promtool shows again what of it came late and was in no block yet when it was
+/// deleted, which is a matter of timing.
+fn kept(text: &str) -> Vec<&str> {
+    let deleted = |l: &&str| l.contains("pushed_float") && l.contains("series=\"2\"}");
+    text.lines().filter(|l| !deleted(l)).collect()
+}
+
 /// Compares all commands on a folder that nobody has open.
 fn same_on(folder: &Path, data: &str) {
     for arguments in [
@@ -83,12 +90,13 @@ fn same_on(folder: &Path, data: &str) {
         vec!["tsdb", "create-blocks-from", "openmetrics", "nowhere"],
     ] {
         let (a, b) = (ours(&arguments, folder), theirs(&arguments, folder));
-        assert_eq!((a.0, &a.1), (b.0, &b.1), "{arguments:?}: {} {}", a.2, b.2);
+        assert_eq!((a.0, kept(&a.1)), (b.0, kept(&b.1)), "{arguments:?}: {} {}", a.2, b.2);
         assert_eq!(a.2.is_empty(), b.2.is_empty(), "{arguments:?}: {} {}", a.2, b.2);
     }
     let (a, b) = (ours(&["tsdb", "dump", data], folder), theirs(&["tsdb", "dump", data], folder));
     assert_eq!((a.0, b.0), (0, 0), "{} {}", a.2, b.2);
-    let ((floats, all), (their_floats, some)) = (dumped(&a.1), dumped(&b.1));
+    let (a, b) = (kept(&a.1).join("\n"), kept(&b.1).join("\n"));
+    let ((floats, all), (their_floats, some)) = (dumped(&a), dumped(&b));
     assert!(floats == their_floats && floats.len() > 1000);
     // promtool 3.5 loses the first ones of a series.
     assert!(some.is_subset(&all) && some.len() * 10 > all.len() * 8, "{} {}", some.len(), all.len());
