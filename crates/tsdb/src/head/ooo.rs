@@ -55,11 +55,11 @@ impl Late {
         &self.open
     }
 
-    /// Forgets the samples that are in no chunk: they are in one, as the log says.
-    pub(crate) fn drop_open(&mut self) -> bool {
+    /// Forgets the newest samples at these times (ascending), which a chunk has; true where none is left.
+    pub(crate) fn drop_contained(&mut self, times: &[i64]) -> bool {
         let had = !self.open.is_empty();
-        self.open.clear();
-        had
+        self.open.retain(|s| times.binary_search(&s.t_ms).is_err());
+        had && self.open.is_empty()
     }
 
     /// True where nothing is left.

@@ -19,7 +19,7 @@ use super::image::Restored;
 use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
-use super::ooo::{Late, LateValue};
+use super::ooo::LateValue;
 use super::series::Slot;
 use super::table::PageInner;
 use crate::db::ReplayProgress;
@@ -267,6 +267,14 @@ impl Head {
     }
 }
 
+/// Times of the samples of a chunk on disk, ascending.
+fn chunk_times(head: &Head, chunk: &MappedChunk) -> Option<Vec<i64>> {
+    let (mut bytes, mut samples) = (Vec::new(), SampleBuf::default());
+    head.files.read(chunk, &mut bytes).ok().filter(|there| *there)?;
+    crate::chunkenc::decode(chunk.encoding()?, &bytes, i64::MIN, i64::MAX, &mut samples).ok()?;
+    Some(samples.times)
+}
+
 impl Replay<'_> {
     /// Goes on from an image.
     fn restore(&mut self, restored: Restored) {
@@ -453,7 +461,13 @@ impl Replay<'_> {
                     self.marked.insert(m.chunk);
                     let number = self.renamed.get(&m.series).copied().unwrap_or(m.series);
                     let Some(page) = self.head.table.page(number) else { continue };
-                    if page.lock().late_mut(number).is_some_and(Late::drop_open) {
+                    let mut inner = page.lock();
+                    let Some(late) = inner.late_mut(number) else { continue };
+                    // By what is in it: a place whose file a power cut took may have another chunk of the
+                    // series since, and the marker is of the old one.
+                    let chunk = late.mapped.iter().find(|c| c.place() == m.chunk).map(|c| c.chunk);
+                    let times = chunk.and_then(|c| chunk_times(self.head, &c)).unwrap_or_default();
+                    if late.drop_contained(&times) {
                         self.chunks -= 1;
                     }
                 }

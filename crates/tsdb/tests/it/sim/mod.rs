@@ -43,6 +43,7 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
     (SECOND, 131, "late samples merged with others said of the head's newest that a block has them"),
     (SECOND, 165, "chunks of late samples came back at a start, with what was deleted in their block"),
     (SECOND, 306, "(the model:) what size takes cannot be told by what is left"),
+    (SECOND, 511, "a marker of a lost chunk of late samples was taken for one of the chunk in its place"),
     (SECOND, 594, "the log of late samples came back with a power cut, after deletes in its blocks"),
     (SECOND, 666, "a number of the log of late samples was given to another series"),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
