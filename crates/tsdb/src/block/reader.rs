@@ -254,6 +254,14 @@ impl Block {
         Ok(())
     }
 
+    /// Sets a hint here; the next change of the description brings it to disk.
+    pub(crate) fn hint(&self, hint: &str) {
+        let mut state = self.inner.state.write();
+        let mut meta = (*state.meta).clone();
+        meta.compaction.set_hint(hint);
+        state.meta = Arc::new(meta);
+    }
+
     /// Changes the description, on disk and here (compaction failed, block deletable).
     ///
     /// # Errors

@@ -97,6 +97,8 @@ struct Inner {
     scrub: Mutex<(Ulid, usize)>,
     /// Blocks of which it was said that they cannot be opened.
     told: Mutex<BTreeSet<Ulid>>,
+    /// Blocks whose mark as foreign is in memory only.
+    unmarked: Mutex<BTreeSet<Ulid>>,
     /// Compaction waits for room, which was said.
     no_room: AtomicBool,
     /// Random numbers of a simulation.
@@ -198,6 +200,7 @@ impl Db {
             metrics,
             scrub: Mutex::new((Ulid::from_parts(0, 0), 0)),
             told: Mutex::default(),
+            unmarked: Mutex::default(),
             no_room: AtomicBool::new(false),
             simulated: options.simulated.map(|seed| Mutex::new(Rng::new(seed))),
             cancel: CancelToken::default(),

@@ -436,18 +436,22 @@ impl Inner {
         let known = self.view.read().blocks.clone();
         let mut loaded: Vec<Block> = Vec::new();
         let mut failed: Vec<(Ulid, PathBuf, StorageError)> = Vec::new();
+        let mut unmarked = None;
         for (ulid, dir) in found {
-            if let Some(open) = known.iter().find(|b| b.meta().ulid == ulid) {
-                loaded.push(open.clone());
-                continue;
-            }
-            match open_or_repair(&self.options, &self.metrics, &dir, false) {
+            let known = known.iter().find(|b| b.meta().ulid == ulid);
+            let opened = match known {
+                Some(known) => Ok(known.clone()),
+                None => open_or_repair(&self.options, &self.metrics, &dir, false),
+            };
+            match opened {
                 Ok(block) => {
-                    self.mark_foreign(&block)?;
+                    // Where its description cannot be written it is of use all the same.
+                    let marked = self.mark_foreign(&block, known.is_none());
+                    marked.unwrap_or_else(|e| _ = unmarked.get_or_insert(e));
                     loaded.push(block);
                 }
                 // Gone since it was listed.
-                Err(_) if !disk.exists(&dir)? => {}
+                Err(_) if matches!(disk.exists(&dir), Ok(false)) => {}
                 Err(e) => failed.push((ulid, dir, e)),
             }
         }
@@ -465,8 +469,9 @@ impl Inner {
             }
             keep
         });
+        self.unmarked.lock().retain(|ulid| loaded.iter().any(|b| b.meta().ulid == *ulid));
         loaded.sort_by_key(|b| b.meta().mint_ms);
-        let mut first_error = None;
+        let mut first_error = unmarked;
         for (ulid, dir, error) in failed {
             if replaced.contains(&ulid) {
                 doomed.push(dir);
@@ -488,16 +493,22 @@ impl Inner {
 
     /// A block that came from elsewhere and reaches into the time of the head is marked as one of late
     /// samples: a start takes the end of unmarked blocks for the begin of the head, and would leave out what
-    /// the log has before that.
-    fn mark_foreign(&self, block: &Block) -> Result<(), StorageError> {
+    /// the log has before that. What the disk does not take is written by a later round.
+    fn mark_foreign(&self, block: &Block, new: bool) -> Result<(), StorageError> {
         let meta = block.meta();
-        if !self.head.is_initialized()
-            || meta.maxt_ms <= self.head.min_time()
-            || meta.compaction.has_hint(HINT_OUT_OF_ORDER)
-        {
-            return Ok(());
+        let foreign = new
+            && self.head.is_initialized()
+            && meta.maxt_ms > self.head.min_time()
+            && !meta.compaction.has_hint(HINT_OUT_OF_ORDER);
+        if foreign {
+            block.hint(HINT_OUT_OF_ORDER);
+            self.unmarked.lock().insert(meta.ulid);
         }
-        block.update_meta(|m| m.compaction.set_hint(HINT_OUT_OF_ORDER))
+        if self.unmarked.lock().contains(&meta.ulid) {
+            block.update_meta(|_| {})?;
+            self.unmarked.lock().remove(&meta.ulid);
+        }
+        Ok(())
     }
 
     pub(super) fn apply_retention(&self) -> Result<(), StorageError> {

@@ -205,6 +205,19 @@ impl Slot {
         match self.xor.last() {
             Some((last, _)) if t < last => Err(AppendError::OutOfOrder),
             Some((last, old)) if t == last && old.to_bits() != v.to_bits() => Err(AppendError::Duplicate),
+            Some(_) => Ok(()),
+            None => self.check_behind_mapped(t),
+        }
+    }
+
+    /// The check of a series that has complete chunks only, as a start leaves it where the log lost what came
+    /// behind them. Whether a repeated time repeats the value too would take a read: it is refused. (Upstream
+    /// takes all such samples and drops them without a word.)
+    #[cold]
+    fn check_behind_mapped(&self, t: i64) -> Result<(), AppendError> {
+        match self.mapped.last().map(MappedChunk::max_time) {
+            Some(last) if t < last => Err(AppendError::OutOfOrder),
+            Some(last) if t == last => Err(AppendError::Duplicate),
             _ => Ok(()),
         }
     }
@@ -229,7 +242,8 @@ impl Slot {
                 };
                 if same { Ok(()) } else { Err(AppendError::Duplicate) }
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => self.check_behind_mapped(t),
         }
     }
 

@@ -67,6 +67,27 @@ fn too_large_a_record_is_refused_and_the_log_goes_on() {
     assert_eq!(read(&disk).0, [vec![1, 2, 3], vec![4]]);
 }
 
+#[test]
+fn what_a_full_disk_refused_does_not_come_back_with_a_power_cut() {
+    for seed in 0..40 {
+        let faulty = FaultDisk::new(seed);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let all = records(&[100, 200, 300]);
+        let mut writer =
+            WalWriter::open(Arc::clone(&disk), Path::new("/wal"), WalCompression::None, 4 * 32768).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        writer.log([all[0].as_slice()]).unwrap();
+        writer.take_sync_work().unwrap().run().unwrap();
+        // Room for the first one of two.
+        faulty.set_capacity(faulty.used() + 220);
+        assert!(writer.log([all[1].as_slice(), all[2].as_slice()]).is_err());
+        writer.take_sync_work().unwrap().run().unwrap();
+        faulty.restart(Restart::PowerCut);
+        let (back, losses) = read(&disk);
+        assert_eq!((back, losses.len()), (vec![all[0].clone()], 0), "seed {seed}");
+    }
+}
+
 fn damaged(disk: &Arc<dyn Disk>, at: u64, byte: u8) {
     let path = segment_path(Path::new("/wal"), 0);
     let mut file = disk.open_write(&path, WriteMode::Append).unwrap();

@@ -315,6 +315,8 @@ impl WalWriter {
                 self.buf.clear();
                 // If this fails too, the next write tries again before it writes.
                 self.untidy = self.file.set_len(self.good).is_err();
+                // The cut is to be durable too: a power cut must not bring back what was refused.
+                self.dirty = true;
                 Err(e)
             }
         }

@@ -1,16 +1,19 @@
-//! Helps whoever has to find out what went wrong: what the logs have of the series that an error names.
+//! Helps whoever has to find out what went wrong: what logs and blocks have of the series that
+//! an error names.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use model::Labels;
+use tsdb::block::{Block, list_blocks};
 use tsdb::disk::{Disk, Restart};
 use tsdb::wal::record::{self, Record};
 use tsdb::wal::{SegmentReader, checkpoint_path, checkpoints, segment_path, segments};
 
-use super::world::World;
+use super::world::{World, read_all};
 
 impl World {
-    /// Prints what the log has of the series that an error names.
+    /// Prints what logs and blocks have of the series that an error names.
     pub(super) fn explain(&self, what: &str) {
         let named: Vec<&Labels> =
             self.ledger.series.keys().filter(|l| what.contains(&l.to_string())).collect();
@@ -59,6 +62,24 @@ impl World {
                 }
             }
             reader.losses().iter().for_each(|l| eprintln!("{l}"));
+        }
+        for (ulid, dir) in list_blocks(disk, Path::new("/data")).unwrap() {
+            let block = match Block::open(Arc::new(self.disk.clone()), &dir) {
+                Ok(block) => block,
+                Err(e) => {
+                    eprintln!("block {ulid}: {e}");
+                    continue;
+                }
+            };
+            let meta = block.meta();
+            let times: Vec<i64> = read_all(&block.querier(i64::MIN, i64::MAX), i64::MIN, i64::MAX)
+                .map(|all| all.get(*labels).map(|s| s.keys().copied().collect()).unwrap_or_default())
+                .unwrap_or_default();
+            let parents: Vec<String> = meta.compaction.parents.iter().map(|p| p.ulid.to_string()).collect();
+            eprintln!(
+                "block {ulid} [{}, {}) level {} hints {:?} parents {parents:?} has {times:?}",
+                meta.mint_ms, meta.maxt_ms, meta.compaction.level, meta.compaction.hints
+            );
         }
         for (t, e) in &self.ledger.series[*labels] {
             eprintln!("ledger {t} {:?} deleted {:?} {:?}", e.hold, e.deleted, e.value);

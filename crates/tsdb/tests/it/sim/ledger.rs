@@ -85,6 +85,9 @@ pub(super) struct Ledger {
     pub(super) exemplars: BTreeMap<Labels, BTreeMap<i64, (u64, Hold)>>,
     /// Samples that may not be durable yet, or deleted for good.
     young: Vec<(Labels, i64)>,
+    /// What only memory had when the process ended: the file may have had it before the write failed and was
+    /// cut back, so that a power cut brings it back until the next sync.
+    ghosts: Vec<(Labels, i64)>,
     /// Newest time that was ever tried.
     pub(super) newest: i64,
     pub(super) samples: u64,
@@ -124,6 +127,17 @@ impl Ledger {
                 *hold = to;
             }
         }
+    }
+
+    /// All that was written is synced: what did not come back until now must not come any more.
+    pub(super) fn lay_ghosts(&mut self) {
+        for (labels, t) in std::mem::take(&mut self.ghosts) {
+            let Some(entries) = self.series.get_mut(&labels) else { continue };
+            if !self.damaged && entries.get(&t).is_some_and(|e| e.hold == Hold::Gone) {
+                entries.remove(&t);
+            }
+        }
+        self.series.retain(|_, entries| !entries.is_empty());
     }
 
     /// What is held in memory only will not be logged any more: it stays at that.
@@ -242,7 +256,11 @@ impl Ledger {
                 }
                 // What damage took may come back at any later time: a block that is set aside bares what
                 // the log still has of its range.
-                let kept = damaged || e.hold == Hold::Gone;
+                let ghost = matches!(e.hold, Hold::Maybe | Hold::Memory);
+                if ghost {
+                    self.ghosts.push((labels.clone(), *t));
+                }
+                let kept = damaged || ghost || e.hold == Hold::Gone;
                 self.lost += u64::from(e.hold > Hold::Gone);
                 e.hold = Hold::Gone;
                 kept

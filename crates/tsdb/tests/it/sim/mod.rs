@@ -46,6 +46,23 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
     (SECOND, 511, "a marker of a lost chunk of late samples was taken for one of the chunk in its place"),
     (SECOND, 594, "the log of late samples came back with a power cut, after deletes in its blocks"),
     (SECOND, 666, "a number of the log of late samples was given to another series"),
+    (
+        SECOND,
+        664,
+        "a sample before the last complete chunk of a series without open one was taken and dropped",
+    ),
+    (
+        SECOND,
+        1002,
+        "a sample before the last complete chunk of a series without open one was taken and dropped",
+    ),
+    (SECOND, 803, "on a full disk blocks that could not be read at the start were not loaded later either"),
+    (SECOND, 915, "on a full disk blocks that could not be read at the start were not loaded later either"),
+    (
+        SECOND,
+        1137,
+        "(the model:) what a failed write left and was cut back comes with a power cut before the next sync",
+    ),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
 ];
 

@@ -278,6 +278,7 @@ impl World {
         match db.close() {
             Ok(()) => {
                 self.ledger.promote(Hold::Memory, Hold::Synced);
+                self.ledger.lay_ghosts();
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
@@ -442,6 +443,7 @@ impl World {
             Ok(()) => {
                 self.notice_drops()?;
                 self.ledger.promote(Hold::Memory, Hold::Synced);
+                self.ledger.lay_ghosts();
                 Ok(())
             }
             Err(_) if self.trouble() => {
