@@ -193,13 +193,11 @@ fn a_frozen_disk(shared: bool) {
 }
 
 #[test]
-#[ignore = "open: the scrape thread that writes the log stands still with the disk (docs/faults.md)"]
 fn a_disk_that_stands_still() {
     a_frozen_disk(true);
 }
 
 #[test]
-#[ignore = "open: the scrape thread that writes the log stands still with the disk (docs/faults.md)"]
 fn a_disk_that_stands_still_under_scrapes_alone() {
     a_frozen_disk(false);
 }

@@ -226,6 +226,7 @@ impl Db {
         if !threads.is_empty() {
             return;
         }
+        self.0.head.spawn_log_threads();
         // Said once when it begins and once when it is over, not each second.
         let (mut unsynced, mut untruncated) = (false, false);
         let sync = move |inner: &Inner| {

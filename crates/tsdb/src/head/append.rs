@@ -19,7 +19,7 @@ use super::series::Applied;
 use crate::wal::record::{
     self, ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, histogram_type,
 };
-use crate::wal::{RecordCompressor, WalCompression};
+use crate::wal::{RecordCompressor, Ticket, WalCompression};
 
 /// Buffers kept for the next transaction: scrapes of one server are of like size.
 /// Each has a compressor of some 100 KB beside its samples.
@@ -219,8 +219,8 @@ impl HeadAppender {
         Ok(series)
     }
 
-    /// Writes the transaction to the log.
-    fn log(&mut self) -> Result<(), StorageError> {
+    /// Begins to write the transaction to the log; `None` where there is nothing to write.
+    fn log(&mut self) -> Result<Option<Ticket>, StorageError> {
         let parts = self.buffers.parts();
         let b = &mut self.buffers;
         if !b.metadata.is_empty() {
@@ -271,7 +271,7 @@ impl HeadAppender {
         let head = &self.head;
         b.compress(head.compression);
         if b.ends.is_empty() && head.unlogged.lock().is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         // The last ones stand for all: a turn that comes a commit late costs nothing but room.
         let newest = b.floats.last().map(|s| s.t_ms).max(b.histograms.last().map(|h| h.t_ms));
@@ -282,16 +282,16 @@ impl HeadAppender {
         let rest = starts
             .zip(&b.compressed_ends)
             .map(|(from, (end, flag))| (b.compressed.get(from..*end).unwrap_or_default(), *flag));
-        head.log_series(rest)?;
+        let ticket = head.begin_log(rest)?;
         head.metrics.wal_page_flushes.inc();
-        Ok(())
+        Ok(Some(ticket))
     }
 
-    /// Puts the samples into their series.
-    fn apply(&mut self, work: &mut LateWork) -> CommitStats {
+    /// Puts the samples into their series, while the log is being written; they are seen once it is.
+    fn apply(&mut self, work: &mut LateWork, logged: Option<Ticket>) -> CommitStats {
         let head = Arc::clone(&self.head);
         let mut tally = Tally::default();
-        let _fenced = head.applying.read();
+        let fenced = head.applying.read();
         let applying = head.isolation.begin();
         // A block may have been begun since: what it covers is closed.
         let mut bounds = self.bounds.unwrap_or_else(|| Bounds::of(&head));
@@ -343,6 +343,10 @@ impl HeadAppender {
         }
         if tally.max > i64::MIN {
             head.widen(tally.min, tally.max);
+        }
+        drop(fenced);
+        if let Some(ticket) = logged {
+            head.log.wait(&ticket);
         }
         // From here on readers see it.
         drop(applying);
@@ -664,10 +668,14 @@ impl Appender for HeadAppender {
         }
         let head = Arc::clone(&self.head);
         let _under_way = head.commits.enter();
-        self.log()?;
+        let mut logged = self.log()?;
         let log = match self.buffers.late.iter().all(Vec::is_empty) {
             true => None,
             false => {
+                // The log of late samples must not speak of series that this one does not know.
+                if let Some(ticket) = logged.take() {
+                    head.log.wait(&ticket);
+                }
                 let b = &self.buffers;
                 let at = |i: &u32| *i as usize;
                 let floats: Vec<SampleRecord> =
@@ -678,7 +686,7 @@ impl Appender for HeadAppender {
             }
         };
         let mut work = LateWork::default();
-        let stats = self.apply(&mut work);
+        let stats = self.apply(&mut work, logged);
         self.end();
         head.finish_late(log, work)?;
         Ok(stats)

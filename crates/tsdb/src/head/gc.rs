@@ -207,6 +207,7 @@ impl Head {
     fn checkpoint_to(&self, first: u64, last: u64, mint: i64) -> DiskResult<Option<u64>> {
         let turned = {
             let mut turns = self.log_turns.lock();
+            turns.extend(self.log.take_turns());
             let passed = turns.iter().take_while(|(time, _)| *time <= mint).count();
             turns.drain(..passed).next_back()
         };
@@ -230,7 +231,6 @@ impl Head {
         if begin <= before {
             return;
         }
-        let mut turns = self.log_turns.lock();
         if self.log_turned.swap(begin, Ordering::Relaxed) >= begin {
             return;
         }
@@ -239,12 +239,10 @@ impl Head {
             return;
         }
         // A clock gone wild must not leave a segment for each jump.
-        if turns.len() >= LOG_TURNS_MAX {
-            return;
-        }
-        // No room: the next truncation does without.
-        if let Ok(segment) = self.log.next_segment() {
-            turns.push_back((begin, segment));
+        let mut turns = self.log_turns.lock();
+        turns.extend(self.log.take_turns());
+        if turns.len() < LOG_TURNS_MAX {
+            self.log.turn(begin);
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) struct LateState {
     pub(super) dir: PathBuf,
     disk: Arc<dyn Disk>,
     rules: LogRules,
-    log: OnceLock<Log>,
+    log: OnceLock<Arc<Log>>,
     /// Held by a commit while its late samples are logged, put in place and marked; never for an fsync.
     order: Mutex<RecordCompressor>,
 }
@@ -98,14 +98,14 @@ impl LateState {
         if self.log.get().is_none() {
             let opened = Log::open(Arc::clone(&self.disk), &self.dir, self.rules, Vec::new())?;
             // Nobody else sets it: the lock is ours.
-            let _ = self.log.set(opened);
+            let _ = self.log.set(Arc::new(opened));
         }
         self.used.store(true, Ordering::Release);
         Ok(())
     }
 
     /// The log, once a late sample could come.
-    pub(super) fn log(&self) -> Option<&Log> {
+    pub(super) fn log(&self) -> Option<&Arc<Log>> {
         self.log.get()
     }
 
@@ -231,7 +231,7 @@ fn encode_all(floats: &[SampleRecord], histograms: &[HistogramRecord], out: &mut
     }
 }
 
-fn write(log: Option<&Log>, compressor: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
+fn write(log: Option<&Arc<Log>>, compressor: &mut LogGuard<'_>, records: &[Vec<u8>]) -> DiskResult<()> {
     let Some(log) = log.filter(|_| !records.is_empty()) else { return Ok(()) };
     let packed: Vec<(Vec<u8>, u8)> = records
         .iter()
@@ -248,6 +248,9 @@ impl Head {
     pub(crate) fn set_late_window(&self, window_ms: i64) -> Result<(), StorageError> {
         if window_ms > 0 {
             self.late.open_log()?;
+            if self.has_log_threads() {
+                self.spawn_log_threads();
+            }
         }
         self.late.window_ms.store(window_ms.max(0), Ordering::Release);
         Ok(())
@@ -351,7 +354,7 @@ impl Head {
 
     /// Makes all late samples chunks, and takes down what there is. `None` where there is nothing.
     pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
-        let segment = self.late.log().map(Log::next_segment).transpose()?;
+        let segment = self.late.log().map(|log| log.next_segment()).transpose()?;
         // Whoever has samples in an older segment that are not in place yet is waited for. Not locked
         // around the line above: a disk that hangs there would hold up all commits of late samples.
         drop(self.late.lock_log());

@@ -46,7 +46,7 @@ use crate::disk::{Disk, DiskResult, create_dir_durable};
 use crate::exemplars::Exemplars;
 use crate::tombstones::Interval;
 use crate::wal::record::{self, SeriesRecord};
-use crate::wal::{Log, LogRules, LogStatus, WalCompression, segments};
+use crate::wal::{Log, LogRules, LogStatus, LogThread, Ticket, WalCompression, segments};
 
 pub(crate) use append::HeadAppender;
 pub(crate) use gc::Truncation;
@@ -76,7 +76,9 @@ pub(crate) struct Head {
     index: RwLock<HeadIndex>,
     table: SeriesTable,
     files: HeadChunks,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
+    /// Those that write what commits queue.
+    log_threads: Mutex<Vec<LogThread>>,
     /// Series that are in memory and not in the log yet. Whoever commits first logs them, so that no
     /// sample is ever logged before its series, whichever transaction made that.
     unlogged: Mutex<Vec<SeriesRecord>>,
@@ -159,7 +161,7 @@ impl Head {
             strict: options.wal_strict,
             hold_bytes: options.wal_hold_bytes,
         };
-        let log = Log::open(Arc::clone(&disk), &wal_dir, rules, files.paths())?;
+        let log = Arc::new(Log::open(Arc::clone(&disk), &wal_dir, rules, files.paths())?);
         let head = Arc::new(Head {
             disk,
             wal_dir,
@@ -181,6 +183,7 @@ impl Head {
             tombstones: RwLock::default(),
             wal_expiry: Mutex::default(),
             last_wal_truncation: AtomicI64::new(i64::MIN),
+            log_threads: Mutex::default(),
             log_turned: AtomicI64::new(i64::MIN),
             log_turns: Mutex::default(),
             isolation: isolation::Isolation::default(),
@@ -387,13 +390,18 @@ impl Head {
         self.metrics.series_created.inc();
         if unlogged >= UNLOGGED_SERIES_MAX {
             // The commit tries again where this fails, and says so.
-            let _ = self.log_series(std::iter::empty());
+            let _ = self.log_series();
         }
         Ok(series)
     }
 
-    /// Writes what is made but not logged yet, and records behind it, to the log.
-    fn log_series<'r>(&self, rest: impl Iterator<Item = (&'r [u8], u8)> + Clone) -> DiskResult<()> {
+    /// Writes what is made but not logged yet to the log.
+    fn log_series(&self) -> DiskResult<()> {
+        self.begin_log(std::iter::empty()).map(|ticket| self.log.wait(&ticket))
+    }
+
+    /// Begins to log what is made but not logged yet, and records behind it.
+    fn begin_log<'r>(&self, rest: impl Iterator<Item = (&'r [u8], u8)> + Clone) -> DiskResult<Ticket> {
         let mut new_series = Vec::new();
         let first = || {
             new_series = std::mem::take(&mut *self.unlogged.lock());
@@ -403,7 +411,7 @@ impl Head {
             }
             record
         };
-        let done = self.log.append(first, rest);
+        let done = self.log.begin(first, rest);
         if done.is_err() {
             // The next commit tries these again, before whatever it brings.
             self.unlogged.lock().splice(0..0, new_series);
@@ -427,7 +435,7 @@ impl Head {
 
     /// What the logs are like, taken together.
     pub(crate) fn log_status(&self) -> LogStatus {
-        self.log.status() + self.late.log().map_or_else(LogStatus::default, Log::status)
+        self.log.status() + self.late.log().map_or_else(LogStatus::default, |log| log.status())
     }
 
     /// Makes the log durable.
@@ -443,6 +451,24 @@ impl Head {
         done
     }
 
+    fn has_log_threads(&self) -> bool {
+        !self.log_threads.lock().is_empty()
+    }
+
+    /// From here on threads write what commits log, so that none of them waits for the disk for long.
+    pub(crate) fn spawn_log_threads(&self) {
+        let mut threads = self.log_threads.lock();
+        for log in std::iter::once(&self.log).chain(self.late.log()).skip(threads.len()) {
+            match log.spawn_writer() {
+                Ok(thread) => threads.push(thread),
+                Err(e) => {
+                    tracing::error!(error = %e, "cannot start a thread; commits write the log themselves");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Hands complete chunks to the system.
     pub(crate) fn flush_chunks(&self) {
         self.files.flush();
@@ -452,7 +478,9 @@ impl Head {
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         self.stopped.store(true, Ordering::Release);
         self.files.flush();
-        Ok(self.sync()?)
+        let done = self.sync();
+        self.log_threads.lock().clear();
+        Ok(done?)
     }
 
     /// Bytes of the log.

@@ -20,6 +20,7 @@ mod writer;
 pub use crate::db::WalCompression;
 pub use durable::FILE_NAME as SYNCED_FILE;
 pub use log::{Log, LogRules, LogStatus};
+pub(crate) use log::{LogThread, Ticket};
 pub use reader::{SegmentReader, WalLoss};
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};
 pub use writer::{RecordCompressor, SyncWork, WalWriter};

@@ -208,12 +208,51 @@ fn commits_go_on_while_the_disk_hangs() {
         faulty.thaw();
         stuck.join().unwrap();
     });
-    assert_eq!(log.status().held_records, 2);
-    log.sync().unwrap();
+    // Who was stuck wrote theirs too.
     assert_eq!(log.status(), LogStatus::default());
+    log.sync().unwrap();
     faulty.restart(Restart::PowerCut);
     let firsts: Vec<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
     assert_eq!(firsts, [1, 2, 3, 4]);
+}
+
+/// With a thread that writes nobody is stuck, not even the first one; and what it was given is written before
+/// it ends.
+#[test]
+fn no_commit_is_stuck_in_a_disk_that_hangs() {
+    let faulty = FaultDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let log = Arc::new(Log::open(Arc::clone(&disk), Path::new("/wal"), rules(), Vec::new()).unwrap());
+    let append = |byte: u8| log.append(Vec::new, [(&[byte; 5][..], 0)].into_iter()).unwrap();
+    let thread = log.spawn_writer().unwrap();
+    (1..=100).for_each(append);
+    // Each of them was with the system when it returned.
+    let there: Vec<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
+    assert_eq!(there, (1..=100).collect::<Vec<u8>>());
+    faulty.freeze();
+    (101..=200).for_each(append);
+    assert!(log.status().held_records >= 99, "{:?}", log.status());
+    faulty.thaw();
+    log.sync().unwrap();
+    assert_eq!(log.status(), LogStatus::default());
+    drop(thread);
+    append(201);
+    let all: Vec<u8> = read(&disk).0.iter().map(|r| r[0]).collect();
+    assert_eq!(all, (1..=201).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_turn_begins_a_segment() {
+    let disk = disk();
+    let log = Log::open(Arc::clone(&disk), Path::new("/wal"), rules(), Vec::new()).unwrap();
+    let append = |byte: u8| log.append(Vec::new, [(&[byte; 5][..], 0)].into_iter()).unwrap();
+    append(1);
+    log.turn(7);
+    assert_eq!(log.take_turns(), []);
+    append(2);
+    assert_eq!((log.take_turns(), log.segment()), (vec![(7, 1)], 1));
+    append(3);
+    assert_eq!((log.take_turns(), log.segment()), (vec![], 1));
 }
 
 #[test]

@@ -213,12 +213,10 @@ impl WalWriter {
     /// [`RecordCompressor`]. Gives the bytes written.
     pub(crate) fn log_compressed<'a>(
         &mut self,
-        first: Option<(&[u8], u8)>,
         records: impl IntoIterator<Item = (&'a [u8], u8)>,
     ) -> DiskResult<u64> {
         let before = self.written;
         self.buf.clear();
-        first.into_iter().try_for_each(|(data, flag)| self.push(data, flag))?;
         records.into_iter().try_for_each(|(data, flag)| self.push(data, flag))?;
         self.write_out()?;
         Ok(self.written - before)

@@ -106,7 +106,7 @@ impl Head {
         w.end()?;
 
         // What the pages have must be where others find it.
-        self.log_series(std::iter::empty())?;
+        self.log_series()?;
         let Some(files) = self.files.sync_all()? else { return Ok(false) };
         let Some(end) = self.log_position() else { return Ok(false) };
         let Some(anchor) = Anchor::of(&*self.disk, &self.wal_dir, end)? else { return Ok(false) };
