@@ -69,10 +69,27 @@ pub struct NewSeriesStatus {
     pub memory_bytes: u64,
     /// Memory from which on new series are refused.
     pub watermark_bytes: u64,
+    /// Series in memory.
+    pub series: u64,
     /// Series refused since the start.
     pub refused: u64,
     /// Who brings most, at most ten.
     pub sources: Vec<NewSeriesSource>,
+}
+
+/// New series of one job within a minute from which on it is told: what no deployment of a usual job brings.
+const SURGE_SERIES: u64 = 50_000;
+
+impl NewSeriesStatus {
+    /// The job that brought a quarter of all series within the last minute, where memory still has room for it.
+    /// A server that has nothing but this job is being filled, which is nobody's fault.
+    #[must_use]
+    pub fn surge(&self) -> Option<&NewSeriesSource> {
+        let first = self.sources.first()?;
+        let others = self.series.saturating_sub(first.created);
+        let large = first.created >= SURGE_SERIES && first.created >= self.series / 4;
+        (large && others >= SURGE_SERIES / 50).then_some(first)
+    }
 }
 
 /// One block on disk.
@@ -153,4 +170,21 @@ pub struct ImportedBlock {
     pub samples: u64,
     /// What became of it, in words.
     pub how: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_surge_is_large_and_beside_others() {
+        let surge = |series: u64, created: u64| {
+            let sources = vec![NewSeriesSource { created, ..NewSeriesSource::default() }];
+            NewSeriesStatus { series, sources, ..NewSeriesStatus::default() }.surge().is_some()
+        };
+        assert!(surge(100_000, 50_000) && surge(200_000, 50_000));
+        assert!(!surge(100_000, 49_999) && !surge(1_000_000, 100_000));
+        assert!(!surge(500_000, 500_000) && surge(501_000, 500_000));
+        assert!(NewSeriesStatus::default().surge().is_none());
+    }
 }

@@ -51,7 +51,9 @@ fn a_bomb_leaves_others_alone_and_is_named() {
     assert_eq!(http::request(port, "POST", "/-/reload", &[], &[]).unwrap().status, 200);
     until("the culprit is named to those who look", || {
         let text = http::get(port, "/api/v1/notifications")?.text();
-        let named = ["job \\\"bomb\\\"", METRIC, LABEL].iter().all(|part| text.contains(part));
+        let named = ["New series are refused", "job \\\"bomb\\\"", METRIC, LABEL]
+            .iter()
+            .all(|part| text.contains(part));
         anyhow::ensure!(named, "{text}");
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::{NewSeriesStatus, StatusSource as _};
+use storage::{NewSeriesSource, NewSeriesStatus, StatusSource as _};
 use tokio::task::JoinHandle;
 
 use crate::late::LateDb;
@@ -30,9 +30,14 @@ pub fn watch(late: LateDb, state: web::State) -> JoinHandle<()> {
     })
 }
 
-/// The notice; `None` while new series are taken. Without figures that change each second.
+/// The notice; `None` while new series are taken and nobody brings very many. Without figures that change each second.
 fn text(status: &NewSeriesStatus) -> Option<String> {
-    let reason = status.refused_for.as_ref()?;
+    let Some(reason) = &status.refused_for else {
+        let NewSeriesSource { job, metric, label, .. } = status.surge()?;
+        return Some(format!(
+            "Very many new series come from job {job:?}, metric {metric:?}, label {label:?}. They are taken as long as there is memory."
+        ));
+    };
     let from = match status.sources.first() {
         None => String::new(),
         Some(s) if s.label.is_empty() => format!(" Most come from job {:?}, metric {:?}.", s.job, s.metric),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use model::Labels;
 use parking_lot::Mutex;
-use storage::{AppendError, NewSeriesStatus};
+use storage::{AppendError, NewSeriesSource, NewSeriesStatus};
 use telemetry::{Counter, Registry};
 
 use super::Head;
@@ -73,6 +73,8 @@ struct State {
     said: Option<(Instant, f64)>,
     /// The opening is to be said.
     opened: bool,
+    /// When a surge was said last.
+    surge_said: Option<Instant>,
 }
 
 /// The gate.
@@ -97,7 +99,13 @@ impl Gate {
             "godwit_tsdb_series_refused_total",
             "New series that were refused for a limit, each as often as it was offered.",
         );
-        let state = State { memory: MemoryUse::default(), reason: Arc::from(""), said: None, opened: false };
+        let state = State {
+            memory: MemoryUse::default(),
+            reason: Arc::from(""),
+            said: None,
+            opened: false,
+            surge_said: None,
+        };
         Gate {
             limits,
             closed: AtomicBool::new(false),
@@ -240,12 +248,22 @@ impl Gate {
         }
     }
 
+    /// Says who brings very many series, each minute at most.
+    fn say_surge(&self, source: &NewSeriesSource) {
+        let mut state = self.state.lock();
+        if state.surge_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            state.surge_said = Some(Instant::now());
+            tracing::warn!(from = in_words(source), "very many new series");
+        }
+    }
+
     fn status(&self) -> NewSeriesStatus {
         let state = self.state.lock();
         NewSeriesStatus {
             refused_for: self.is_closed().then(|| Arc::clone(&state.reason)),
             memory_bytes: state.memory.used_bytes,
             watermark_bytes: percent(state.memory.budget_bytes, WATERMARK_PERCENT),
+            series: 0,
             refused: self.refused.get() as u64,
             sources: self.newcomers.report(),
         }
@@ -268,11 +286,17 @@ impl Head {
     pub(crate) fn tick_limits(&self, now_ms: i64) {
         let series = self.index.read().len();
         self.gate.tick(series, now_ms);
+        let status = self.new_series();
+        if status.refused_for.is_none()
+            && let Some(source) = status.surge()
+        {
+            self.gate.say_surge(source);
+        }
     }
 
     /// Whether new series are taken, and who brings them.
     pub(crate) fn new_series(&self) -> NewSeriesStatus {
-        self.gate.status()
+        NewSeriesStatus { series: self.index.read().len(), ..self.gate.status() }
     }
 
     /// Whether memory is above the mark from which on new series are refused.
