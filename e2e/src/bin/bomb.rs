@@ -142,8 +142,9 @@ fn subject(name: &str) -> Result<Subject> {
 struct Kept {
     subject: Subject,
     folder: PathBuf,
-    cage: Option<Cage>,
+    // Before the group, which goes with its last process.
     server: Option<Server>,
+    cage: Option<Cage>,
     restarts: u64,
     peak: u64,
 }
