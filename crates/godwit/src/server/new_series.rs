@@ -30,23 +30,25 @@ pub fn watch(late: LateDb, state: web::State) -> JoinHandle<()> {
     })
 }
 
-/// The notice; `None` while new series are taken and nobody brings very many. Without figures that change each second.
+/// The notice; `None` while new series are taken and nobody brings very many. Without figures, which change
+/// each second.
 fn text(status: &NewSeriesStatus) -> Option<String> {
     let Some(reason) = &status.refused_for else {
-        let NewSeriesSource { job, metric, label, .. } = status.surge()?;
+        let from = most(status.surge()?);
         return Some(format!(
-            "Very many new series come from job {job:?}, metric {metric:?}, label {label:?}. They are taken as long as there is memory."
+            "Very many new series come in, and are taken as long as there is memory.{from}"
         ));
     };
-    let from = match status.sources.first() {
-        None => String::new(),
-        Some(s) if s.label.is_empty() => format!(" Most come from job {:?}, metric {:?}.", s.job, s.metric),
-        Some(s) => format!(
-            " Most come from job {:?}, metric {:?}, by values of label {:?}.",
-            s.job, s.metric, s.label
-        ),
-    };
+    let from = status.sources.first().map(most).unwrap_or_default();
     Some(format!("New series are refused, existing ones go on: {reason}.{from}"))
+}
+
+fn most(source: &NewSeriesSource) -> String {
+    let NewSeriesSource { job, metric, label, .. } = source;
+    match label.as_str() {
+        "" => format!(" Most come from job {job:?}, metric {metric:?}."),
+        label => format!(" Most come from job {job:?}, metric {metric:?}, by values of label {label:?}."),
+    }
 }
 
 #[cfg(test)]
@@ -59,13 +61,22 @@ mod tests {
         assert_eq!(text(&status), None);
         status.refused_for = Some("memory".into());
         assert_eq!(text(&status).unwrap(), "New series are refused, existing ones go on: memory.");
-        let source = storage::NewSeriesSource {
+        let source = NewSeriesSource {
             job: "a".into(),
             metric: "m".into(),
             label: "id".into(),
+            created: 60_000,
             ..Default::default()
         };
         status.sources = vec![source];
-        assert!(text(&status).unwrap().ends_with("job \"a\", metric \"m\", by values of label \"id\"."));
+        let named = "job \"a\", metric \"m\", by values of label \"id\".";
+        assert!(text(&status).unwrap().ends_with(named));
+        // Before they are, where they are a large part.
+        status.refused_for = None;
+        status.series = 300_000;
+        assert_eq!(text(&status), None);
+        status.series = 200_000;
+        let surge = text(&status).unwrap();
+        assert!(surge.starts_with("Very many new series") && surge.ends_with(named), "{surge}");
     }
 }

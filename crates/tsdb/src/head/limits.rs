@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use model::Labels;
 use parking_lot::Mutex;
-use storage::{AppendError, NewSeriesSource, NewSeriesStatus};
+use storage::{AppendError, NewSeriesStatus};
 use telemetry::{Counter, Registry};
 
 use super::Head;
@@ -248,11 +248,14 @@ impl Gate {
         }
     }
 
-    /// Says who brings very many series, each minute at most.
-    fn say_surge(&self, source: &NewSeriesSource) {
-        let mut state = self.state.lock();
-        if state.surge_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            state.surge_said = Some(Instant::now());
+    /// Says who brings very many series, each minute at most. While they are refused that is said anyway.
+    fn say_surge(&self, series: u64) {
+        let said = self.state.lock().surge_said;
+        if self.is_closed() || said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+            return;
+        }
+        if let Some(source) = (NewSeriesStatus { series, ..self.status() }).surge() {
+            self.state.lock().surge_said = Some(Instant::now());
             tracing::warn!(from = in_words(source), "very many new series");
         }
     }
@@ -286,12 +289,7 @@ impl Head {
     pub(crate) fn tick_limits(&self, now_ms: i64) {
         let series = self.index.read().len();
         self.gate.tick(series, now_ms);
-        let status = self.new_series();
-        if status.refused_for.is_none()
-            && let Some(source) = status.surge()
-        {
-            self.gate.say_surge(source);
-        }
+        self.gate.say_surge(series);
     }
 
     /// Whether new series are taken, and who brings them.
