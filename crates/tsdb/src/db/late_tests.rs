@@ -206,6 +206,54 @@ fn late_samples_become_marked_blocks_and_the_log_goes() {
 }
 
 #[test]
+fn what_is_deleted_stays_so_though_an_older_query_goes_on() {
+    let disk = MemDisk::new();
+    let db = Db::open(windowed(&disk, 200 * MINUTE)).unwrap();
+    let mut ledger = Ledger::new();
+    put(&db, &mut ledger, &[("a", 61 * MINUTE, 1.0), ("b", 61 * MINUTE, 1.0)]);
+    let late = |from: i64| -> Vec<(&str, i64, f64)> {
+        let times = (0..40).map(|i| from * MINUTE + i * 10_000);
+        times.flat_map(|t| [("a", t, t as f64), ("b", t, t as f64)]).collect()
+    };
+    put(&db, &mut ledger, &late(20));
+    let before = ledger.clone();
+    let held = db.querier(0, i64::MAX).unwrap();
+    let delete = |ledger: &mut Ledger, from: i64, to: i64| {
+        let one = [Matcher::equal("i", "a")];
+        db.delete_series(&QueryContext::unlimited(), from * MINUTE, to * MINUTE, &one).unwrap();
+        ledger.retain(|(s, t), _| !s.contains("i=\"a\"") || !(from * MINUTE..=to * MINUTE).contains(t));
+    };
+    delete(&mut ledger, 21, 23);
+    assert_eq!(all(&db), ledger);
+    // Such as came since: the query holds up what was cut before them.
+    put(&db, &mut ledger, &late(30));
+    delete(&mut ledger, 22, 32);
+    assert_eq!(all(&db), ledger);
+    let killed = |disk: &MemDisk| {
+        let copy = MemDisk::new();
+        copy_tree(disk, &copy, "/data".as_ref());
+        copy.remove_file("/data/lock".as_ref()).unwrap();
+        all(&Db::open(windowed(&copy, 200 * MINUTE)).unwrap())
+    };
+    assert_eq!(killed(&disk), ledger);
+    // The query sees what was there when it began.
+    let m = [Matcher::equal("__name__", "m")];
+    let set = held.select(&QueryContext::unlimited(), true, &SelectHints::default(), &m).unwrap();
+    let mut found = Ledger::new();
+    for s in &set.series {
+        let mut out = SampleBuf::default();
+        s.read(0, i64::MAX, &mut out).unwrap();
+        found.extend(out.times.iter().zip(&out.values).map(|(t, v)| ((s.labels().to_string(), *t), *v)));
+    }
+    found.retain(|at, _| before.contains_key(at));
+    assert_eq!(found, before);
+    drop((held, set));
+    db.maintain().unwrap();
+    assert_eq!(all(&db), ledger);
+    assert_eq!(killed(&disk), ledger);
+}
+
+#[test]
 fn late_histograms() {
     let disk = MemDisk::new();
     let db = Db::open(windowed(&disk, 200 * MINUTE)).unwrap();

@@ -20,7 +20,7 @@ mod stale;
 mod tests;
 mod upkeep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -75,14 +75,23 @@ impl View {
     }
 }
 
+/// Late samples that blocks hold and the head has still.
+struct PendingLate {
+    cut: Arc<LateCut>,
+    /// The first reader that knows those blocks.
+    reader: u64,
+    /// They are in the log of late samples as well.
+    logged: bool,
+}
+
 struct Inner {
     options: DbOptions,
     head: Arc<Head>,
     view: RwLock<View>,
     upkeep: Mutex<()>,
     pending_truncation: Mutex<Option<i64>>,
-    /// Late samples that blocks hold, and the first reader that knows those blocks.
-    pending_late: Mutex<Option<(Arc<LateCut>, u64)>>,
+    /// Late samples that blocks hold, in the order in which those were written.
+    pending_late: Mutex<VecDeque<PendingLate>>,
     /// Series that ended and that blocks hold, and the first reader that knows those blocks.
     pending_stale: Mutex<Option<(Arc<StaleCut>, u64)>>,
     /// When they were looked for last, by the clock.

@@ -10,7 +10,7 @@ use storage::StorageError;
 use ulid::Ulid;
 
 use super::metrics::DbMetrics;
-use super::{DbOptions, Inner, View};
+use super::{DbOptions, Inner, PendingLate, View};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::compact;
 use crate::head::Truncation;
@@ -135,22 +135,29 @@ impl Inner {
         Ok(cut)
     }
 
-    /// Lets go of late samples that blocks hold, if their readers are gone. True where nothing is pending.
+    /// Lets go of late samples that blocks hold: from the log at once, from memory if their readers are gone.
+    /// True where nothing is pending.
     pub(super) fn finish_late(&self) -> Result<bool, StorageError> {
         let mut pending = self.pending_late.lock();
-        let Some((cut, reader)) = &*pending else { return Ok(true) };
-        if !self.head.finish_late_cut(cut, *reader)? {
-            return Ok(false);
+        for late in pending.iter_mut().filter(|late| late.logged) {
+            self.head.drop_late_log(&late.cut)?;
+            late.logged = false;
         }
-        *pending = None;
+        while let Some(late) = pending.front() {
+            if !self.head.finish_late_cut(&late.cut, late.reader) {
+                return Ok(false);
+            }
+            pending.pop_front();
+        }
         Ok(true)
     }
 
     /// Writes the late samples of the head as blocks, one for each block range.
     pub(super) fn cut_late(&self) -> Result<(), StorageError> {
-        if !self.head.has_late() || !self.finish_late()? {
+        if !self.head.has_late() {
             return Ok(());
         }
+        self.finish_late()?;
         let began = Instant::now();
         let Some(cut) = self.head.begin_late_cut()?.map(Arc::new) else { return Ok(()) };
         let (first, last) = cut.range;
@@ -178,9 +185,9 @@ impl Inner {
         let reader = {
             let mut view = self.view.write();
             view.add(opened);
-            self.head.next_reader()
+            self.head.publish_late_cut(&cut)
         };
-        *self.pending_late.lock() = Some((cut, reader));
+        self.pending_late.lock().push_back(PendingLate { cut, reader, logged: true });
         self.finish_late()?;
         self.metrics.seconds.observe(began.elapsed().as_secs_f64());
         self.count_blocks();

@@ -6,7 +6,7 @@
 //! and behind its markers a series' samples that are in no chunk are logged once more.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
@@ -33,6 +33,8 @@ pub(super) struct LateState {
     used: AtomicBool,
     min_time: AtomicI64,
     max_time: AtomicI64,
+    /// Blocks that readers know have chunks up to this place; they stay for readers from before.
+    in_blocks: AtomicU64,
     pub(super) dir: PathBuf,
     disk: Arc<dyn Disk>,
     rules: LogRules,
@@ -79,6 +81,7 @@ impl LateState {
             used: AtomicBool::new(false),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
+            in_blocks: AtomicU64::new(0),
             dir: options.path.join(WBL_DIR),
             disk: Arc::clone(&options.disk),
             rules,
@@ -121,6 +124,11 @@ impl LateState {
     pub(super) fn widen(&self, min: i64, max: i64) {
         self.min_time.fetch_min(min, Ordering::AcqRel);
         self.max_time.fetch_max(max, Ordering::AcqRel);
+    }
+
+    /// Chunks up to this place are in blocks that a reader knows who begins now.
+    pub(super) fn in_blocks(&self) -> u64 {
+        self.in_blocks.load(Ordering::Acquire)
     }
 
     /// Whether a late sample may lie within [mint, maxt].
@@ -318,18 +326,19 @@ impl Head {
         Ok(())
     }
 
-    /// Late parts of a series within [mint, maxt].
+    /// Late parts of a series within [mint, maxt], but for chunks up to the place `in_blocks`.
     pub(super) fn late_parts(
         &self,
         series: u64,
-        mint: i64,
-        maxt: i64,
+        in_blocks: u64,
+        (mint, maxt): (i64, i64),
         out: &mut Vec<Part>,
     ) -> Result<(), StorageError> {
         let mut chunks: Vec<OooChunk> = Vec::new();
         self.table.with(series, |page, _| {
             let Some(late) = page.late(series) else { return };
-            chunks.extend(late.mapped.iter().filter(|c| c.min_time <= maxt && c.max_time >= mint));
+            let fresh = late.mapped.iter().filter(|c| c.place() > in_blocks);
+            chunks.extend(fresh.filter(|c| c.min_time <= maxt && c.max_time >= mint));
             if let Some(samples) = late.copy_open(mint, maxt) {
                 let begin = late.open().first().map_or(0, |s| s.t_ms);
                 out.push(Part { begin, late: true, samples });
@@ -352,23 +361,26 @@ impl Head {
         Ok(Part { begin: chunk.min_time, late: true, samples })
     }
 
-    /// Makes all late samples chunks, and takes down what there is. `None` where there is nothing.
+    /// Makes all late samples chunks, and takes down what no block has. `None` where there is nothing.
     pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
         let segment = self.late.log().map(|log| log.next_segment()).transpose()?;
         // Whoever has samples in an older segment that are not in place yet is waited for. Not locked
         // around the line above: a disk that hangs there would hold up all commits of late samples.
         drop(self.late.lock_log());
         let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), segment, place: 0 };
+        let in_blocks = self.late.in_blocks();
         let mut written = Vec::new();
         for page in self.table.all() {
             for (series, late) in page.lock().late_series(page.base) {
                 late.write_open(series, &self.files, &mut written);
-                for c in &late.mapped {
+                let fresh = late.mapped.iter().filter(|c| c.place() > in_blocks);
+                let fresh: Vec<OooChunk> = fresh.copied().collect();
+                for c in &fresh {
                     cut.range = (cut.range.0.min(c.min_time), cut.range.1.max(c.max_time));
                     cut.place = cut.place.max(c.place());
                 }
-                if !late.mapped.is_empty() {
-                    cut.chunks.insert(series, late.mapped.clone());
+                if !fresh.is_empty() {
+                    cut.chunks.insert(series, fresh);
                 }
             }
         }
@@ -398,11 +410,29 @@ impl Head {
         self.isolation.next_reader()
     }
 
+    /// Sends readers who begin from here on to the blocks of a cut, which they must know. Gives the number
+    /// of the first one.
+    pub(crate) fn publish_late_cut(&self, cut: &LateCut) -> u64 {
+        self.late.in_blocks.fetch_max(cut.place, Ordering::AcqRel);
+        self.next_reader()
+    }
+
+    /// Removes what blocks have now from the log of late samples. Readers need none of it: what they have of a
+    /// cut is in chunks.
+    pub(crate) fn drop_late_log(&self, cut: &LateCut) -> DiskResult<()> {
+        let Some(end) = cut.segment else { return Ok(()) };
+        for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
+            self.disk.remove_file(&segment_path(&self.late.dir, segment))?;
+        }
+        // One that a power cut brings back would bring back what is deleted from the blocks meanwhile.
+        self.disk.sync_dir(&self.late.dir)
+    }
+
     /// Lets go of what a cut has, which blocks hold now; false where a reader from before `reader` is left.
-    pub(crate) fn finish_late_cut(&self, cut: &LateCut, reader: u64) -> Result<bool, StorageError> {
-        let Some(_one_at_a_time) = self.gc.try_lock() else { return Ok(false) };
+    pub(crate) fn finish_late_cut(&self, cut: &LateCut, reader: u64) -> bool {
+        let Some(_one_at_a_time) = self.gc.try_lock() else { return false };
         if self.isolation.has_readers_below(reader) {
-            return Ok(false);
+            return false;
         }
         let mut dropped = 0;
         let (mut min, mut max) = (i64::MAX, i64::MIN);
@@ -413,7 +443,7 @@ impl Head {
                 late.mapped.retain(|c| c.place() > cut.place);
                 late.mapped.shrink_to_fit();
                 dropped += before - late.mapped.len();
-                if let Some((a, b)) = late.range() {
+                if let Some((a, b)) = late.range(0) {
                     (min, max) = (min.min(a), max.max(b));
                 }
             }
@@ -426,13 +456,6 @@ impl Head {
         }
         self.metrics.chunks_removed.add(dropped as f64);
         self.metrics.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
-        if let Some(end) = cut.segment {
-            for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
-                self.disk.remove_file(&segment_path(&self.late.dir, segment))?;
-            }
-            // One that a power cut brings back would bring back what is deleted from the blocks meanwhile.
-            self.disk.sync_dir(&self.late.dir)?;
-        }
-        Ok(true)
+        true
     }
 }

@@ -67,10 +67,15 @@ impl Late {
         self.open.is_empty() && self.mapped.is_empty()
     }
 
-    /// First and last time.
-    pub(crate) fn range(&self) -> Option<(i64, i64)> {
+    /// First and last time, chunks up to the place `in_blocks` left out.
+    pub(crate) fn range(&self, in_blocks: u64) -> Option<(i64, i64)> {
         let open = self.open.first().zip(self.open.last()).map(|(a, b)| (a.t_ms, b.t_ms));
-        let all = self.mapped.iter().map(|c| (c.min_time, c.max_time)).chain(open);
+        let all = self
+            .mapped
+            .iter()
+            .filter(|c| c.place() > in_blocks)
+            .map(|c| (c.min_time, c.max_time))
+            .chain(open);
         all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 

@@ -25,8 +25,8 @@ impl Head {
         &self,
         ctx: &QueryContext,
         matchers: &[Matcher],
-        mint: i64,
-        maxt: i64,
+        late_in_blocks: u64,
+        (mint, maxt): (i64, i64),
     ) -> Result<Vec<(u64, Labels)>, StorageError> {
         let numbers = self.select_numbers(matchers);
         let mut found = Vec::with_capacity(numbers.len());
@@ -35,7 +35,7 @@ impl Head {
             let index = self.index.read();
             for series in part {
                 let labels = self.table.with(*series, |page, slot| {
-                    let (first, last) = page.times(*series, slot)?;
+                    let (first, last) = page.times(*series, slot, late_in_blocks)?;
                     (first <= maxt && last >= mint).then(|| index.labels(page.pairs(slot)))
                 });
                 if let Some(labels) = labels.flatten() {
@@ -51,8 +51,8 @@ impl Head {
         &self,
         ctx: &QueryContext,
         matchers: &[Matcher],
-        mint: i64,
-        maxt: i64,
+        late_in_blocks: u64,
+        (mint, maxt): (i64, i64),
         mut each: impl FnMut(&str, &str),
     ) -> Result<(), StorageError> {
         let numbers = self.select_numbers(matchers);
@@ -63,7 +63,7 @@ impl Head {
             let mut fresh = Vec::new();
             for series in part {
                 self.table.with(*series, |page, slot| {
-                    let Some((first, last)) = page.times(*series, slot) else { return };
+                    let Some((first, last)) = page.times(*series, slot, late_in_blocks) else { return };
                     if first <= maxt && last >= mint {
                         fresh.extend(page.pairs(slot).iter().filter(|p| seen.insert(**p)));
                     }
@@ -86,24 +86,24 @@ impl Head {
         tombstones.get(&series).cloned()
     }
 
-    /// Reads a series' samples within [mint, maxt], as far as the reader may see them; of those that came in
-    /// order only such as are not before `in_order_from`.
+    /// Reads a series' samples within [mint, maxt], as far as the reader may see them and blocks do not have
+    /// them.
     pub(super) fn read_series(
         &self,
         series: u64,
         snapshot: Option<&Snapshot>,
-        (in_order_from, mint, maxt): (i64, i64, i64),
+        (since, mint, maxt): (Since, i64, i64),
         out: &mut SampleBuf,
     ) -> Result<(), StorageError> {
         if self.late_overlaps(mint, maxt) {
             let mut parts = Vec::new();
-            self.late_parts(series, mint, maxt, &mut parts)?;
+            self.late_parts(series, since.late, (mint, maxt), &mut parts)?;
             if !parts.is_empty() {
-                return self.read_merged(series, snapshot, (in_order_from.max(mint), maxt), parts, out);
+                return self.read_merged(series, snapshot, (since.in_order.max(mint), maxt), parts, out);
             }
         }
         let from = out.len();
-        let mint = mint.max(in_order_from);
+        let mint = mint.max(since.in_order);
         self.each_chunk(series, snapshot, mint, maxt, |encoding, (_, _), maxt, data| {
             chunkenc::decode(encoding, data, mint, maxt, out).map_err(|e| corrupt(series, &e))
         })?;
@@ -196,26 +196,36 @@ pub(super) fn corrupt(series: u64, e: &chunkenc::ChunkError) -> StorageError {
     StorageError::Corrupt { place: format!("head chunk of series {series}"), what: e.to_string() }
 }
 
+/// What of the head a reader has from blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    /// Samples that came in order before this time.
+    in_order: i64,
+    /// Late ones in chunks up to this place.
+    late: u64,
+}
+
 /// A view on the head.
 pub(crate) struct HeadQuerier {
     head: Arc<Head>,
     guard: Arc<ReaderGuard>,
-    /// Blocks have what came in order before.
-    in_order_from: i64,
+    since: Since,
     mint: i64,
     maxt: i64,
 }
 
 impl HeadQuerier {
-    /// A view on [mint, maxt]; samples that came in order from `in_order_from` on only.
+    /// A view on [mint, maxt]; samples that came in order from `in_order_from` on only, and of late ones those
+    /// that no block has which its owner knows: blocks are published under the same lock as this is made.
     pub(crate) fn new(head: &Arc<Head>, in_order_from: i64, mint: i64, maxt: i64) -> Self {
         let guard = Arc::new(head.reader(mint.max(in_order_from)));
-        HeadQuerier { guard, head: Arc::clone(head), in_order_from, mint, maxt }
+        let since = Since { in_order: in_order_from, late: head.late.in_blocks() };
+        HeadQuerier { guard, head: Arc::clone(head), since, mint, maxt }
     }
 
     fn misses(&self) -> bool {
         let head = &self.head;
-        let in_order = self.mint.max(self.in_order_from);
+        let in_order = self.mint.max(self.since.in_order);
         (head.max_time() < in_order || head.min_time() > self.maxt)
             && !head.late_overlaps(self.mint, self.maxt)
     }
@@ -229,7 +239,7 @@ impl Querier for HeadQuerier {
         hints: &SelectHints,
         matchers: &[Matcher],
     ) -> Result<SeriesSet, StorageError> {
-        let mut found = self.head.matching(ctx, matchers, self.mint, self.maxt)?;
+        let mut found = self.head.matching(ctx, matchers, self.since.late, (self.mint, self.maxt))?;
         if sorted {
             found.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
         }
@@ -242,7 +252,7 @@ impl Querier for HeadQuerier {
                 guard: Arc::clone(&self.guard),
                 series,
                 labels,
-                in_order_from: self.in_order_from,
+                since: self.since,
                 mint: self.mint,
                 maxt: self.maxt,
             }) as Arc<dyn Series>
@@ -264,7 +274,7 @@ impl Querier for HeadQuerier {
             self.head.index.read().label_values(name)
         } else {
             let mut set = BTreeSet::new();
-            self.head.pairs_matching(ctx, matchers, self.mint, self.maxt, |n, v| {
+            self.head.pairs_matching(ctx, matchers, self.since.late, (self.mint, self.maxt), |n, v| {
                 if n == name {
                     set.insert(v.to_string());
                 }
@@ -290,7 +300,7 @@ impl Querier for HeadQuerier {
             self.head.index.read().label_names()
         } else {
             let mut set = BTreeSet::new();
-            self.head.pairs_matching(ctx, matchers, self.mint, self.maxt, |n, _| {
+            self.head.pairs_matching(ctx, matchers, self.since.late, (self.mint, self.maxt), |n, _| {
                 if !set.contains(n) {
                     set.insert(n.to_string());
                 }
@@ -310,7 +320,7 @@ struct HeadSeries {
     guard: Arc<ReaderGuard>,
     series: u64,
     labels: Labels,
-    in_order_from: i64,
+    since: Since,
     mint: i64,
     maxt: i64,
 }
@@ -321,7 +331,7 @@ impl Series for HeadSeries {
     }
     fn read(&self, mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<(), StorageError> {
         let (mint, maxt) = (mint_ms.max(self.mint), maxt_ms.min(self.maxt));
-        let range = (self.in_order_from, mint, maxt);
+        let range = (self.since, mint, maxt);
         self.head.read_series(self.series, Some(self.guard.snapshot()), range, out)
     }
     fn chunks(&self, mint_ms: i64, maxt_ms: i64) -> Result<Vec<RawChunk>, StorageError> {
@@ -329,14 +339,14 @@ impl Series for HeadSeries {
         let snapshot = Some(self.guard.snapshot());
         let mut parts = Vec::new();
         if self.head.late_overlaps(mint, maxt) {
-            self.head.late_parts(self.series, mint, maxt, &mut parts)?;
+            self.head.late_parts(self.series, self.since.late, (mint, maxt), &mut parts)?;
         }
         if parts.is_empty() {
-            return self.head.raw_chunks(self.series, snapshot, mint.max(self.in_order_from), maxt);
+            return self.head.raw_chunks(self.series, snapshot, mint.max(self.since.in_order), maxt);
         }
         // Chunks of one series may not overlap: written anew.
         let mut samples = SampleBuf::default();
-        let from = mint.max(self.in_order_from);
+        let from = mint.max(self.since.in_order);
         self.head.read_merged(self.series, snapshot, (from, maxt), parts, &mut samples)?;
         let mut builder = ChunkBuilder::default();
         builder.push_all(&samples).map_err(|e| corrupt(self.series, &e))?;

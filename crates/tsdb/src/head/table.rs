@@ -141,10 +141,10 @@ impl PageInner {
         self.late.retain(|_, late| !late.is_empty());
     }
 
-    /// First and last time of a series, late samples included.
-    pub(crate) fn times(&self, series: u64, slot: &Slot) -> Option<(i64, i64)> {
+    /// First and last time of a series, late samples included but for chunks up to the place `in_blocks`.
+    pub(crate) fn times(&self, series: u64, slot: &Slot, in_blocks: u64) -> Option<(i64, i64)> {
         let own = slot.min_time().zip(slot.max_time());
-        let late = self.late(series).and_then(Late::range);
+        let late = self.late(series).and_then(|late| late.range(in_blocks));
         own.into_iter().chain(late).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
