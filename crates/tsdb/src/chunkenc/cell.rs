@@ -22,6 +22,18 @@ impl Default for Window {
 }
 
 impl Window {
+    /// Leading and trailing zeros.
+    pub(super) fn parts(self) -> (u8, u8) {
+        (self.leading, self.trailing)
+    }
+
+    /// Of leading and trailing zeros; `None` where they are no window's.
+    pub(super) fn from_parts((leading, trailing): (u8, u8)) -> Option<Self> {
+        let known =
+            leading == NO_WINDOW && trailing == 0 || leading < 32 && trailing < 64 && leading + trailing < 64;
+        known.then_some(Window { leading, trailing })
+    }
+
     /// Writes a difference that is not 0: `reuse` and the significant bits where they fit in the last
     /// window, else `renew`, the new window and the bits. Both prefixes are (bits, width).
     #[inline]
@@ -112,16 +124,16 @@ impl XorCell {
         }
     }
 
-    /// Bits of the value, and the window.
-    pub(super) fn parts(self) -> (u64, (u8, u8)) {
-        (self.bits, (self.window.leading, self.window.trailing))
+    /// Of its parts.
+    #[inline(always)]
+    pub(super) fn of(bits: u64, window: Window) -> Self {
+        XorCell { bits, window }
     }
 
-    /// Of parts; `None` for a window that is none.
-    pub(super) fn from_parts(bits: u64, (leading, trailing): (u8, u8)) -> Option<Self> {
-        let known =
-            leading == NO_WINDOW && trailing == 0 || leading < 32 && trailing < 64 && leading + trailing < 64;
-        known.then_some(XorCell { bits, window: Window { leading, trailing } })
+    /// Bits of the value, and the window.
+    #[inline(always)]
+    pub(super) fn split(self) -> (u64, Window) {
+        (self.bits, self.window)
     }
 }
 

@@ -3,7 +3,7 @@
 use storage::SampleBuf;
 
 use super::bits::{BitReader, BitWriter, ChunkBuf};
-use super::cell::{Cell, XorCell};
+use super::cell::{Cell, Window, XorCell};
 use super::varbit::signed;
 use super::{ChunkError, Result};
 
@@ -18,7 +18,9 @@ pub const XOR_SAMPLE_BYTES_MAX: usize = 19 + 2;
 pub struct XorAppender {
     t: i64,
     delta: u64,
-    value: XorCell,
+    // A cell in its parts, which as one would take eight bytes more.
+    value: u64,
+    window: Window,
     num: u16,
     free: u8,
 }
@@ -59,7 +61,8 @@ impl XorAppender {
         let mut reader = XorReader::new(data)?;
         while reader.next()?.is_some() {}
         let free = reader.bits.free_at_end().ok_or(ChunkError::Invalid("bytes behind the last sample"))?;
-        Ok(XorAppender { t: reader.t, delta: reader.delta, value: reader.value, num: reader.total, free })
+        let (value, window) = reader.value.split();
+        Ok(XorAppender { t: reader.t, delta: reader.delta, value, window, num: reader.total, free })
     }
 
     /// Writes the number of samples into the front of the chunk's bytes.
@@ -72,8 +75,8 @@ impl XorAppender {
     /// Its state. With the chunk's bytes it is all that [`XorAppender::from_state`] needs.
     #[must_use]
     pub fn state(&self) -> XorState {
-        let (value, window) = self.value.parts();
-        XorState { t_ms: self.t, delta: self.delta, value, window, samples: self.num, free: self.free }
+        let (t_ms, delta, value, window) = (self.t, self.delta, self.value, self.window.parts());
+        XorState { t_ms, delta, value, window, samples: self.num, free: self.free }
     }
 
     /// From a state, without a look at the chunk's bytes.
@@ -81,11 +84,12 @@ impl XorAppender {
     /// # Errors
     /// A state that no appender has.
     pub fn from_state(s: XorState) -> Result<Self> {
-        let value = XorCell::from_parts(s.value, s.window).ok_or(ChunkError::Invalid("float window"))?;
+        let window = Window::from_parts(s.window).ok_or(ChunkError::Invalid("float window"))?;
         if s.free > 7 {
             return Err(ChunkError::Invalid("number of free bits"));
         }
-        Ok(XorAppender { t: s.t_ms, delta: s.delta, value, num: s.samples, free: s.free })
+        let (t, delta, value) = (s.t_ms, s.delta, s.value);
+        Ok(XorAppender { t, delta, value, window, num: s.samples, free: s.free })
     }
 
     /// Number of samples so far.
@@ -101,7 +105,7 @@ impl XorAppender {
     /// The newest sample.
     #[must_use]
     pub fn last(&self) -> Option<(i64, f64)> {
-        (self.num > 0).then(|| (self.t, self.value.value()))
+        (self.num > 0).then(|| (self.t, f64::from_bits(self.value)))
     }
 
     /// Appends a sample to the chunk in `buf`.
@@ -111,18 +115,19 @@ impl XorAppender {
     #[inline]
     pub fn append<B: ChunkBuf>(&mut self, buf: &mut B, t_ms: i64, v: f64) -> Result<()> {
         let delta = t_ms.wrapping_sub(self.t) as u64;
+        let mut value = XorCell::of(self.value, self.window);
         match self.num {
             0 => {
                 buf.push_bytes(&[0, 0]);
                 let mut w = BitWriter { buf, free: 0 };
                 w.varint(t_ms);
-                self.value.put_first(&mut w, v);
+                value.put_first(&mut w, v);
                 self.free = w.free;
             }
             1 => {
                 let mut w = BitWriter { buf, free: self.free };
                 w.uvarint(delta);
-                self.value.put_next(&mut w, v);
+                value.put_next(&mut w, v);
                 (self.delta, self.free) = (delta, w.free);
             }
             u16::MAX => return Err(ChunkError::Full),
@@ -141,10 +146,11 @@ impl XorAppender {
                         w.write(dod as u64, 64);
                     }
                 }
-                self.value.put_behind(&mut w, v, same_distance);
+                value.put_behind(&mut w, v, same_distance);
                 (self.delta, self.free) = (delta, w.free);
             }
         }
+        (self.value, self.window) = value.split();
         self.t = t_ms;
         self.num += 1;
         Ok(())
@@ -247,4 +253,4 @@ pub(super) fn decode(data: &[u8], mint_ms: i64, maxt_ms: i64, out: &mut SampleBu
     result
 }
 
-const _: () = assert!(size_of::<XorAppender>() <= 40);
+const _: () = assert!(size_of::<XorAppender>() == 32);

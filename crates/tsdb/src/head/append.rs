@@ -175,7 +175,7 @@ impl HeadAppender {
         (bounds, t): (Bounds, i64),
         check: impl Fn(&super::series::Slot) -> Result<(), AppendError>,
     ) -> Result<(u64, bool), AppendError> {
-        let mark = |slot: &mut super::series::Slot| {
+        let mark = |slot: &mut super::series::Slot, _: &mut _| {
             let late = match check(slot) {
                 Ok(()) => false,
                 Err(e) => self.late(bounds, t, e)?,
@@ -307,7 +307,7 @@ impl HeadAppender {
                 let Some(page) = head.table.page(h.series) else { continue };
                 let mut inner = page.lock();
                 inner.forget_commits(applying.low);
-                let Some(slot) = inner.get_mut(h.series) else { continue };
+                let Some((slot, blocks)) = inner.get_both(h.series) else { continue };
                 slot.pending = false;
                 if let Err(e) = slot.check_histogram(h.t_ms, &h.value, bounds.min_valid) {
                     if let Err(e) = bounds.late(h.t_ms, e) {
@@ -320,7 +320,7 @@ impl HeadAppender {
                     continue;
                 }
                 let was_stale = slot.stale;
-                let done = slot.append_histogram(h.series, h.t_ms, &h.value, &head.rules, &head.files);
+                let done = slot.append_histogram(h.series, h.t_ms, &h.value, &mut head.sink(blocks));
                 tally.note(done, h.t_ms, 1, was_stale, slot.stale);
                 if done.in_order {
                     inner.note(applying.commit, h.series, h.t_ms);
@@ -377,7 +377,7 @@ impl HeadAppender {
     fn unmark(&mut self) {
         let series = self.buffers.floats.iter().map(|f| f.series);
         for s in series.chain(self.buffers.histograms.iter().map(|h| h.series)) {
-            self.head.table.with_mut(s, |slot| slot.pending = false);
+            self.head.table.with_mut(s, |slot, _| slot.pending = false);
         }
     }
 
@@ -471,7 +471,7 @@ fn apply_floats(
         inner.forget_commits(commit.low);
         while let Some((f, tail)) = rest.split_first().filter(|(f, _)| page.holds(f.series)) {
             rest = tail;
-            let Some(slot) = inner.get_mut(f.series) else { continue };
+            let Some((slot, blocks)) = inner.get_both(f.series) else { continue };
             slot.pending = false;
             if let Err(e) = slot.check_float(f.t_ms, f.value, bounds.min_valid) {
                 // A staleness marker of a histogram's series may repeat its time, as any duplicate may.
@@ -485,7 +485,7 @@ fn apply_floats(
                 continue;
             }
             let was_stale = slot.stale;
-            let done = slot.append_float(f.series, f.t_ms, f.value, &head.rules, &head.files);
+            let done = slot.append_float(f.series, f.t_ms, f.value, &mut head.sink(blocks));
             let kind = usize::from(slot.is_histogram());
             tally.note(done, f.t_ms, kind, was_stale, slot.stale);
             if done.in_order {

@@ -68,8 +68,8 @@ impl Head {
         for page in self.table.all() {
             let mut inner = page.lock();
             for series in inner.numbers(page.base) {
-                let Some(slot) = inner.get_mut(series) else { continue };
-                dropped += u64::from(slot.truncate(mint));
+                let Some((slot, blocks)) = inner.get_both(series) else { continue };
+                dropped += u64::from(slot.truncate(mint, blocks));
                 // Not the first one's: samples between chunks are written behind them.
                 oldest_file = slot.mapped.iter().map(|c| c.file()).fold(oldest_file, u32::min);
                 let (first, pending) = (slot.min_time(), slot.pending);

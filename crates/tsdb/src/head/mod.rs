@@ -20,6 +20,7 @@ mod mapped;
 mod metrics;
 mod newcomers;
 mod ooo;
+mod open;
 mod postings;
 mod read;
 mod replay;
@@ -449,6 +450,11 @@ impl Head {
         // Behind the logs, which are what was promised.
         self.files.flush_full();
         done
+    }
+
+    /// What series of a page make chunks with.
+    fn sink<'a>(&'a self, blocks: &'a mut open::Blocks) -> series::ChunkSink<'a> {
+        series::ChunkSink { rules: &self.rules, files: &self.files, blocks }
     }
 
     fn has_log_threads(&self) -> bool {

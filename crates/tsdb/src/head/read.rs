@@ -155,7 +155,7 @@ impl Head {
                 && first <= maxt
                 && last >= mint
             {
-                open = Some((encoding, first, last, slot.open_bytes()));
+                open = Some((encoding, first, last, slot.open_bytes(&page.blocks)));
             }
         });
         let mut bytes = Vec::new();

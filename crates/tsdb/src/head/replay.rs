@@ -20,6 +20,7 @@ use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
 use super::ooo::LateValue;
+use super::open::Blocks;
 use super::series::Slot;
 use super::table::PageInner;
 use crate::db::ReplayProgress;
@@ -302,8 +303,9 @@ impl Replay<'_> {
         if tally.times.0 < self.min_valid {
             // Blocks have it. What is open must go before the log goes on, or it would be written once more.
             for page in head.table.all() {
-                for slot in &mut page.lock().slots {
-                    self.chunks -= i64::from(slot.truncate(self.min_valid));
+                let PageInner { slots, blocks, .. } = &mut *page.lock();
+                for slot in slots {
+                    self.chunks -= i64::from(slot.truncate(self.min_valid, blocks));
                 }
             }
         }
@@ -312,16 +314,16 @@ impl Replay<'_> {
         let fresh: Vec<u64> = self.mapped.keys().copied().filter(known).collect();
         for number in fresh {
             let mut chunks = self.mapped.remove(&number).unwrap_or_default();
-            head.table.with_mut(number, |slot| {
+            head.table.with_mut(number, |slot, blocks| {
                 let before = i64::from(slot.chunk_count());
                 chunks.retain(|c| !slot.mapped.contains(c));
                 if let Some((_, first, _)) = slot.open_chunk() {
                     if chunks.iter().any(|c| c.min_time == first) {
                         // This one, before it was complete.
-                        slot.drop_open();
+                        slot.drop_open(blocks);
                     } else if chunks.iter().any(|c| c.max_time() >= first) {
                         // It was complete before these, and is lost.
-                        slot.close_open(number, &head.files);
+                        slot.close_open(number, &mut head.sink(blocks));
                     }
                 }
                 slot.add_mapped(&chunks);
@@ -364,7 +366,7 @@ impl Replay<'_> {
                             break;
                         }
                         rest = tail;
-                        let Some(slot) = inner.get_mut(number) else {
+                        let Some((slot, blocks)) = inner.get_both(number) else {
                             self.unknown.series.insert(s.series);
                             self.unknown.samples += 1;
                             continue;
@@ -376,8 +378,7 @@ impl Replay<'_> {
                             continue;
                         }
                         let was_stale = slot.stale;
-                        let done =
-                            slot.append_float(number, s.t_ms, s.value, &self.head.rules, &self.head.files);
+                        let done = slot.append_float(number, s.t_ms, s.value, &mut self.head.sink(blocks));
                         let stale = i64::from(slot.stale) - i64::from(was_stale);
                         self.note(done, s.t_ms, stale);
                     }
@@ -387,9 +388,8 @@ impl Replay<'_> {
                 let min_valid = self.min_valid;
                 for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
                     let number = self.number(h.series, h.t_ms);
-                    let (rules, files) = (&self.head.rules, &self.head.files);
                     let holes = &mut self.holes;
-                    let done = self.head.table.with_mut(number, |slot| {
+                    let done = self.head.table.with_mut(number, |slot, blocks| {
                         if slot.max_time().is_some_and(|last| h.t_ms <= last) {
                             if !slot.covers(h.t_ms) {
                                 holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
@@ -397,7 +397,8 @@ impl Replay<'_> {
                             return (super::series::Applied::default(), 0);
                         }
                         let was_stale = slot.stale;
-                        let done = slot.append_histogram(number, h.t_ms, &h.value, rules, files);
+                        let done =
+                            slot.append_histogram(number, h.t_ms, &h.value, &mut self.head.sink(blocks));
                         (done, i64::from(slot.stale) - i64::from(was_stale))
                     });
                     match done {
@@ -559,13 +560,13 @@ impl Replay<'_> {
             // found by this number.
             self.number(record.series, last.max_time());
         }
-        head.table.with_mut(number, |slot| {
+        head.table.with_mut(number, |slot, blocks| {
             slot.pending = false;
             let Some(mapped) = mapped else { return };
             let before = i64::from(slot.chunk_count());
             // A series whose labels came twice has chunks under several numbers, with samples from the log
             // before, between and behind them.
-            slot.close_open(number, &head.files);
+            slot.close_open(number, &mut head.sink(blocks));
             slot.add_mapped(&mapped);
             self.chunks += i64::from(slot.chunk_count()) - before;
             self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
@@ -619,25 +620,26 @@ impl Replay<'_> {
         let head = self.head;
         for (number, mut samples) in std::mem::take(&mut self.holes) {
             crate::block::sort_by_time(&mut samples, 0);
-            head.table.with_mut(number, |slot| {
+            head.table.with_mut(number, |slot, _| {
                 let before = i64::from(slot.chunk_count());
                 // Runs of samples without a chunk in between.
                 let run_of = |t: i64| slot.mapped.partition_point(|c| c.min_time <= t);
                 let runs: Vec<usize> = samples.times.iter().map(|t| run_of(*t)).collect();
-                let mut made = Slot::default();
+                let (mut made, mut own) = (Slot::default(), Blocks::default());
+                let mut sink = head.sink(&mut own);
                 for (i, t) in samples.times.iter().enumerate() {
                     if i > 0 && runs.get(i) != runs.get(i - 1) {
-                        made.close_open(number, &head.files);
+                        made.close_open(number, &mut sink);
                     }
                     match samples.histogram_at(i) {
-                        Some(h) => made.append_histogram(number, *t, h, &head.rules, &head.files),
+                        Some(h) => made.append_histogram(number, *t, h, &mut sink),
                         None => {
                             let v = samples.values.get(i).copied().unwrap_or_default();
-                            made.append_float(number, *t, v, &head.rules, &head.files)
+                            made.append_float(number, *t, v, &mut sink)
                         }
                     };
                 }
-                made.close_open(number, &head.files);
+                made.close_open(number, &mut sink);
                 slot.add_mapped(&made.mapped);
                 self.chunks += i64::from(slot.chunk_count()) - before;
                 self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));

@@ -7,12 +7,15 @@ use model::{FloatHistogram, Histogram, HistogramValue, is_stale_nan};
 use storage::{AppendError, ChunkEncoding};
 
 use super::mapped::{HeadChunks, MappedChunk};
+use super::open::{self, Blocks, Chain, OpenBytes, Tail};
 use crate::chunkenc::{
-    Appended, CHUNK_BYTES_MAX, ChunkBuf, FloatHistogramAppender, HistogramAppender, XorAppender,
+    Appended, CHUNK_BYTES_MAX, ChunkBuf, ChunkError, FloatHistogramAppender, HistogramAppender, XorAppender,
 };
 
 /// A float chunk above this many bytes is cut before the next sample: what one sample can take is 19.
 pub(crate) const XOR_BYTES_BEFORE_APPEND_MAX: usize = CHUNK_BYTES_MAX - 19;
+/// As many samples are never too long, so that the bytes need not be asked.
+const SAMPLES_ALWAYS_FIT: usize = XOR_BYTES_BEFORE_APPEND_MAX / 21;
 /// Bytes that a histogram chunk aims at.
 const HISTOGRAM_BYTES_TARGET: usize = 1024;
 /// Fewer samples than this are no chunk, however large they are.
@@ -30,32 +33,6 @@ pub(crate) struct ChunkRules {
 impl ChunkRules {
     fn range_end(&self, t: i64) -> i64 {
         (t / self.range_ms).wrapping_mul(self.range_ms).saturating_add(self.range_ms)
-    }
-}
-
-/// Grows in steps of 16, the distance of the allocator's size classes: doubling would waste a third of the
-/// head's memory.
-struct Tight<'a>(&'a mut Vec<u8>);
-
-impl ChunkBuf for Tight<'_> {
-    #[inline]
-    fn push_bytes(&mut self, bytes: &[u8]) {
-        if self.0.capacity() - self.0.len() < bytes.len() {
-            self.0.reserve_exact(bytes.len().max(16));
-        }
-        self.0.extend_from_slice(bytes);
-    }
-    #[inline]
-    fn or_last(&mut self, bits: u8) {
-        if let Some(last) = self.0.last_mut() {
-            *last |= bits;
-        }
-    }
-    #[inline]
-    fn set(&mut self, at: usize, byte: u8) {
-        if let Some(b) = self.0.get_mut(at) {
-            *b = byte;
-        }
     }
 }
 
@@ -108,25 +85,40 @@ pub(crate) struct Applied {
     pub(crate) chunks: u32,
 }
 
-/// A series. About 120 bytes; the open chunk's bytes and the list of complete chunks are apart.
+/// What a series makes chunks with.
+pub(crate) struct ChunkSink<'a> {
+    pub(crate) rules: &'a ChunkRules,
+    /// Where complete ones go.
+    pub(crate) files: &'a HeadChunks,
+    /// Where the open ones' bytes of its page are.
+    pub(crate) blocks: &'a mut Blocks,
+}
+
+/// A series. An ordinary append touches its first 64 bytes and little else; the open chunk's older bytes and
+/// the list of complete chunks are apart.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Slot {
-    pub(super) open: Vec<u8>,
     pub(super) xor: XorAppender,
+    pub(super) tail: Tail,
+    /// A transaction holds a sample for it: not to be removed.
+    pub(crate) pending: bool,
     pub(super) histogram: Option<Box<OpenHistogramChunk>>,
-    pub(super) min_time: i64,
     pub(super) next_at: i64,
+
+    /// The newest sample is a staleness marker.
+    pub(crate) stale: bool,
+    pub(super) chain: Chain,
     /// Complete chunks, oldest first.
     pub(crate) mapped: Vec<MappedChunk>,
+    pub(super) min_time: i64,
     /// Where its label pairs are in the page.
     pub(crate) labels_at: u32,
     /// How many.
     pub(crate) labels_len: u16,
-    /// A transaction holds a sample for it: not to be removed.
-    pub(crate) pending: bool,
-    /// The newest sample is a staleness marker.
-    pub(crate) stale: bool,
 }
+
+const _: () = assert!(size_of::<Slot>() == 112);
 
 impl Slot {
     fn has_open(&self) -> bool {
@@ -173,20 +165,37 @@ impl Slot {
     }
 
     /// The open chunk's bytes, as they would be written.
-    pub(crate) fn open_bytes(&self) -> Vec<u8> {
+    pub(crate) fn open_bytes(&self, blocks: &Blocks) -> Vec<u8> {
         match &self.histogram {
             Some(h) => h.chunk.bytes().to_vec(),
             None => {
-                let mut bytes = self.open.clone();
+                let mut bytes = self.float_bytes(blocks);
                 self.xor.put_count(&mut bytes);
                 bytes
             }
         }
     }
 
+    /// The bytes of an open float chunk, whose count is not right yet.
+    pub(super) fn float_bytes(&self, blocks: &Blocks) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        open::collect(&self.tail, &self.chain, blocks, &mut bytes);
+        bytes
+    }
+
+    fn float_buf<'a>(&'a mut self, blocks: &'a mut Blocks) -> OpenBytes<'a> {
+        OpenBytes { tail: &mut self.tail, chain: &mut self.chain, blocks }
+    }
+
+    /// Goes on with a float chunk, in a slot that has none.
+    pub(super) fn resume_float(&mut self, blocks: &mut Blocks, xor: XorAppender, bytes: &[u8]) {
+        self.float_buf(blocks).push_bytes(bytes);
+        self.xor = xor;
+    }
+
     /// Bytes behind the slot, for statistics.
     pub(crate) fn memory(&self) -> usize {
-        self.open.capacity() + self.mapped.capacity() * size_of::<MappedChunk>() + size_of::<Slot>()
+        self.mapped.capacity() * size_of::<MappedChunk>() + size_of::<Slot>()
     }
 
     /// Whether a float may come now: `Ok` also for an exact repetition of the newest sample.
@@ -248,20 +257,25 @@ impl Slot {
     }
 
     /// Closes the open chunk, if there is one.
-    pub(crate) fn close_open(&mut self, series: u64, files: &HeadChunks) {
+    pub(crate) fn close_open(&mut self, series: u64, sink: &mut ChunkSink<'_>) {
         let min = self.min_time;
         if let Some(h) = self.histogram.take() {
             if let Some(max) = h.chunk.last_time() {
-                let chunk = files.write(series, min, max, h.chunk.len(), h.chunk.encoding(), h.chunk.bytes());
+                let (n, encoding) = (h.chunk.len(), h.chunk.encoding());
+                let chunk = sink.files.write(series, min, max, n, encoding, h.chunk.bytes());
                 self.push_mapped(chunk);
             }
         } else if let Some((max, _)) = self.xor.last() {
-            self.xor.put_count(&mut self.open);
-            let chunk = files.write(series, min, max, self.xor.len(), ChunkEncoding::Xor, &self.open);
+            let bytes = self.open_bytes(sink.blocks);
+            let chunk = sink.files.write(series, min, max, self.xor.len(), ChunkEncoding::Xor, &bytes);
             self.push_mapped(chunk);
         }
+        self.forget_float(sink.blocks);
+    }
+
+    fn forget_float(&mut self, blocks: &mut Blocks) {
         self.xor = XorAppender::new();
-        self.open.clear();
+        self.float_buf(blocks).clear();
     }
 
     fn push_mapped(&mut self, chunk: MappedChunk) {
@@ -272,33 +286,37 @@ impl Slot {
         self.mapped.push(chunk);
     }
 
-    /// Forgets the open chunk (its samples are in a block or in `mapped` by another way).
-    pub(crate) fn drop_open(&mut self) {
+    /// Forgets the open chunk (its samples are in a block or in `mapped` by another way, or nobody wants them).
+    pub(crate) fn drop_open(&mut self, blocks: &mut Blocks) {
         self.histogram = None;
-        self.xor = XorAppender::new();
-        self.open = Vec::new();
+        self.forget_float(blocks);
         self.next_at = 0;
     }
 
-    fn begin_float(&mut self, series: u64, t: i64, rules: &ChunkRules, files: &HeadChunks) {
-        self.close_open(series, files);
+    /// Whether the next sample could make the float chunk too long.
+    #[inline]
+    fn is_full(&self) -> bool {
+        usize::from(self.xor.len()) > SAMPLES_ALWAYS_FIT
+            && open::len(&self.tail, &self.chain) > XOR_BYTES_BEFORE_APPEND_MAX
+    }
+
+    fn begin_float(&mut self, series: u64, t: i64, sink: &mut ChunkSink<'_>) {
+        self.close_open(series, sink);
         self.min_time = t;
-        self.next_at = rules.range_end(t);
+        self.next_at = sink.rules.range_end(t);
+    }
+
+    #[inline]
+    fn append_xor(&mut self, blocks: &mut Blocks, t: i64, v: f64) -> Result<(), ChunkError> {
+        self.xor.append(&mut OpenBytes { tail: &mut self.tail, chain: &mut self.chain, blocks }, t, v)
     }
 
     /// Adds a float; a sample that is not newer than the newest is left out. A staleness marker becomes one
     /// of the series' kind.
     #[inline]
-    pub(crate) fn append_float(
-        &mut self,
-        series: u64,
-        t: i64,
-        v: f64,
-        rules: &ChunkRules,
-        files: &HeadChunks,
-    ) -> Applied {
+    pub(crate) fn append_float(&mut self, series: u64, t: i64, v: f64, sink: &mut ChunkSink<'_>) -> Applied {
         if is_stale_nan(v) && self.is_histogram() {
-            return self.append_stale_histogram(series, t, v, rules, files);
+            return self.append_stale_histogram(series, t, v, sink);
         }
         let mut applied = Applied::default();
         let mut fresh = false;
@@ -306,30 +324,30 @@ impl Slot {
             if self.mapped.last().is_some_and(|c| c.max_time() >= t) {
                 return applied;
             }
-            self.begin_float(series, t, rules, files);
+            self.begin_float(series, t, sink);
             fresh = true;
         } else if self.open_last_time().is_some_and(|last| last >= t) {
             return applied;
-        } else if self.histogram.is_some() || self.open.len() > XOR_BYTES_BEFORE_APPEND_MAX {
-            self.begin_float(series, t, rules, files);
+        } else if self.histogram.is_some() || self.is_full() {
+            self.begin_float(series, t, sink);
             fresh = true;
         }
         let n = u32::from(self.xor.len());
         if n > 0 {
-            if n == rules.samples / 4 {
+            if n == sink.rules.samples / 4 {
                 let last = self.xor.last().map_or(self.min_time, |(t, _)| t);
                 self.next_at = chunk_end(self.min_time, last, self.next_at, 4.0);
             }
-            if t >= self.next_at || n >= rules.samples * 2 {
-                self.begin_float(series, t, rules, files);
+            if t >= self.next_at || n >= sink.rules.samples * 2 {
+                self.begin_float(series, t, sink);
                 fresh = true;
             }
         }
-        if self.xor.append(&mut Tight(&mut self.open), t, v).is_err() {
+        if self.append_xor(sink.blocks, t, v).is_err() {
             // Full by the header's count, which is far above any rule.
-            self.begin_float(series, t, rules, files);
+            self.begin_float(series, t, sink);
             fresh = true;
-            let _ = self.xor.append(&mut Tight(&mut self.open), t, v);
+            let _ = self.append_xor(sink.blocks, t, v);
         }
         self.stale = is_stale_nan(v);
         applied.in_order = true;
@@ -352,16 +370,9 @@ impl Slot {
         }
     }
 
-    fn append_stale_histogram(
-        &mut self,
-        series: u64,
-        t: i64,
-        v: f64,
-        rules: &ChunkRules,
-        files: &HeadChunks,
-    ) -> Applied {
+    fn append_stale_histogram(&mut self, series: u64, t: i64, v: f64, sink: &mut ChunkSink<'_>) -> Applied {
         let value = self.stale_histogram(v);
-        self.append_histogram(series, t, &value, rules, files)
+        self.append_histogram(series, t, &value, sink)
     }
 
     /// Adds a histogram; a sample that is not newer than the newest is left out.
@@ -370,8 +381,7 @@ impl Slot {
         series: u64,
         t: i64,
         value: &HistogramValue,
-        rules: &ChunkRules,
-        files: &HeadChunks,
+        sink: &mut ChunkSink<'_>,
     ) -> Applied {
         let mut applied = Applied::default();
         let same_kind = match (&self.histogram, value) {
@@ -389,7 +399,8 @@ impl Slot {
         let cut = match &mut self.histogram {
             Some(h) if same_kind => {
                 let (n, bytes) = (h.chunk.len(), h.chunk.bytes().len());
-                let range_end = if h.end_computed { rules.range_end(self.min_time) } else { self.next_at };
+                let range_end =
+                    if h.end_computed { sink.rules.range_end(self.min_time) } else { self.next_at };
                 if !h.end_computed && bytes >= HISTOGRAM_BYTES_TARGET / 4 {
                     let ratio = HISTOGRAM_BYTES_TARGET as f64 / bytes as f64;
                     let last = h.chunk.last_time().unwrap_or(self.min_time);
@@ -405,7 +416,7 @@ impl Slot {
         if cut {
             // The chunk before is looked at to find a counter reset, so it is taken out before it is
             // written away.
-            previous = self.cut_histogram(series, t, value, rules, files);
+            previous = self.cut_histogram(series, t, value, sink);
             applied.chunks = 1;
         }
         let Some(h) = &mut self.histogram else { return applied };
@@ -443,9 +454,9 @@ impl Slot {
                 return applied;
             }
             Ok(Some(next)) => {
-                self.close_open(series, files);
+                self.close_open(series, sink);
                 self.min_time = t;
-                self.next_at = rules.range_end(t);
+                self.next_at = sink.rules.range_end(t);
                 self.histogram = Some(Box::new(OpenHistogramChunk { chunk: next, end_computed: false }));
                 applied.chunks += 1;
             }
@@ -461,26 +472,24 @@ impl Slot {
         series: u64,
         t: i64,
         value: &HistogramValue,
-        rules: &ChunkRules,
-        files: &HeadChunks,
+        sink: &mut ChunkSink<'_>,
     ) -> Option<OpenHistogram> {
         let previous = match self.histogram.take() {
             Some(h) => {
                 if let Some(max) = h.chunk.last_time() {
                     let (n, encoding) = (h.chunk.len(), h.chunk.encoding());
-                    let chunk = files.write(series, self.min_time, max, n, encoding, h.chunk.bytes());
+                    let chunk = sink.files.write(series, self.min_time, max, n, encoding, h.chunk.bytes());
                     self.push_mapped(chunk);
                 }
                 Some(h.chunk)
             }
             None => {
-                self.close_open(series, files);
-                self.open = Vec::new();
+                self.close_open(series, sink);
                 None
             }
         };
         self.min_time = t;
-        self.next_at = rules.range_end(t);
+        self.next_at = sink.rules.range_end(t);
         let chunk = match value {
             HistogramValue::Int(h) => OpenHistogram::Int(HistogramAppender::new(false), Arc::clone(h)),
             HistogramValue::Float(h) => {
@@ -507,12 +516,12 @@ impl Slot {
     }
 
     /// Drops chunks that end before `mint` and returns how many.
-    pub(crate) fn truncate(&mut self, mint: i64) -> u32 {
+    pub(crate) fn truncate(&mut self, mint: i64, blocks: &mut Blocks) -> u32 {
         let mut dropped = 0;
         if self.open_last_time().is_some_and(|last| last < mint) {
             // As upstream: all complete ones are older still.
             dropped = 1;
-            self.drop_open();
+            self.drop_open(blocks);
         }
         let keep_from = self.mapped.partition_point(|c| c.max_time() < mint);
         self.mapped.drain(..keep_from);

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::isolation::Snapshot;
 use super::ooo::Late;
+use super::open::Blocks;
 use super::series::Slot;
 
 pub(super) const PAGE_SERIES: u64 = 256;
@@ -20,6 +21,8 @@ pub(crate) struct PageInner {
     pub(super) present: [u64; 4],
     pub(super) slots: Vec<Slot>,
     pub(super) pairs: Vec<u32>,
+    /// Bytes of open chunks.
+    pub(super) blocks: Blocks,
     /// Commits that someone may not see yet.
     recent: Vec<Recent>,
     /// Late samples, by place of the series in the page.
@@ -64,11 +67,17 @@ impl PageInner {
     /// The slot of a series.
     #[inline]
     pub(crate) fn get_mut(&mut self, series: u64) -> Option<&mut Slot> {
-        if self.slots.len() == PAGE_SERIES as usize {
-            return self.slots.get_mut((series % PAGE_SERIES) as usize);
-        }
-        let (at, present) = self.position(series);
-        if present { self.slots.get_mut(at) } else { None }
+        self.get_both(series).map(|(slot, _)| slot)
+    }
+
+    /// The slot of a series, and where the bytes of open chunks are.
+    #[inline]
+    pub(crate) fn get_both(&mut self, series: u64) -> Option<(&mut Slot, &mut Blocks)> {
+        let at = match self.slots.len() == PAGE_SERIES as usize {
+            true => (series % PAGE_SERIES) as usize,
+            false => Some(self.position(series)).filter(|(_, present)| *present)?.0,
+        };
+        self.slots.get_mut(at).map(|slot| (slot, &mut self.blocks))
     }
 
     /// The slot of a series.
@@ -192,7 +201,7 @@ impl PageInner {
         if !present || at >= self.slots.len() {
             return;
         }
-        self.slots.remove(at);
+        self.slots.remove(at).drop_open(&mut self.blocks);
         self.late.remove(&((series % PAGE_SERIES) as u8));
         let (word, mask) = bit(series);
         if let Some(w) = self.present.get_mut(word) {
@@ -220,7 +229,7 @@ impl PageInner {
         let spare = (self.slots.capacity() - self.slots.len()) * size_of::<Slot>();
         let slots: usize = self.slots.iter().map(Slot::memory).sum();
         let recent = self.recent.capacity() * size_of::<Recent>();
-        slots + spare + self.pairs.capacity() * 4 + recent + size_of::<Self>()
+        slots + spare + self.pairs.capacity() * 4 + self.blocks.memory() + recent + size_of::<Self>()
     }
 }
 
@@ -289,10 +298,10 @@ impl SeriesTable {
         inner.get(series).map(|slot| f(&inner, slot))
     }
 
-    /// Calls `f` with a series' slot.
-    pub(crate) fn with_mut<T>(&self, series: u64, f: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+    /// Calls `f` with a series' slot, and where the bytes of open chunks are.
+    pub(crate) fn with_mut<T>(&self, series: u64, f: impl FnOnce(&mut Slot, &mut Blocks) -> T) -> Option<T> {
         let page = self.page(series)?;
-        page.lock().get_mut(series).map(f)
+        page.lock().get_both(series).map(|(slot, blocks)| f(slot, blocks))
     }
 
     /// All pages, in order of numbers.

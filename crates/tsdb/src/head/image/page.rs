@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::chunkenc::{FloatHistogramAppender, HistogramAppender, XorAppender, XorState};
+use crate::chunkenc::{
+    CHUNK_BYTES_MAX, FloatHistogramAppender, HistogramAppender, XOR_SAMPLE_BYTES_MAX, XorAppender, XorState,
+};
 use crate::head::mapped::{MappedChunk, OooChunk};
 use crate::head::ooo::Late;
+use crate::head::open::Blocks;
 use crate::head::series::{OpenHistogram, OpenHistogramChunk, Slot};
 use crate::head::table::{PAGE_SERIES, Page, PageInner};
 use crate::wal::bytes::{Bytes, put_u64, put_uvarint, put_varint};
@@ -55,7 +58,7 @@ pub(super) fn put(out: &mut Vec<u8>, base: u64, inner: &PageInner, last: u64) ->
     present.iter().for_each(|w| put_u64(out, *w));
     let mut before = Before::default();
     for slot in inner.slots.iter().take(count as usize) {
-        put_slot(out, slot, inner.pairs(slot), &mut before);
+        put_slot(out, slot, inner.pairs(slot), &inner.blocks, &mut before);
     }
     let late: Vec<(u8, &Late)> = inner.late.iter().map(|(at, late)| (*at, late)).collect();
     let late = late.iter().filter(|(at, late)| u64::from(*at) < kept && !late.mapped.is_empty());
@@ -82,7 +85,7 @@ fn put_mapped(out: &mut Vec<u8>, c: &MappedChunk, time: i64, before: u32) {
     out.push(encoding);
 }
 
-fn put_slot(out: &mut Vec<u8>, slot: &Slot, pairs: &[u32], before: &mut Before) {
+fn put_slot(out: &mut Vec<u8>, slot: &Slot, pairs: &[u32], blocks: &Blocks, before: &mut Before) {
     let mut flags = if slot.stale { STALE } else { 0 };
     match &slot.histogram {
         Some(h) => {
@@ -126,7 +129,7 @@ fn put_slot(out: &mut Vec<u8>, slot: &Slot, pairs: &[u32], before: &mut Before) 
             put_u64(out, s.value);
             out.extend_from_slice(&[s.window.0, s.window.1, s.free]);
             put_uvarint(out, u64::from(s.samples));
-            put_bytes(out, &slot.open);
+            put_bytes(out, &slot.float_bytes(blocks));
             before.xor = s;
         }
         None => {}
@@ -202,7 +205,7 @@ fn read_page(b: &mut Bytes<'_>, min_valid: i64, tally: &mut Tally) -> Result<Pag
     inner.slots.reserve_exact(count as usize);
     let mut before = Before::default();
     for _ in 0..count {
-        let slot = read_slot(b, &mut inner.pairs, &mut before)?;
+        let slot = read_slot(b, &mut inner, &mut before)?;
         tally.chunks += i64::from(slot.chunk_count());
         tally.stale += i64::from(slot.stale);
         if let (Some(first), Some(last)) = (slot.min_time(), slot.max_time()) {
@@ -246,18 +249,18 @@ fn read_mapped(b: &mut Bytes<'_>, time: i64, before: u32) -> Result<MappedChunk,
     Ok(MappedChunk::from_parts(min_time, samples, (span, file, offset, b.byte()?)))
 }
 
-fn read_slot(b: &mut Bytes<'_>, pairs: &mut Vec<u32>, before: &mut Before) -> Result<Slot, Unusable> {
+fn read_slot(b: &mut Bytes<'_>, page: &mut PageInner, before: &mut Before) -> Result<Slot, Unusable> {
     let mut slot = Slot::default();
     let flags = b.byte()?;
     slot.stale = flags & STALE != 0;
     let n = b.count(1)?;
     slot.labels_len = u16::try_from(n)?;
-    slot.labels_at = u32::try_from(pairs.len())?;
+    slot.labels_at = u32::try_from(page.pairs.len())?;
     before.pairs.resize(n, 0);
     for own in &mut before.pairs {
         *own = u32::try_from(i64::from(*own).wrapping_add(b.varint()?))?;
     }
-    pairs.extend_from_slice(&before.pairs);
+    page.pairs.extend_from_slice(&before.pairs);
     if flags & (FLOAT | HISTOGRAM) != 0 {
         before.min_time = before.min_time.wrapping_add(b.varint()?);
         before.next_at = before.next_at.wrapping_add(b.varint()?);
@@ -287,8 +290,12 @@ fn read_slot(b: &mut Bytes<'_>, pairs: &mut Vec<u32>, before: &mut Before) -> Re
         before.xor.window = (b.byte()?, b.byte()?);
         before.xor.free = b.byte()?;
         before.xor.samples = u16::try_from(b.uvarint()?)?;
-        slot.xor = XorAppender::from_state(before.xor)?;
-        slot.open = b.str_bytes()?.to_vec();
+        let xor = XorAppender::from_state(before.xor)?;
+        let bytes = b.str_bytes()?;
+        if bytes.len() > CHUNK_BYTES_MAX + XOR_SAMPLE_BYTES_MAX {
+            return Err(Unusable(format!("an open chunk of {} bytes", bytes.len())));
+        }
+        slot.resume_float(&mut page.blocks, xor, bytes);
     }
     if flags & MAPPED != 0 {
         let n = b.count(6)?;
