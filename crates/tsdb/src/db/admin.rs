@@ -56,6 +56,7 @@ impl Inner {
             let done = self.compact_as(disk, meta, one)?;
             let opened = self.open_written(done.meta.as_ref())?;
             tracing::info!(old = %old.meta().ulid, new = %ulid, "block rewritten without deleted samples");
+            self.note_deleted(one, opened.as_ref())?;
             self.replace(one, opened)
         });
         self.metrics.tombstone_cleanup.observe(began.elapsed().as_secs_f64());

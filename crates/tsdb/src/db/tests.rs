@@ -9,7 +9,7 @@ use storage::{
 };
 
 use super::{Db, DbOptions, Retention};
-use crate::disk::{Disk, MemDisk};
+use crate::disk::{Disk, Fault, FaultDisk, FaultKind, MemDisk, Op, Restart};
 
 pub(super) const MINUTE: i64 = 60_000;
 
@@ -226,4 +226,69 @@ fn fresh_blocks_wait_for_their_upload() {
     disk.remove_file(uploads).unwrap();
     db.maintain().unwrap();
     assert_eq!(db.blocks().unwrap().len(), 6);
+}
+
+/// What a process killed now would find.
+fn killed(disk: &MemDisk) -> MemDisk {
+    let copy = MemDisk::new();
+    copy_tree(disk, &copy, "/data".as_ref());
+    copy.remove_file("/data/lock".as_ref()).unwrap();
+    copy
+}
+
+#[test]
+fn what_is_deleted_with_its_block_does_not_come_from_the_log() {
+    let disk = MemDisk::new();
+    let db = Db::open(options(&disk)).unwrap();
+    write(&db, 0, 2 * MINUTE);
+    write(&db, 100 * MINUTE, 145 * MINUTE);
+    let delete = |from: i64, to: i64| {
+        let all = [Matcher::equal("__name__", "m")];
+        db.delete_series(&QueryContext::unlimited(), from * MINUTE, to * MINUTE - 1, &all).unwrap();
+    };
+    // One block's worth while it is in the head, so that no block is made of it; two in their blocks. Their
+    // chunks are in one file with newer ones.
+    delete(100, 110);
+    db.maintain().unwrap();
+    delete(110, 130);
+    db.clean_tombstones().unwrap();
+    let left = read(&db, 0, i64::MAX);
+    let kept = |t: i64| !(2 * MINUTE..130 * MINUTE).contains(&t);
+    assert!(left.len() > 10 && left.iter().all(|(_, t, _)| t.iter().all(|t| kept(*t))), "{left:?}");
+    let mut disk = killed(&disk);
+    for round in 0..3 {
+        let db = Db::open(options(&disk)).unwrap();
+        assert_eq!(read(&db, 0, i64::MAX), left, "round {round}");
+        db.sync().unwrap();
+        disk = killed(&disk);
+    }
+}
+
+#[test]
+fn what_follows_a_failed_commit_in_strict_mode_comes_back() {
+    let disk = FaultDisk::new(1);
+    let open = || {
+        let mut options = options(&MemDisk::new());
+        options.disk = Arc::new(disk.clone());
+        options.wal_strict = true;
+        Db::open(options).unwrap()
+    };
+    let db = open();
+    let put = |db: &Db, t: i64| {
+        let mut app = db.appender();
+        app.append(SeriesRef::NONE, &Labels::from_pairs([("__name__", "m")]), 0, t, t as f64).unwrap();
+        app.commit().map(|_| ())
+    };
+    put(&db, 10_000).unwrap();
+    disk.inject(Fault { op: Op::Sync, path: "/wal/0".into(), skip: 0, times: 2, kind: FaultKind::Io });
+    put(&db, 20_000).unwrap_err();
+    // In order, as the head sees it; the log has the one before it.
+    put(&db, 15_000).unwrap();
+    assert_eq!(read(&db, 0, i64::MAX)[0].1, [10_000, 15_000]);
+    for _ in 0..2 {
+        disk.restart(Restart::PowerCut);
+        let db = open();
+        assert_eq!(read(&db, 0, i64::MAX)[0].1, [10_000, 15_000, 20_000]);
+        db.sync().unwrap();
+    }
 }

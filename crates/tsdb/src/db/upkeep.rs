@@ -222,6 +222,10 @@ impl Inner {
         let written = block::write_block(disk, &self.options.path, meta, symbols, series)?;
         drop(source);
         let opened = self.open_written(written.as_ref())?;
+        if opened.is_none() && self.head.has_deleted(mint, maxt) {
+            // No block says that the head has been through here.
+            self.head.note_gone(mint, maxt)?;
+        }
         {
             // At once: queries find the range in the block or in the head, never in neither.
             let mut view = self.view.write();
@@ -346,6 +350,7 @@ impl Inner {
             }
         };
         let opened = self.open_written(done.meta.as_ref())?;
+        self.note_deleted(sources, opened.as_ref())?;
         self.replace(sources, opened)?;
         self.metrics.compactions.inc();
         if done.overlapping {
@@ -389,6 +394,19 @@ impl Inner {
             self.compact_into_one(&[block])?;
         }
         Ok(())
+    }
+
+    /// Where nothing is left of blocks whose samples the log may have still, it must not bring them back. What
+    /// is not left because it is damaged may come from there.
+    pub(super) fn note_deleted(&self, gone: &[Block], new: Option<&Block>) -> Result<(), StorageError> {
+        if new.is_some() || gone.iter().any(|b| b.damage().is_some()) {
+            return Ok(());
+        }
+        let whole = |b: &&Block| super::in_order_end(std::slice::from_ref(*b)).is_some();
+        gone.iter().filter(whole).try_for_each(|b| {
+            let meta = b.meta();
+            self.head.note_gone(meta.mint_ms, meta.maxt_ms)
+        })
     }
 
     /// Takes blocks out of the view and off the disk; one may come in their place.

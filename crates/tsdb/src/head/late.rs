@@ -264,6 +264,32 @@ impl Head {
         Ok(())
     }
 
+    /// Takes samples as late ones that were acknowledged before the start and cannot be put back in order.
+    pub(super) fn take_as_late(&self, missing: Vec<(u64, SampleBuf)>) -> Result<(), StorageError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.late.open_log()?;
+        let mut work = LateWork::default();
+        for (series, samples) in &missing {
+            let Some(page) = self.table.page(*series) else { continue };
+            for (i, t) in samples.times.iter().enumerate() {
+                let value = match samples.histogram_at(i) {
+                    Some(h) => LateValue::Histogram(h.clone()),
+                    None => LateValue::Float(samples.values.get(i).copied().unwrap_or_default()),
+                };
+                work.insert(self, &mut page.lock(), *series, *t, value, false);
+            }
+        }
+        self.metrics.chunks.fetch_add(work.chunks as i64, Ordering::Relaxed);
+        let samples = work.stored.iter().sum::<u64>();
+        tracing::warn!(
+            samples,
+            "the log has samples behind newer ones of a commit that failed; they are kept as late ones"
+        );
+        self.finish_late(None, work)
+    }
+
     /// Whether late samples may be in the head.
     pub(crate) fn has_late(&self) -> bool {
         self.late.used.load(Ordering::Acquire)
@@ -418,8 +444,9 @@ impl Head {
     }
 
     /// Removes what blocks have now from the log of late samples. Readers need none of it: what they have of a
-    /// cut is in chunks.
+    /// cut is in chunks, which are not to come back with a start.
     pub(crate) fn drop_late_log(&self, cut: &LateCut) -> DiskResult<()> {
+        self.note_late_place(cut.place)?;
         let Some(end) = cut.segment else { return Ok(()) };
         for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
             self.disk.remove_file(&segment_path(&self.late.dir, segment))?;

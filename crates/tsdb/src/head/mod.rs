@@ -10,6 +10,7 @@ mod append;
 mod cut;
 mod delete;
 mod gc;
+mod gone;
 mod grace;
 mod image;
 mod index;
@@ -110,6 +111,7 @@ pub(crate) struct Head {
     /// Commits between the log and the head.
     commits: grace::Grace,
     image: image::ImageState,
+    gone: gone::GoneFile,
     stopped: AtomicBool,
 }
 
@@ -142,6 +144,8 @@ impl Head {
         let chunks_from = image.as_ref().map_or((0, 0), |i| i.chunks_from);
         let (files, mut loaded) =
             HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid, chunks_from)?;
+        let gone = gone::Gone::read(&*disk, &options.path)?;
+        let late_place = gone.late_place;
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
         let metrics = HeadMetrics::new(&options.registry);
         for damage in std::mem::take(&mut loaded.damaged) {
@@ -196,6 +200,7 @@ impl Head {
             applying: RwLock::default(),
             commits: grace::Grace::default(),
             image: image::ImageState::new(&options.path, options.image_log_bytes, &options.registry),
+            gone: gone::GoneFile::new(&options.path, gone),
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
@@ -204,8 +209,20 @@ impl Head {
         let late_in_image = restored.tally.late_times.0 <= restored.tally.late_times.1;
         let late_on_disk = !late.is_empty() || !loaded.late.is_empty() || late_in_image;
         head.image.begin(restored.size, replayed.bytes);
-        head.replay(replayed, late, loaded, restored, (&options.progress, threads))?;
+        let late_gone = late.gone_to(late_place);
+        let done =
+            head.replay(replayed, (late, late_gone), loaded, restored, (&options.progress, threads))?;
         head.files.leave_to_upkeep();
+        if let Err(error) = head.take_as_late(done.missing) {
+            tracing::warn!(%error, "samples that are kept as late ones are not in the log of these; the next start finds them again");
+        }
+        head.delete_gone();
+        if late_place.is_none()
+            && (late_on_disk || options.out_of_order_window_ms > 0)
+            && let Err(error) = head.note_late_place(done.late_let_go)
+        {
+            tracing::warn!(%error, "no note about late samples; the next start goes by their log alone");
+        }
         if late_on_disk {
             head.late.open_log()?;
         }
@@ -446,7 +463,7 @@ impl Head {
         if !matches!(done, Ok(false)) {
             self.metrics.wal_fsync_seconds.observe(began.elapsed().as_secs_f64());
         }
-        let done = done.map(|_| ()).and(self.late.sync());
+        let done = done.map(|_| ()).and(self.late.sync()).and_then(|()| self.settle_gone());
         // Behind the logs, which are what was promised.
         self.files.flush_full();
         done

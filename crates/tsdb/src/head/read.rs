@@ -78,7 +78,7 @@ impl Head {
         Ok(())
     }
 
-    fn deleted(&self, series: u64) -> Option<Vec<Interval>> {
+    pub(super) fn deleted(&self, series: u64) -> Option<Vec<Interval>> {
         let tombstones = self.tombstones.read();
         if tombstones.is_empty() {
             return None;
@@ -111,6 +111,15 @@ impl Head {
             tombstones::apply(&deleted, out, from);
         }
         Ok(())
+    }
+
+    /// Times of a series' samples that came in order within [mint, maxt], deleted ones included.
+    pub(super) fn in_order_times(&self, series: u64, mint: i64, maxt: i64) -> Result<Vec<i64>, StorageError> {
+        let mut out = SampleBuf::default();
+        self.each_chunk(series, None, mint, maxt, |encoding, (_, _), maxt, data| {
+            chunkenc::decode(encoding, data, mint, maxt, &mut out).map_err(|e| corrupt(series, &e))
+        })?;
+        Ok(out.times)
     }
 
     /// Reads a series with late samples.

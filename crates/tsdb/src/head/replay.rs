@@ -133,6 +133,13 @@ impl Source {
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
+
+    /// Of the log of late samples: chunks up to which place are in blocks where it does not speak of them.
+    /// `noted` is what [`super::gone`] knows; without it a log that is whole has all that is not in blocks.
+    pub(super) fn gone_to(&self, noted: Option<u64>) -> u64 {
+        let whole = !self.damaged && !self.is_empty();
+        noted.unwrap_or(if whole { u64::MAX } else { 0 })
+    }
 }
 
 /// References to series that the log has no record of.
@@ -144,6 +151,14 @@ struct Unknown {
     exemplars: u64,
     metadata: u64,
     tombstones: u64,
+}
+
+/// What a replay leaves to do.
+pub(super) struct Replayed {
+    /// Last place of chunks of late samples that were let go, as blocks have them.
+    pub(super) late_let_go: u64,
+    /// Samples that came in order and cannot be put back so, by series.
+    pub(super) missing: Vec<(u64, SampleBuf)>,
 }
 
 struct Replay<'a> {
@@ -162,6 +177,13 @@ struct Replay<'a> {
     unknown: Unknown,
     /// Samples older than the newest of their series, and in none of its chunks.
     holes: HashMap<u64, SampleBuf>,
+    /// Samples that the log has behind newer ones, in a chunk that this replay makes of it: copies, as a rule,
+    /// but a commit that failed in strict mode is in the log and was not in the head, which then took older
+    /// samples as in order.
+    doubts: HashMap<u64, SampleBuf>,
+    doubted: usize,
+    /// Chunks of this file and later ones are made by this replay.
+    made_from: u32,
     min: i64,
     max: i64,
     min_valid: i64,
@@ -169,14 +191,15 @@ struct Replay<'a> {
 }
 
 impl Head {
+    /// Brings back what the log has.
     pub(super) fn replay(
         &self,
         source: Source,
-        late: Source,
+        (late, late_gone_to): (Source, u64),
         loaded: Loaded,
         restored: Restored,
         (progress, threads): (&ReplayProgress, bool),
-    ) -> Result<(), StorageError> {
+    ) -> Result<Replayed, StorageError> {
         let began = Instant::now();
         let numbers = || source.files.iter().map(|(n, _, _)| *n);
         progress.begin(numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
@@ -198,6 +221,9 @@ impl Head {
             renamed: HashMap::new(),
             unknown: Unknown::default(),
             holes: HashMap::new(),
+            doubts: HashMap::new(),
+            doubted: 0,
+            made_from: self.files.position().0,
             min: i64::MAX,
             max: i64::MIN,
             min_valid: self.min_valid.load(Ordering::Acquire),
@@ -233,14 +259,14 @@ impl Head {
             replay.take_late(decoded);
             true
         })?;
-        if !late.damaged && !late.is_empty() {
-            replay.forget_cut_late();
-        }
+        let late_let_go = replay.forget_cut_late(late_gone_to);
+        replay.fill_holes();
+        let missing = replay.take_missing();
         replay.finish();
         let files = source.files.len();
         let (bytes, seconds) = (source.bytes, began.elapsed().as_secs_f64());
         tracing::info!(files, bytes, series_from_image = series, seconds, "WAL replay completed");
-        Ok(())
+        Ok(Replayed { late_let_go, missing })
     }
 }
 
@@ -274,6 +300,17 @@ fn chunk_times(head: &Head, chunk: &MappedChunk) -> Option<Vec<i64>> {
     head.files.read(chunk, &mut bytes).ok().filter(|there| *there)?;
     crate::chunkenc::decode(chunk.encoding()?, &bytes, i64::MIN, i64::MAX, &mut samples).ok()?;
     Some(samples.times)
+}
+
+/// Samples that are looked at once more at the end: 16 bytes each. What copies there may be is bounded by what
+/// the log keeps of records that are not synced, in a usual life a second's.
+const DOUBTS_MAX: usize = 4 << 20;
+
+/// Whether a sample that is not newer than its series may be missing in a chunk which spans its time.
+fn in_doubt(slot: &Slot, t: i64, made_from: u32, doubted: &mut usize) -> bool {
+    let may = *doubted < DOUBTS_MAX && slot.max_time() != Some(t) && !slot.covers_before(t, made_from);
+    *doubted += usize::from(may);
+    may
 }
 
 impl Replay<'_> {
@@ -374,6 +411,8 @@ impl Replay<'_> {
                         if slot.max_time().is_some_and(|last| s.t_ms <= last) {
                             if !slot.covers(s.t_ms) {
                                 self.holes.entry(number).or_default().push(s.t_ms, s.value);
+                            } else if in_doubt(slot, s.t_ms, self.made_from, &mut self.doubted) {
+                                self.doubts.entry(number).or_default().push(s.t_ms, s.value);
                             }
                             continue;
                         }
@@ -388,17 +427,20 @@ impl Replay<'_> {
                 let min_valid = self.min_valid;
                 for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
                     let number = self.number(h.series, h.t_ms);
-                    let holes = &mut self.holes;
-                    let done = self.head.table.with_mut(number, |slot, blocks| {
+                    let head = self.head;
+                    let Replay { holes, doubts, doubted, made_from, .. } = self;
+                    let done = head.table.with_mut(number, |slot, blocks| {
                         if slot.max_time().is_some_and(|last| h.t_ms <= last) {
                             if !slot.covers(h.t_ms) {
                                 holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
+                            } else if in_doubt(slot, h.t_ms, *made_from, doubted) {
+                                doubts.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
                             }
                             return (super::series::Applied::default(), 0);
                         }
                         let was_stale = slot.stale;
                         let done =
-                            slot.append_histogram(number, h.t_ms, &h.value, &mut self.head.sink(blocks));
+                            slot.append_histogram(number, h.t_ms, &h.value, &mut head.sink(blocks));
                         (done, i64::from(slot.stale) - i64::from(was_stale))
                     });
                     match done {
@@ -647,23 +689,57 @@ impl Replay<'_> {
         }
     }
 
-    /// Lets go of chunks of late samples that their log does not speak of: blocks have had them since, and
-    /// some of theirs may be deleted there; or their samples are in that log themselves.
-    fn forget_cut_late(&mut self) {
+    /// Samples of the log that turn out to be in no chunk, and are not deleted either.
+    fn take_missing(&mut self) -> Vec<(u64, SampleBuf)> {
+        let head = self.head;
+        let mut missing = Vec::new();
+        for (number, mut samples) in std::mem::take(&mut self.doubts) {
+            crate::block::sort_by_time(&mut samples, 0);
+            let (Some(first), Some(last)) = (samples.times.first(), samples.times.last()) else { continue };
+            let Ok(there) = head.in_order_times(number, *first, *last) else { continue };
+            if let Some(deleted) = head.deleted(number) {
+                crate::tombstones::apply(&deleted, &mut samples, 0);
+            }
+            let mut left = SampleBuf::default();
+            for (i, t) in samples.times.iter().enumerate().filter(|(_, t)| there.binary_search(t).is_err()) {
+                match samples.histogram_at(i) {
+                    Some(h) => left.push_histogram(*t, h.clone()),
+                    None => left.push(*t, samples.values.get(i).copied().unwrap_or_default()),
+                }
+            }
+            if !left.is_empty() {
+                missing.push((number, left));
+            }
+        }
+        missing.sort_unstable_by_key(|(number, _)| *number);
+        missing
+    }
+
+    /// Lets go of chunks of late samples up to a place that their log does not speak of: blocks have had them
+    /// since, and some of theirs may be deleted there. Gives the last one's place.
+    fn forget_cut_late(&mut self, gone_to: u64) -> u64 {
+        let mut last = 0;
         for page in self.head.table.all() {
             let mut inner = page.lock();
             for (_, late) in inner.late_series(page.base) {
                 let before = late.mapped.len();
-                late.mapped
-                    .retain(|c| self.marked.contains(&c.place()) || !self.late_loaded.contains(&c.place()));
+                late.mapped.retain(|c| {
+                    let place = c.place();
+                    let kept =
+                        place > gone_to || self.marked.contains(&place) || !self.late_loaded.contains(&place);
+                    if !kept {
+                        last = last.max(place);
+                    }
+                    kept
+                });
                 self.chunks -= (before - late.mapped.len()) as i64;
             }
             inner.forget_empty_late();
         }
+        last
     }
 
-    fn finish(mut self) {
-        self.fill_holes();
+    fn finish(self) {
         let head = self.head;
         head.metrics.chunks.fetch_add(self.chunks, Ordering::Relaxed);
         if self.max > i64::MIN {

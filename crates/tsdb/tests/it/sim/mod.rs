@@ -63,6 +63,30 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         1137,
         "(the model:) what a failed write left and was cut back comes with a power cut before the next sync",
     ),
+    (
+        SECOND,
+        1364,
+        "after damage of their log, chunks of late samples came back with what was deleted in their block",
+    ),
+    (
+        SECOND,
+        1387,
+        "chunks of late samples whose markers damage took were let go by the start after the next",
+    ),
+    (
+        SECOND,
+        1712,
+        "chunks of late samples whose markers damage took were let go by the start after the next",
+    ),
+    (SECOND, 2134, "a commit that failed in strict mode hid older samples, taken in order since, in the log"),
+    (SECOND, 2272, "the newest block was deleted whole, and a start took its samples from the log"),
+    (SECOND, 3492, "all that a block would have had was deleted, and a start took it from the head's chunks"),
+    (
+        SECOND,
+        3772,
+        "chunks of late samples whose markers damage took were let go by the start after the next",
+    ),
+    (SECOND, 3922, "the newest block was deleted whole, and a start took its samples from the log"),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
 ];
 
