@@ -439,8 +439,7 @@ impl Replay<'_> {
                             return (super::series::Applied::default(), 0);
                         }
                         let was_stale = slot.stale;
-                        let done =
-                            slot.append_histogram(number, h.t_ms, &h.value, &mut head.sink(blocks));
+                        let done = slot.append_histogram(number, h.t_ms, &h.value, &mut head.sink(blocks));
                         (done, i64::from(slot.stale) - i64::from(was_stale))
                     });
                     match done {
