@@ -365,6 +365,11 @@ impl Inner {
     /// still exist.
     fn scrub(&self) -> Result<(), StorageError> {
         let mut left = self.options.scrub_bytes;
+        if left > 0 {
+            let bytes = self.head.check_unread_log(left)?;
+            self.metrics.scrubbed.add(bytes as f64);
+            left = left.saturating_sub(bytes);
+        }
         let blocks = self.view.read().blocks.clone();
         let mut at = self.scrub.lock();
         for _ in 0..blocks.len() {

@@ -11,6 +11,7 @@ use super::series::Slot;
 use super::table::PageInner;
 use crate::disk::DiskResult;
 use crate::wal::checkpoint;
+use crate::wal::record::SeriesRecord;
 
 /// Series taken out under one hold of the index: a millisecond.
 const SERIES_PER_HOLD: usize = 1024;
@@ -168,18 +169,34 @@ impl Head {
         if mint <= self.last_wal_truncation.swap(mint, Ordering::AcqRel) {
             return Ok(());
         }
-        let began = Instant::now();
         let all = self.wal_segments()?;
         let (Some(first), Some(last)) = (all.first().copied(), all.last().copied()) else { return Ok(()) };
-        let Some(to) = self.checkpoint_to(first, last, mint)? else { return Ok(()) };
+        match self.checkpoint_to(first, last, mint)? {
+            Some(to) => self.checkpoint_log(first, to, mint, false),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns the log up to a segment into a checkpoint, where `lost` is known or damage is met with the records
+    /// of all series before everything else.
+    pub(super) fn checkpoint_log(
+        &self,
+        first: u64,
+        to: u64,
+        mint: i64,
+        lost: bool,
+    ) -> Result<(), StorageError> {
+        let began = Instant::now();
         self.metrics.checkpoints.inc();
         let from = (mint, mint.saturating_sub(self.rules.range_ms.saturating_mul(EXEMPLAR_RANGES)));
         let keep = |series: u64| {
             self.table.with(series, |_, _| ()).is_some()
                 || self.wal_expiry.lock().get(&series).is_some_and(|until| *until >= mint)
         };
-        let done = checkpoint::write(&self.disk, &self.wal_dir, to, self.compression, from, &keep)
-            .inspect_err(|_| self.metrics.checkpoints_failed.inc())?;
+        let living = |f: &mut dyn FnMut(&[SeriesRecord])| self.each_series(f);
+        let done =
+            checkpoint::write(&self.disk, &self.wal_dir, to, self.compression, from, &keep, (lost, &living))
+                .inspect_err(|_| self.metrics.checkpoints_failed.inc())?;
         for loss in &done.losses {
             self.metrics.wal_corruptions.inc();
             tracing::error!(%loss, "log damaged; a checkpoint was made without this part");
@@ -243,6 +260,15 @@ impl Head {
         turns.extend(self.log.take_turns());
         if turns.len() < LOG_TURNS_MAX {
             self.log.turn(begin);
+        }
+    }
+
+    /// Calls with the records of all series, a page at a time.
+    fn each_series(&self, f: &mut dyn FnMut(&[SeriesRecord])) {
+        for page in self.table.all() {
+            let numbers: Vec<u64> = page.lock().numbers(page.base).collect();
+            let record = |series: u64| Some(SeriesRecord { series, labels: self.labels_of(series)? });
+            f(&numbers.into_iter().filter_map(record).collect::<Vec<_>>());
         }
     }
 

@@ -32,6 +32,7 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,8 @@ pub(crate) struct Head {
     tombstones: RwLock<HashMap<u64, Vec<Interval>>>,
     /// Series that are gone from memory but whose samples up to a time are still in the log.
     wal_expiry: Mutex<HashMap<u64, i64>>,
+    /// Numbers that the logs have of series whose labels came twice, and what they are here.
+    renamed: Mutex<HashMap<u64, u64>>,
     last_wal_truncation: AtomicI64,
     /// Begin of the newest block range that the log knows.
     log_turned: AtomicI64,
@@ -112,6 +115,8 @@ pub(crate) struct Head {
     commits: grace::Grace,
     image: image::ImageState,
     gone: gone::GoneFile,
+    /// What the start left unread of the log.
+    unread: Mutex<verify::Unread>,
     stopped: AtomicBool,
 }
 
@@ -156,6 +161,10 @@ impl Head {
             Some(rest) => rest,
             None => replay::Source::prepare(&disk, &wal_dir, &metrics)?,
         };
+        let unread = match &image {
+            Some(i) => verify::Unread::new(&*disk, &wal_dir, i.start.segment, i.log)?,
+            None => verify::Unread::default(),
+        };
         let (index, table, restored) = match image {
             Some(i) => (i.index, i.table, i.restored),
             None => (HeadIndex::new(), SeriesTable::default(), image::Restored::default()),
@@ -187,6 +196,7 @@ impl Head {
             metadata: Mutex::default(),
             tombstones: RwLock::default(),
             wal_expiry: Mutex::default(),
+            renamed: Mutex::default(),
             last_wal_truncation: AtomicI64::new(i64::MIN),
             log_threads: Mutex::default(),
             log_turned: AtomicI64::new(i64::MIN),
@@ -199,6 +209,7 @@ impl Head {
             gc: Mutex::default(),
             applying: RwLock::default(),
             commits: grace::Grace::default(),
+            unread: Mutex::new(unread),
             image: image::ImageState::new(&options.path, options.image_log_bytes, &options.registry),
             gone: gone::GoneFile::new(&options.path, gone),
             stopped: AtomicBool::new(false),

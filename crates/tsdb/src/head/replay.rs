@@ -29,8 +29,11 @@ use crate::tombstones::{Interval, add_interval};
 use crate::wal::record::{self, Record, SeriesRecord, TombstoneRecord};
 use crate::wal::{SegmentReader, checkpoint, checkpoint_path, checkpoints, mend, segment_path, segments};
 
-/// Decoded records that wait: some 16 MB with records of 1 MB, the size of a large scrape.
-const QUEUE_RECORDS: usize = 16;
+/// Samples that go from the thread that reads to the one that puts them in place at once: a scrape of some
+/// hundred would wake it each time.
+const BATCH_SAMPLES: usize = 1 << 14;
+/// Batches that wait: some 8 MB, or 16 MB with records of 1 MB, the size of a large scrape.
+const QUEUE_BATCHES: usize = 16;
 
 /// Files to replay, mended.
 #[derive(Default)]
@@ -142,6 +145,21 @@ impl Source {
     }
 }
 
+/// About how much there is in a record, in samples.
+fn entries(record: &Record) -> usize {
+    match record {
+        Record::Samples(all) => all.len(),
+        // Labels, spans, buckets: some hundred bytes.
+        Record::Series(all) => all.len() * 8,
+        Record::Histograms(all) => all.len() * 8,
+        Record::Exemplars(all) => all.len() * 8,
+        Record::Metadata(all) => all.len() * 8,
+        Record::Tombstones(all) => all.len(),
+        Record::MmapMarkers(all) => all.len(),
+        Record::Unknown(_) => 1,
+    }
+}
+
 /// References to series that the log has no record of.
 #[derive(Default)]
 struct Unknown {
@@ -235,11 +253,24 @@ impl Head {
         }
         let files = &source.files;
         if threads {
-            let (send, receive) = sync_channel::<(u64, Record)>(QUEUE_RECORDS);
+            let (send, receive) = sync_channel::<Vec<(u64, Record)>>(QUEUE_BATCHES);
             std::thread::scope(|scope| -> Result<(), StorageError> {
-                let reader =
-                    scope.spawn(move || self.read_records(files, |n, record| send.send((n, record)).is_ok()));
-                for (number, decoded) in receive {
+                let reader = scope.spawn(move || {
+                    let (mut batch, mut samples) = (Vec::new(), 0);
+                    self.read_records(files, |n, record| {
+                        samples += entries(&record);
+                        batch.push((n, record));
+                        if samples < BATCH_SAMPLES {
+                            return true;
+                        }
+                        samples = 0;
+                        send.send(std::mem::take(&mut batch)).is_ok()
+                    })?;
+                    // Who receives no more says so itself.
+                    let _ = send.send(batch);
+                    DiskResult::Ok(())
+                });
+                for (number, decoded) in receive.into_iter().flatten() {
                     progress.reached(number);
                     replay.take(decoded);
                 }
@@ -331,6 +362,10 @@ impl Replay<'_> {
             }
         }
         head.wal_expiry.lock().extend(restored.expiry);
+        self.renamed.extend(restored.renamed);
+        for (labels, exemplar) in restored.exemplars {
+            let _ = head.exemplars.add(&labels, exemplar);
+        }
         for bytes in restored.records {
             match record::decode(&bytes) {
                 Ok(record) => self.take(record),
@@ -772,6 +807,7 @@ impl Replay<'_> {
                 head.metrics.unknown_refs.with(&[kind]).add(n as f64);
             }
         }
+        *head.renamed.lock() = self.renamed;
         // Series whose samples are all in blocks are only in the log because it was not cut yet.
         head.collect(self.min_valid);
         head.files.flush();

@@ -8,7 +8,7 @@ use storage::{AppendError, Appender, LabelHints, Querier, QueryContext, SampleBu
 use super::append::HeadAppender;
 use super::{Head, HeadQuerier, Truncation};
 use crate::db::DbOptions;
-use crate::disk::MemDisk;
+use crate::disk::{MemDisk, WriteMode};
 
 fn options() -> DbOptions {
     let mut options = DbOptions::new("/data");
@@ -234,6 +234,33 @@ fn truncation_lets_go_and_the_log_follows() {
     let mut a = app(&again);
     let fresh = a.append(SeriesRef::NONE, &old, 0, again.max_time(), 1.0).unwrap();
     assert!(fresh.0 > 12);
+}
+
+#[test]
+fn a_checkpoint_of_a_damaged_log_has_the_series_that_go_on() {
+    let mut options = options();
+    options.wal_segment_bytes = 32768;
+    let head = open(&options);
+    let (hour, l) = (3_600_000, labels(&[("a", "goes on")]));
+    let write = |from: i64, to: i64| {
+        for i in from..to {
+            let mut a = app(&head);
+            a.append(SeriesRef::NONE, &l, 0, i * 10_000, (i as f64).sin()).unwrap();
+            a.commit().unwrap();
+        }
+    };
+    write(0, 2000);
+    // The first record is the one that says which series this is.
+    let path = crate::wal::segment_path(&head.wal_dir, 0);
+    let mut bytes = crate::disk::read_all(&*options.disk, &path, u64::MAX).unwrap();
+    bytes[12] ^= 1;
+    options.disk.open_write(&path, WriteMode::Truncate).unwrap().append(&bytes).unwrap();
+    assert_eq!(head.truncate(2 * hour).unwrap(), Truncation::Done);
+    assert_eq!(head.metrics.wal_corruptions.get(), 1.0);
+    write(2000, 2010);
+    let newest = |head: &Arc<Head>| read(head, &[])[0].1.times.last().copied();
+    assert_eq!(newest(&head), Some(20_090_000));
+    assert_eq!(newest(&Head::open(&options, 2 * hour).unwrap()), Some(20_090_000));
 }
 
 #[test]

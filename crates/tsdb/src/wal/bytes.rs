@@ -18,6 +18,7 @@ pub(crate) fn put_u64(out: &mut Vec<u8>, v: u64) {
     out.extend_from_slice(&v.to_be_bytes());
 }
 
+#[inline]
 pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push(v as u8 | 0x80);
@@ -26,6 +27,7 @@ pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut v: u64) {
     out.push(v as u8);
 }
 
+#[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, v: i64) {
     put_uvarint(out, ((v << 1) ^ (v >> 63)) as u64);
 }
@@ -51,12 +53,14 @@ impl<'a> Bytes<'a> {
         Ok(head)
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, BytesError> {
         let (first, tail) = self.0.split_first().ok_or(BytesError::Short)?;
         self.0 = tail;
         Ok(*first)
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Result<u64, BytesError> {
         let (head, tail) = self.0.split_first_chunk::<8>().ok_or(BytesError::Short)?;
         self.0 = tail;
@@ -67,7 +71,19 @@ impl<'a> Bytes<'a> {
         Ok(f64::from_bits(self.u64()?))
     }
 
+    /// Most numbers have one byte.
+    #[inline]
     pub(crate) fn uvarint(&mut self) -> Result<u64, BytesError> {
+        match self.0.split_first() {
+            Some((first, tail)) if *first < 0x80 => {
+                self.0 = tail;
+                Ok(u64::from(*first))
+            }
+            _ => self.long_uvarint(),
+        }
+    }
+
+    fn long_uvarint(&mut self) -> Result<u64, BytesError> {
         let mut value = 0_u64;
         for shift in (0..).step_by(7) {
             let b = self.byte()?;
@@ -83,6 +99,7 @@ impl<'a> Bytes<'a> {
         Err(BytesError::Overflow)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<i64, BytesError> {
         let u = self.uvarint()?;
         Ok((u >> 1) as i64 ^ -((u & 1) as i64))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::record::{self, MetadataRecord, Record};
+use super::record::{self, MetadataRecord, Record, SeriesRecord};
 use super::{
     SegmentReader, WalCompression, WalLoss, WalWriter, checkpoint_path, checkpoints, segment_path, segments,
 };
@@ -14,6 +14,9 @@ use crate::disk::{Disk, DiskResult};
 
 /// Records are collected up to this size before they are written.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Calls with records of all series there are, some hundred at a time.
+pub type Living<'a> = &'a dyn Fn(&mut dyn FnMut(&[SeriesRecord]));
 
 /// What a checkpoint kept and left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct CheckpointStats {
 /// `keep` holds, samples from `mint_ms` and exemplars from `exemplars_from_ms` on, tombstones that reach there, the newest metadata.
 /// Nothing is deleted: see [`truncate`].
 ///
+/// Where something was lost to damage, it may have been the record of a series that goes on, and later
+/// samples without that are nobody's. Then, and where that is known before (`lost`), all series that `living`
+/// gives stand before everything else.
+///
 /// # Errors
 /// The device failed, no room; an unfinished folder is removed.
 pub fn write(
@@ -43,6 +50,7 @@ pub fn write(
     compression: WalCompression,
     (mint_ms, exemplars_from_ms): (i64, i64),
     keep: &dyn Fn(u64) -> bool,
+    (lost, living): (bool, Living<'_>),
 ) -> DiskResult<CheckpointStats> {
     let mut sources = Vec::new();
     let previous = checkpoints(&**disk, dir)?.last().copied();
@@ -55,8 +63,8 @@ pub fn write(
 
     let finished = checkpoint_path(dir, to);
     let tmp = finished.with_extension(format!("{to:08}.tmp"));
-    disk.remove_dir_all(&tmp)?;
-    let result = (|| {
+    let collect = |ahead: Living<'_>| {
+        disk.remove_dir_all(&tmp)?;
         let mut writer = WalWriter::open(Arc::clone(disk), &tmp, compression, super::writer_segment_bytes())?;
         let mut pass = Pass {
             mint_ms,
@@ -66,8 +74,16 @@ pub fn write(
             metadata: HashMap::new(),
         };
         let mut batch = Batch::default();
-        for source in sources {
-            let mut reader = SegmentReader::open(&**disk, &source)?;
+        let mut led = Ok(());
+        ahead(&mut |series| {
+            if led.is_ok() && !series.is_empty() {
+                batch.push(|out| record::encode_series(out, series));
+                led = batch.write(&mut writer);
+            }
+        });
+        led?;
+        for source in &sources {
+            let mut reader = SegmentReader::open(&**disk, source)?;
             while let Some(bytes) = reader.next_record()? {
                 match record::decode(bytes) {
                     Ok(record) => pass.take(record, &mut batch),
@@ -88,11 +104,17 @@ pub fn write(
         if let Some(work) = writer.take_sync_work() {
             work.run()?;
         }
-        drop(writer);
+        Ok(pass.stats)
+    };
+    let result = (|| {
+        let mut stats = collect(if lost { living } else { &|_| () })?;
+        if !stats.losses.is_empty() && !lost {
+            stats = collect(living)?;
+        }
         disk.remove_dir_all(&finished)?;
         disk.rename(&tmp, &finished)?;
         disk.sync_dir(dir)?;
-        Ok(pass.stats)
+        Ok(stats)
     })();
     if result.is_err() {
         let _ = disk.remove_dir_all(&tmp);

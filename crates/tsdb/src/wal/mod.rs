@@ -22,6 +22,7 @@ pub use durable::FILE_NAME as SYNCED_FILE;
 pub use log::{Log, LogRules, LogStatus};
 pub(crate) use log::{LogThread, Ticket};
 pub use reader::{SegmentReader, WalLoss};
+pub(crate) use segment::PAGE_BYTES;
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};
 pub use writer::{RecordCompressor, SyncWork, WalWriter};
 

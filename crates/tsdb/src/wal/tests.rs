@@ -158,13 +158,17 @@ fn a_checkpoint_keeps_what_lives() {
     record::encode_samples(&mut later, &[sample(1, 99)]);
     let dir = Path::new("/wal");
     let last = write(&disk, WalCompression::Snappy, &[later]);
-    let stats = checkpoint::write(&disk, dir, last, WalCompression::None, (20, 20), &|s| s == 1).unwrap();
+    let none: checkpoint::Living<'_> = &|_| ();
+    let stats =
+        checkpoint::write(&disk, dir, last, WalCompression::None, (20, 20), &|s| s == 1, (false, none))
+            .unwrap();
     assert_eq!((stats.series, stats.series_dropped, stats.samples, stats.samples_dropped), (1, 1, 3, 2));
     checkpoint::truncate(&*disk, dir, last).unwrap();
     assert_eq!((segments(&*disk, dir).unwrap(), checkpoints(&*disk, dir).unwrap()), (vec![], vec![last]));
     // The next log segment comes behind the checkpoint, and a second checkpoint builds on the first.
     assert_eq!(write(&disk, WalCompression::None, &[]), last + 1);
-    checkpoint::write(&disk, dir, last + 1, WalCompression::None, (25, 25), &|_| true).unwrap();
+    checkpoint::write(&disk, dir, last + 1, WalCompression::None, (25, 25), &|_| true, (false, none))
+        .unwrap();
     checkpoint::truncate(&*disk, dir, last + 1).unwrap();
     let folder = checkpoint_path(dir, last + 1);
     let mut reader = SegmentReader::open(&*disk, &segment_path(&folder, 0)).unwrap();

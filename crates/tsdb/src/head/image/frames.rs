@@ -14,7 +14,7 @@ const HEADER_BYTES: usize = 1 + 8 + 4;
 /// Offset of the last frame, magic number.
 const TRAILER_BYTES: usize = 16;
 /// "godwit" and the format's version; another version is another image, which nobody reads.
-const MAGIC: u64 = 0x676f_6477_6974_0001;
+const MAGIC: u64 = 0x676f_6477_6974_0002;
 /// A frame is written when it is at least this long: one call for some thousand series.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 
@@ -29,13 +29,18 @@ pub(super) enum Kind {
     Hashes = 5,
     Record = 6,
     Expiry = 7,
-    End = 8,
+    Renamed = 8,
+    /// Two records: series under numbers of this frame only, and exemplars of these.
+    GoneExemplars = 9,
+    End = 10,
 }
 
 impl Kind {
     fn from_u8(n: u8) -> Option<Self> {
-        use Kind::{All, End, Expiry, Hashes, Names, Pages, Pairs, Record};
-        [Pages, Names, Pairs, All, Hashes, Record, Expiry, End].into_iter().find(|k| *k as u8 == n)
+        use Kind::{All, End, Expiry, GoneExemplars, Hashes, Names, Pages, Pairs, Record, Renamed};
+        [Pages, Names, Pairs, All, Hashes, Record, Expiry, Renamed, GoneExemplars, End]
+            .into_iter()
+            .find(|k| *k as u8 == n)
     }
 }
 

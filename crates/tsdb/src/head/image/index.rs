@@ -3,6 +3,8 @@
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
+use model::{Exemplar, Labels};
+
 use super::frames::{FRAME_BYTES, FrameWriter, Kind, Unusable};
 use super::page::Tally;
 use crate::disk::DiskResult;
@@ -11,6 +13,7 @@ use crate::head::index::{HeadIndex, Name, Pair, SERIES_MAX, SHARDS, entry_hash};
 use crate::head::postings::Postings;
 use crate::head::table::Page;
 use crate::wal::bytes::{Bytes, put_str, put_u64, put_uvarint};
+use crate::wal::record::{self, Record};
 
 /// Pairs and entries copied under one hold of the index: some 100 us, which a new series can wait.
 const PAIRS_PER_HOLD: usize = 1024;
@@ -100,6 +103,8 @@ pub(super) struct Pieces {
     shards: Vec<(u8, HashTable<u64>)>,
     pub(super) records: Vec<Vec<u8>>,
     pub(super) expiry: Vec<(u64, i64)>,
+    pub(super) renamed: Vec<(u64, u64)>,
+    pub(super) exemplars: Vec<(Labels, Exemplar)>,
 }
 
 impl Pieces {
@@ -147,7 +152,29 @@ impl Pieces {
                     self.expiry.push((b.uvarint()?, b.varint()?));
                 }
             }
+            Kind::Renamed => {
+                while !b.is_empty() {
+                    self.renamed.push((b.uvarint()?, b.uvarint()?));
+                }
+            }
+            Kind::GoneExemplars => self.gone_exemplars(&mut b)?,
             Kind::End => return Err(Unusable("it ends twice".to_string())),
+        }
+        Ok(())
+    }
+
+    fn gone_exemplars(&mut self, b: &mut Bytes<'_>) -> Result<(), Unusable> {
+        let both = (record::decode(b.str_bytes()?)?, record::decode(b.str_bytes()?)?);
+        let (Record::Series(series), Record::Exemplars(exemplars)) = both else {
+            return Err(Unusable("exemplars of another kind".to_string()));
+        };
+        for e in exemplars {
+            let Some(of) = usize::try_from(e.series).ok().and_then(|n| series.get(n)) else {
+                return Err(Unusable("an exemplar's series is missing".to_string()));
+            };
+            let own =
+                Exemplar { labels: e.labels, value: e.value, timestamp_ms: e.t_ms, has_timestamp: true };
+            self.exemplars.push((of.labels.clone(), own));
         }
         Ok(())
     }
@@ -162,6 +189,8 @@ impl Pieces {
         self.shards.append(&mut other.shards);
         self.records.append(&mut other.records);
         self.expiry.append(&mut other.expiry);
+        self.renamed.append(&mut other.renamed);
+        self.exemplars.append(&mut other.exemplars);
     }
 
     /// Puts the index together.

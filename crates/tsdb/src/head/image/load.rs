@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use model::{Exemplar, Labels};
+
 use super::frames::{FrameReader, Unusable};
 use super::index::Pieces;
 use super::page::Tally;
@@ -24,6 +26,10 @@ pub(in crate::head) struct Restored {
     /// Metadata, tombstones, exemplars.
     pub(in crate::head) records: Vec<Vec<u8>>,
     pub(in crate::head) expiry: Vec<(u64, i64)>,
+    /// Numbers in the logs that have become others here: the logs behind the image have them as well.
+    pub(in crate::head) renamed: Vec<(u64, u64)>,
+    /// Of series that are gone.
+    pub(in crate::head) exemplars: Vec<(Labels, Exemplar)>,
     /// Bytes of the image.
     pub(in crate::head) size: u64,
 }
@@ -33,6 +39,8 @@ pub(in crate::head) struct Image {
     pub(in crate::head) index: HeadIndex,
     pub(in crate::head) table: SeriesTable,
     pub(in crate::head) restored: Restored,
+    /// Files before the position's segment, and bytes, that the log had.
+    pub(in crate::head) log: (u64, u64),
     /// The log goes on from here.
     pub(in crate::head) start: Position,
     /// Chunk files have chunks that it does not know from here on.
@@ -90,7 +98,15 @@ fn try_load(
     Ok(Some(Image {
         index,
         table: all.pages.into_iter().collect(),
-        restored: Restored { tally: all.tally, records: all.records, expiry: all.expiry, size: reader.len() },
+        restored: Restored {
+            tally: all.tally,
+            records: all.records,
+            expiry: all.expiry,
+            renamed: all.renamed,
+            exemplars: all.exemplars,
+            size: reader.len(),
+        },
+        log: end.log,
         start: end.start,
         chunks_from: end.chunks_from,
     }))

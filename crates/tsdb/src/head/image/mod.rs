@@ -46,7 +46,7 @@ use telemetry::{Counter, Gauge, Registry};
 
 use crate::disk::{Disk, DiskResult};
 use crate::wal::bytes::{Bytes, BytesError, put_u64, put_uvarint};
-use crate::wal::{checkpoints, segment_path, segments};
+use crate::wal::{checkpoint_path, checkpoints, segment_path, segments};
 
 pub(super) use load::{Restored, load};
 
@@ -196,6 +196,8 @@ struct End {
     series: u64,
     /// Chunks behind this place (file, offset) were written while the image was.
     chunks_from: (u32, u64),
+    /// Files of the log before P's segment, and their bytes in all: the start does not read them.
+    log: (u64, u64),
     /// Chunk files and how long they are at least.
     files: Vec<(u32, u64)>,
 }
@@ -213,6 +215,8 @@ impl End {
             self.series,
             u64::from(self.chunks_from.0),
             self.chunks_from.1,
+            self.log.0,
+            self.log.1,
         ] {
             put_u64(out, n);
         }
@@ -230,18 +234,34 @@ impl End {
         let checkpoint = b.u64()?;
         let (last, series) = (b.u64()?, b.u64()?);
         let chunks_from = (b.u64()? as u32, b.u64()?);
+        let log = (b.u64()?, b.u64()?);
         let mut files = Vec::new();
         while !b.is_empty() {
             files.push((b.uvarint()? as u32, b.uvarint()?));
         }
-        Ok(End { start, anchor, checkpoint, last, series, chunks_from, files })
+        Ok(End { start, anchor, checkpoint, last, series, chunks_from, log, files })
     }
 }
 
-/// Removes the image of a folder, whoever it belongs to.
+/// Removes the image of a folder, whoever it belongs to. Durably: a power cut must not bring it back beside a
+/// log that was mended since.
 pub(super) fn remove(disk: &Arc<dyn Disk>, data: &Path) -> DiskResult<()> {
     match disk.remove_file(&path(data)) {
-        Err(e) if !e.is_not_found() => Err(e),
-        _ => Ok(()),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => disk.sync_dir(&data.join(DIR)),
     }
+}
+
+/// Files of a log up to a segment, with their lengths: its newest checkpoint's, then segments.
+pub(super) fn log_files(disk: &dyn Disk, wal: &Path, to: u64) -> DiskResult<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    let newest = checkpoints(disk, wal)?.last().copied();
+    if let Some(n) = newest {
+        let folder = checkpoint_path(wal, n);
+        files.extend(segments(disk, &folder)?.into_iter().map(|s| segment_path(&folder, s)));
+    }
+    let newer = |s: &u64| *s <= to && newest.is_none_or(|n| *s > n);
+    files.extend(segments(disk, wal)?.into_iter().filter(newer).map(|s| segment_path(wal, s)));
+    files.into_iter().map(|f| disk.size(&f).map(|len| (f, len))).collect()
 }

@@ -8,7 +8,7 @@ use crate::chunkenc::{
 };
 use crate::head::mapped::{MappedChunk, OooChunk};
 use crate::head::ooo::Late;
-use crate::head::open::Blocks;
+use crate::head::open::{self, Blocks};
 use crate::head::series::{OpenHistogram, OpenHistogramChunk, Slot};
 use crate::head::table::{PAGE_SERIES, Page, PageInner};
 use crate::wal::bytes::{Bytes, put_u64, put_uvarint, put_varint};
@@ -129,7 +129,8 @@ fn put_slot(out: &mut Vec<u8>, slot: &Slot, pairs: &[u32], blocks: &Blocks, befo
             put_u64(out, s.value);
             out.extend_from_slice(&[s.window.0, s.window.1, s.free]);
             put_uvarint(out, u64::from(s.samples));
-            put_bytes(out, &slot.float_bytes(blocks));
+            put_uvarint(out, open::len(&slot.tail, &slot.chain) as u64);
+            open::collect(&slot.tail, &slot.chain, blocks, out);
             before.xor = s;
         }
         None => {}

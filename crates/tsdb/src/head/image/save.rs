@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use model::Labels;
 use storage::StorageError;
 
 use super::frames::{FRAME_BYTES, FrameWriter, Kind};
@@ -10,7 +11,7 @@ use super::{Anchor, End, Position, page};
 use crate::disk::create_dir_durable;
 use crate::head::Head;
 use crate::wal::bytes::{put_uvarint, put_varint};
-use crate::wal::record::{self, ExemplarRecord, MetadataRecord, TombstoneRecord};
+use crate::wal::record::{self, ExemplarRecord, MetadataRecord, SeriesRecord, TombstoneRecord};
 
 /// Entries of one record.
 const ENTRIES_PER_RECORD: usize = 4096;
@@ -97,11 +98,28 @@ impl Head {
             w.begin(Kind::Record).extend_from_slice(&bytes);
             w.end()?;
         }
+        for (series, exemplars) in self.exemplars_of_gone() {
+            let out = w.begin(Kind::GoneExemplars);
+            for bytes in [series, exemplars] {
+                put_uvarint(out, bytes.len() as u64);
+                out.extend_from_slice(&bytes);
+            }
+            w.end()?;
+        }
         let expiry: Vec<(u64, i64)> = self.wal_expiry.lock().iter().map(|(s, t)| (*s, *t)).collect();
         let out = w.begin(Kind::Expiry);
         for (series, until) in expiry {
             put_uvarint(out, series);
             put_varint(out, until);
+        }
+        w.end()?;
+
+        let mut renamed: Vec<(u64, u64)> = self.renamed.lock().iter().map(|(a, b)| (*a, *b)).collect();
+        renamed.retain(|(_, series)| self.table.with(*series, |_, _| ()).is_some());
+        let out = w.begin(Kind::Renamed);
+        for (logged, series) in renamed {
+            put_uvarint(out, logged);
+            put_uvarint(out, series);
         }
         w.end()?;
 
@@ -111,7 +129,12 @@ impl Head {
         let Some(end) = self.log_position() else { return Ok(false) };
         let Some(anchor) = Anchor::of(&*self.disk, &self.wal_dir, end)? else { return Ok(false) };
         let checkpoint = super::newest_checkpoint(&*self.disk, &self.wal_dir)?;
-        End { start, anchor, checkpoint, last, series, chunks_from, files }.put(w.begin(Kind::End));
+        let log = match start.segment.checked_sub(1) {
+            Some(to) => super::log_files(&*self.disk, &self.wal_dir, to)?,
+            None => Vec::new(),
+        };
+        let log = (log.len() as u64, log.iter().map(|(_, len)| len).sum());
+        End { start, anchor, checkpoint, last, series, chunks_from, log, files }.put(w.begin(Kind::End));
         w.end()?;
         let size = w.finish()?;
         self.image.set(logged, size);
@@ -119,12 +142,43 @@ impl Head {
         Ok(true)
     }
 
+    /// Exemplars of series that are in memory no more, with these, as records of a log.
+    fn exemplars_of_gone(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (mut series, mut exemplars) = (Vec::new(), Vec::new());
+        for (labels, e) in self.exemplars.all() {
+            if self.find(&labels).is_some() {
+                continue;
+            }
+            // Within its frame.
+            let number = (series.len() % ENTRIES_PER_RECORD) as u64;
+            series.push(SeriesRecord { series: number, labels });
+            exemplars.push(ExemplarRecord {
+                series: number,
+                t_ms: e.timestamp_ms,
+                value: e.value,
+                labels: e.labels,
+            });
+        }
+        let parts = series.chunks(ENTRIES_PER_RECORD).zip(exemplars.chunks(ENTRIES_PER_RECORD));
+        let encode = |(series, exemplars): (&[SeriesRecord], &[ExemplarRecord])| {
+            let mut both = (Vec::new(), Vec::new());
+            record::encode_series(&mut both.0, series);
+            record::encode_exemplars(&mut both.1, exemplars);
+            both
+        };
+        parts.map(encode).collect()
+    }
+
+    fn find(&self, labels: &Labels) -> Option<u64> {
+        self.index.read().find(labels.hash(), labels, &|s, out| self.pairs_of(s, out))
+    }
+
     fn log_position(&self) -> Option<Position> {
         self.log.position().map(|(segment, offset)| Position { segment, offset })
     }
 
     /// Metadata, tombstones and exemplars as records of a log.
-    fn image_records(&self) -> Vec<Vec<u8>> {
+    pub(in crate::head) fn image_records(&self) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
         let metadata: Vec<MetadataRecord> = self
             .metadata
@@ -153,9 +207,7 @@ impl Head {
         }
         let mut exemplars = Vec::new();
         for (labels, e) in self.exemplars.all() {
-            let found = self.index.read().find(labels.hash(), &labels, &|s, out| self.pairs_of(s, out));
-            // Of a series that is gone: a log would not bring it back either.
-            let Some(series) = found else { continue };
+            let Some(series) = self.find(&labels) else { continue };
             exemplars.push(ExemplarRecord { series, t_ms: e.timestamp_ms, value: e.value, labels: e.labels });
         }
         for part in exemplars.chunks(ENTRIES_PER_RECORD) {

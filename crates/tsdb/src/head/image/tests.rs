@@ -155,13 +155,19 @@ fn all_from(head: &Arc<Head>, from: i64) -> All {
         let own = s.chunks(i64::MIN, i64::MAX).unwrap().into_iter().map(raw).collect();
         chunks.push((s.labels().to_string(), own));
     }
+    let known: Vec<String> = samples.iter().map(|(labels, ..)| labels.clone()).collect();
     samples.retain(|(_, times, _)| !times.is_empty());
     let times = (head.min_time().max(from), head.max_time());
     let whole = from == i64::MIN;
-    let mut metadata: Vec<_> = head.metadata.lock().iter().map(|(n, m)| (*n, m.clone())).collect();
-    metadata.sort_by_key(|(n, _)| *n);
-    let mut tombstones: Vec<_> = head.tombstones.read().iter().map(|(n, t)| (*n, t.clone())).collect();
-    tombstones.sort_by_key(|(n, _)| *n);
+    // By labels: the number of a series that was rolled back is not in a log, and given once more.
+    let name = |n: &u64| head.labels_of(*n).map(|l| l.to_string());
+    let mut metadata: Vec<_> = head.metadata.lock().iter().map(|(n, m)| (name(n), m.clone())).collect();
+    metadata.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut tombstones: Vec<_> = head.tombstones.read().iter().map(|(n, t)| (name(n), t.clone())).collect();
+    tombstones.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut exemplars = head.exemplars.select(i64::MIN, i64::MAX, &[vec![Matcher::equal("", "")]]);
+    // Of a series that is gone an image knows more than a log that was cut.
+    exemplars.retain(|e| whole || known.contains(&e.labels.to_string()));
     All {
         samples,
         chunks,
@@ -169,10 +175,7 @@ fn all_from(head: &Arc<Head>, from: i64) -> All {
         times: if whole { times } else { (0, times.1) },
         stale: if whole { head.metrics.stale.load(Ordering::Relaxed) } else { 0 },
         metadata: format!("{metadata:?}"),
-        exemplars: format!(
-            "{:?}",
-            head.exemplars.select(i64::MIN, i64::MAX, &[vec![Matcher::equal("", "")]])
-        ),
+        exemplars: format!("{exemplars:?}"),
         tombstones: format!("{tombstones:?}"),
     }
 }
@@ -481,4 +484,43 @@ fn commits_go_on_while_it_is_written() {
     assert!(again.image.size() > 0);
     assert_eq!(difference(&all(&again), &expected), None);
     assert_eq!(difference(&all(&again), &from_log(&options)), None);
+}
+
+#[test]
+fn damage_in_the_log_before_it_is_found_behind_the_start() {
+    let life = lived();
+    let expected = all(&open(&life.options));
+    let disk = &life.options.disk;
+    let path = crate::wal::segment_path(Path::new("/data/wal"), 0);
+    assert!(end_of(disk).start.offset > 1000);
+    // Records of series and samples of which the image knows all.
+    disk.open_write(&path, WriteMode::Append).unwrap().write_at(&[0xaa; 4], 20).unwrap();
+    let head = open(&life.options);
+    assert!(head.image.size() > 0);
+    assert_eq!(difference(&all(&head), &expected), None);
+    let mut rounds = 0;
+    while head.check_unread_log(1).unwrap() > 0 {
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    assert!(head.metrics.wal_corruptions.get() > 0.0);
+    assert_eq!(difference(&all(&head), &expected), None);
+    assert!(head.image_due(), "the one that is there belongs to a log that is gone");
+    // Whoever comes next finds a log without faults, with every series.
+    let full = from_log(&life.options);
+    assert_eq!(full.samples.len(), expected.samples.len());
+    let again = open(&life.options);
+    assert_eq!((again.image.size(), again.metrics.wal_corruptions.get()), (0, 0.0));
+}
+
+#[test]
+fn an_image_of_another_version_is_ignored() {
+    let life = lived();
+    let disk = &life.options.disk;
+    let mut other = read_all(&**disk, Path::new(IMAGE), u64::MAX).unwrap();
+    *other.last_mut().unwrap() += 1;
+    put(disk, &other);
+    let head = open(&life.options);
+    assert_eq!(head.image.size(), 0);
+    assert_eq!(difference(&all(&head), &from_log(&life.options)), None);
 }

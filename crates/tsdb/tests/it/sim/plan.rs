@@ -7,8 +7,11 @@ pub(super) enum Generation {
     /// Scrapes, writes, upkeep, crashes, full disks, failing calls, flipped bits. Frozen.
     First,
     /// And late samples, deletes, snapshots, exemplars, retention, clocks that jump, slow disks, files that
-    /// are cut, zeroed or gone. To be frozen when there is a third.
+    /// are cut, zeroed or gone. Frozen.
     Second,
+    /// And images of the head, and series that leave memory early when they ended. To be frozen when there is
+    /// a fourth.
+    Third,
 }
 
 /// Which faults a seed may have, and what is done.
@@ -40,6 +43,8 @@ pub(super) struct Plan {
     pub(super) jumps: bool,
     /// Images of the head are written.
     pub(super) images: bool,
+    /// Series that ended leave memory early.
+    pub(super) evict: bool,
     /// Spells of a disk that takes seconds for an fsync.
     pub(super) slow: bool,
 }
@@ -66,6 +71,7 @@ impl Plan {
             retention_bytes: 0,
             jumps: false,
             slow: false,
+            evict: false,
             images: std::env::var_os("GODWIT_SIM_IMAGES").is_some() && !seed.is_multiple_of(3),
         };
         if generation == Generation::First {
@@ -73,7 +79,10 @@ impl Plan {
         }
         // By other remainders, so that all pairs come up.
         let kind = seed / 16;
+        let third = generation == Generation::Third;
         Plan {
+            images: first.images || third && !seed.is_multiple_of(3),
+            evict: third && !(seed / 2).is_multiple_of(3),
             late: !kind.is_multiple_of(3),
             deletes: kind % 4 == 1 || kind % 4 == 2,
             snapshots: kind % 5 < 2,

@@ -28,7 +28,7 @@ impl World {
         self.passed_ms += advance;
         match self.plan.generation {
             Generation::First => self.first_step(),
-            Generation::Second => self.second_step(),
+            Generation::Second | Generation::Third => self.second_step(),
         }
     }
 

@@ -13,7 +13,7 @@ use storage::{
 };
 use tsdb::block::BlockMeta;
 use tsdb::disk::{FaultCounts, FaultDisk, Restart, Rng};
-use tsdb::{Clocks, Db, DbOptions, Retention};
+use tsdb::{Clocks, Db, DbOptions, Retention, StaleRules};
 
 use super::ledger::{Found, Hold, Ledger, Samples, Value};
 use super::plan::Plan;
@@ -33,6 +33,10 @@ impl Clock for ManualClock {
 
 /// How far behind late samples may be.
 pub(super) const WINDOW_MS: i64 = 3 * BLOCK_MS;
+
+/// Blocks are of two minutes here, and targets have some ten series.
+const EVICTION: StaleRules =
+    StaleRules { share: 0.05, series_min: 1, interval_ms: 20_000, stale_ms: 5_000, idle_ms: 60_000 };
 
 /// Figures of a run.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +89,8 @@ pub(super) struct World {
     pub(super) figures: Figures,
     pub(super) start_ms: i64,
     opened: u64,
+    /// End of the newest block there ever was, which late samples may have been in.
+    blocks_end: i64,
     pub(super) plan: Plan,
     /// A spell of errors is on: calls may fail.
     pub(super) failing: bool,
@@ -123,6 +129,7 @@ impl World {
             figures: Figures::default(),
             start_ms,
             opened: 0,
+            blocks_end: i64::MIN,
             plan,
             failing: false,
             full: false,
@@ -233,7 +240,8 @@ impl World {
         options.wal_segment_bytes = 64 << 10;
         options.samples_per_chunk = 8;
         options.wal_strict = self.plan.strict;
-        options.scrub_bytes = 3000;
+        // What a start left unread of the log is checked by the next upkeep, as the ledger expects no damage behind that.
+        options.scrub_bytes = if self.plan.images { 1 << 20 } else { 3000 };
         if self.plan.tight {
             options.wal_hold_bytes = 2_000;
         }
@@ -245,6 +253,7 @@ impl World {
         self.opened += 1;
         // At each chance, now and then, or never.
         options.image_log_bytes = if self.plan.images { [1, 20_000][(self.seed % 2) as usize] } else { 0 };
+        options.stale = self.plan.evict.then_some(EVICTION);
         options.simulated = Some(self.seed ^ (self.opened << 40));
         options
     }
@@ -389,9 +398,10 @@ impl World {
         }
         if self.plan.retention_bytes > 0 {
             // Oldest first, by where they end; but late samples make older ones again behind those that went.
-            let oldest = self.block_metas().iter().map(|m| m.maxt_ms).max();
+            let newest = self.block_metas().iter().map(|m| m.maxt_ms).max();
             let head = self.db.as_ref().and_then(|db| db.start_time_ms().ok());
-            self.ledger.release_before(oldest.or(head).unwrap_or(i64::MAX));
+            self.blocks_end = self.blocks_end.max(newest.or(head).unwrap_or(i64::MAX));
+            self.ledger.release_before(self.blocks_end);
         }
     }
 
