@@ -11,6 +11,7 @@ mod kind;
 mod layout;
 mod spans;
 mod st;
+mod tight;
 mod varbit;
 mod xor;
 mod xor2;
@@ -24,6 +25,7 @@ pub use bits::ChunkBuf;
 pub use histogram::{Appended, HistogramChunkAppender, MAX_BUCKETS};
 pub use kind::{FloatKind, HistogramKind, IntKind};
 pub use layout::ResetHeader;
+pub(crate) use tight::TightXor;
 pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender, XorState};
 pub use xor2::Xor2Appender;
 

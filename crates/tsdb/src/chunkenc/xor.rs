@@ -46,6 +46,23 @@ fn dod_fits(dod: i64, bits: u32) -> bool {
     (-((1 << (bits - 1)) - 1)..=1 << (bits - 1)).contains(&dod)
 }
 
+/// Writes a time's difference of differences, but for the one zero bit that says "none": that many (0 or 1) zero
+/// bits go before the value, with one write.
+#[inline]
+pub(super) fn put_dod<B: ChunkBuf>(w: &mut BitWriter<'_, B>, dod: i64) -> u32 {
+    match dod {
+        0 => return 1,
+        _ if dod_fits(dod, 14) => w.write(0b10 << 14 | dod as u64 & 0x3fff, 16),
+        _ if dod_fits(dod, 17) => w.write(0b110 << 17 | dod as u64 & 0x1_ffff, 20),
+        _ if dod_fits(dod, 20) => w.write(0b1110 << 20 | dod as u64 & 0xf_ffff, 24),
+        _ => {
+            w.write(0b1111, 4);
+            w.write(dod as u64, 64);
+        }
+    }
+    0
+}
+
 impl XorAppender {
     /// Of a chunk without samples; its buffer must be empty.
     #[must_use]
@@ -133,20 +150,8 @@ impl XorAppender {
             u16::MAX => return Err(ChunkError::Full),
             _ => {
                 let mut w = BitWriter { buf, free: self.free };
-                let dod = delta.wrapping_sub(self.delta) as i64;
-                let mut same_distance = 0;
-                match dod {
-                    // A zero, written together with what follows.
-                    0 => same_distance = 1,
-                    _ if dod_fits(dod, 14) => w.write(0b10 << 14 | dod as u64 & 0x3fff, 16),
-                    _ if dod_fits(dod, 17) => w.write(0b110 << 17 | dod as u64 & 0x1_ffff, 20),
-                    _ if dod_fits(dod, 20) => w.write(0b1110 << 20 | dod as u64 & 0xf_ffff, 24),
-                    _ => {
-                        w.write(0b1111, 4);
-                        w.write(dod as u64, 64);
-                    }
-                }
-                value.put_behind(&mut w, v, same_distance);
+                let zeros = put_dod(&mut w, delta.wrapping_sub(self.delta) as i64);
+                value.put_behind(&mut w, v, zeros);
                 (self.delta, self.free) = (delta, w.free);
             }
         }

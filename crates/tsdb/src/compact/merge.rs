@@ -10,7 +10,7 @@ use model::Labels;
 use storage::{CancelToken, RawChunk, StorageError};
 use ulid::Ulid;
 
-use super::recode::{Recode, clip_chunk, merge_chunks, recode_floats};
+use super::recode::{Recode, RecodeWork, clip_chunk, merge_chunks, recode_floats};
 use crate::block::{
     Block, BlockDesc, BlockMeta, BlockSeriesIter, BlockWriter, Compaction, HINT_OUT_OF_ORDER,
     HINT_SELECTED_SERIES, HINT_STALE_SERIES, StoredSeries,
@@ -154,7 +154,7 @@ pub fn compact_as(
     for source in &mut sources {
         source.advance()?;
     }
-    let mut buf = Vec::new();
+    let (mut buf, mut work) = (Vec::new(), RecodeWork::default());
     let mut count = 0_u64;
     loop {
         count += 1;
@@ -179,7 +179,7 @@ pub fn compact_as(
                 .map_err(|e| StorageError::Other(format!("compact series {labels}: {e}")))?;
         }
         if let Some(recode) = rewrite.recode {
-            chunks = recode_floats(chunks, recode)
+            chunks = recode_floats(chunks, recode, &mut work)
                 .map_err(|e| StorageError::Other(format!("encode series {labels} anew: {e}")))?;
         }
         writer.add_series(&labels, &chunks)?;

@@ -13,5 +13,5 @@ mod tests;
 pub use merge::{Compacted, Rewrite, compact, compact_as, merged_meta, rewritten_meta};
 pub use plan::{block_ranges, plan};
 pub use recode::{ChunkBuilder, Recode, clip_chunk};
-pub(crate) use recode::{merge_chunks, recode_floats};
+pub(crate) use recode::{RecodeWork, merge_chunks, recode_floats};
 pub use retention::{KeepRule, beyond_size, beyond_time, keep_from};

@@ -8,8 +8,8 @@ use storage::{ChunkEncoding, RawChunk, SampleBuf};
 
 use crate::block::retain_samples;
 use crate::chunkenc::{
-    self, Appended, ChunkError, FloatHistogramAppender, HistogramAppender, SAMPLES_PER_CHUNK, Xor2Appender,
-    XorAppender,
+    self, Appended, ChunkError, FloatHistogramAppender, HistogramAppender, SAMPLES_PER_CHUNK, TightXor,
+    Xor2Appender, XorAppender,
 };
 use crate::tombstones::{self, Interval};
 
@@ -271,6 +271,13 @@ pub struct Recode {
     pub samples: usize,
 }
 
+/// Memory that is used from one series to the next.
+#[derive(Debug, Default)]
+pub(crate) struct RecodeWork {
+    samples: SampleBuf,
+    tight: TightXor,
+}
+
 /// Samples of a chunk that is as large as wanted: what the head cuts early is left alone.
 const FULL_PERCENT: usize = 60;
 
@@ -282,24 +289,29 @@ const XOR2_SAMPLES_MAX: usize = 127;
 ///
 /// # Errors
 /// Malformed bytes.
-pub(crate) fn recode_floats(chunks: Vec<RawChunk>, wanted: Recode) -> Result<Vec<RawChunk>, ChunkError> {
+pub(crate) fn recode_floats(
+    chunks: Vec<RawChunk>,
+    wanted: Recode,
+    work: &mut RecodeWork,
+) -> Result<Vec<RawChunk>, ChunkError> {
     let mut out = Vec::with_capacity(chunks.len());
     let mut run: Vec<RawChunk> = Vec::new();
     for chunk in chunks {
         if matches!(chunk.encoding, ChunkEncoding::Xor | ChunkEncoding::Xor2) {
             run.push(chunk);
         } else {
-            recode_run(&mut run, wanted, &mut out)?;
+            recode_run(&mut run, wanted, work, &mut out)?;
             out.push(chunk);
         }
     }
-    recode_run(&mut run, wanted, &mut out)?;
+    recode_run(&mut run, wanted, work, &mut out)?;
     Ok(out)
 }
 
 fn recode_run(
     run: &mut Vec<RawChunk>,
     mut wanted: Recode,
+    work: &mut RecodeWork,
     out: &mut Vec<RawChunk>,
 ) -> Result<(), ChunkError> {
     let encoding = if wanted.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor };
@@ -316,14 +328,25 @@ fn recode_run(
         out.append(run);
         return Ok(());
     }
-    let mut builder = ChunkBuilder { with_starts: wanted.xor2, ..ChunkBuilder::new(wanted.samples) };
-    let mut samples = SampleBuf::default();
+    let RecodeWork { samples, tight } = work;
+    samples.clear();
     for chunk in run.drain(..) {
-        samples.clear();
-        chunkenc::decode_all(chunk.encoding, &chunk.data, &mut samples)?;
-        builder.push_all(&samples)?;
+        chunkenc::decode_all(chunk.encoding, &chunk.data, samples)?;
     }
-    out.extend(builder.finish());
+    let limit = wanted.samples.clamp(1, usize::from(chunkenc::SAMPLES_MAX));
+    if wanted.xor2 || !samples.starts.is_empty() {
+        let mut builder = ChunkBuilder { with_starts: wanted.xor2, ..ChunkBuilder::new(limit) };
+        builder.push_all(samples)?;
+        out.extend(builder.finish());
+        return Ok(());
+    }
+    for (times, values) in samples.times.chunks(limit).zip(samples.values.chunks(limit)) {
+        if let (Some(mint_ms), Some(maxt_ms)) = (times.first(), times.last()) {
+            let data = tight.encode(times, values).into();
+            let (mint_ms, maxt_ms) = (*mint_ms, *maxt_ms);
+            out.push(RawChunk { mint_ms, maxt_ms, encoding: ChunkEncoding::Xor, data });
+        }
+    }
     Ok(())
 }
 

@@ -150,6 +150,7 @@ fn floats_are_encoded_as_chosen_when_blocks_are_compacted() {
                 })
                 .collect(),
             Recode { xor2, samples: 480 },
+            &mut crate::compact::RecodeWork::default(),
         );
         // Longer chunks of XOR2 would have start timestamps, for nothing.
         assert_eq!(again.unwrap().len(), if xor2 { 4 } else { 1 });

@@ -212,9 +212,10 @@ impl Inner {
         let disk = Arc::clone(&self.options.disk);
         let symbols = source.symbols().map(Ok);
         let recode = *self.recode.lock();
+        let mut work = compact::RecodeWork::default();
         let series = source.series().map(|item| match (recode, item?) {
             (None, item) => Ok(item),
-            (Some(wanted), (labels, chunks)) => match compact::recode_floats(chunks, wanted) {
+            (Some(wanted), (labels, chunks)) => match compact::recode_floats(chunks, wanted, &mut work) {
                 Ok(chunks) => Ok((labels, chunks)),
                 Err(e) => Err(StorageError::Other(format!("encode series {labels} anew: {e}"))),
             },
