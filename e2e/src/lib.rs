@@ -8,6 +8,7 @@ pub mod faults;
 pub mod http;
 pub mod kills;
 pub mod ledger;
+pub mod options;
 pub mod pages;
 pub mod power;
 pub mod process;

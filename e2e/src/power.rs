@@ -121,16 +121,8 @@ fn guest_life(share: &Path, disk: &Path, strict: bool) -> Result<()> {
     tell(
         share,
         &format!(
-            "{word} ready in {} ms, {} samples, {} acknowledged: lost {}, doubled {}, altered {}, in part {}; {forgiven} of the last second forgiven; not acknowledged: {} there, {} not; {said:?} {:?}",
+            "{word} ready in {} ms, {found}; {forgiven} of the last second forgiven; {said:?} {:?}",
             ready.as_millis(),
-            found.samples,
-            found.acknowledged,
-            found.lost,
-            found.doubled,
-            found.altered,
-            found.torn,
-            found.settled.0,
-            found.settled.1,
             found.faults
         ),
     )?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::bomb::Bomb;
 use e2e::cage::Cage;
 use e2e::http;
+use e2e::options;
 use e2e::process::{Server, peer};
 use e2e::program::Program;
 use e2e::usage;
@@ -89,7 +90,7 @@ impl Subject {
 }
 
 impl Plan {
-    fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
+    fn read(words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
         let mut plan = Plan {
             limit_mib: 512,
             ordinary: 50,
@@ -102,25 +103,24 @@ impl Plan {
             seconds: 600,
             subjects: vec![Subject::Ours],
         };
-        while let Some(name) = words.next() {
-            if name == "--help" || name == "-h" {
-                return Ok(None);
-            }
-            let value = words.next().with_context(|| format!("{name} wants a value; --help lists all"))?;
-            let number = || value.parse::<u64>().with_context(|| format!("{name}: no number: {value}"));
-            match name.as_str() {
-                "--limit" => plan.limit_mib = number()?,
-                "--ordinary" => plan.ordinary = number()? as usize,
-                "--series" => plan.series = number()? as usize,
-                "--interval" => plan.interval = number()?.max(1),
-                "--bombs" => plan.bombs = number()? as usize,
-                "--lines" => plan.lines = number()? as usize,
-                "--every" => plan.every = number()?.max(1),
-                "--turn" => plan.turn = number()?.max(1),
-                "--seconds" => plan.seconds = number()?,
+        let go_on = options::read(words, &[], |name, value| {
+            match name {
+                "--limit" => plan.limit_mib = value.parse()?,
+                "--ordinary" => plan.ordinary = value.parse()?,
+                "--series" => plan.series = value.parse()?,
+                "--interval" => plan.interval = value.parse::<u64>()?.max(1),
+                "--bombs" => plan.bombs = value.parse()?,
+                "--lines" => plan.lines = value.parse()?,
+                "--every" => plan.every = value.parse::<u64>()?.max(1),
+                "--turn" => plan.turn = value.parse::<u64>()?.max(1),
+                "--seconds" => plan.seconds = value.parse()?,
                 "--subjects" => plan.subjects = value.split(',').map(subject).collect::<Result<_>>()?,
-                other => bail!("{other} is no option; --help lists all"),
+                _ => return Ok(false),
             }
+            Ok(true)
+        })?;
+        if !go_on {
+            return Ok(None);
         }
         ensure!(plan.series.is_multiple_of(SERIES_A_POD), "--series: a multiple of {SERIES_A_POD}");
         plan.seconds -= plan.seconds % plan.interval;

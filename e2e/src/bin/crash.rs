@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use e2e::kills::{Order, Report, run};
+use e2e::options;
 use e2e::process::godwit;
 
 const HELP: &str = "\
@@ -28,7 +29,7 @@ struct Words {
     temporary: Option<tempfile::TempDir>,
 }
 
-fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Words>> {
+fn read(words: impl Iterator<Item = String>) -> Result<Option<Words>> {
     let mut folder = None;
     let mut all = Words {
         order: Order {
@@ -43,24 +44,20 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Words>> {
         results: None,
         temporary: None,
     };
-    while let Some(name) = words.next() {
-        if name == "--help" || name == "-h" {
-            return Ok(None);
-        }
-        if name == "--strict" {
-            all.order.strict = true;
-            continue;
-        }
-        let value = words.next().with_context(|| format!("{name} wants a value; --help lists all"))?;
-        let number = || value.parse::<u64>().with_context(|| format!("{name}: no number: {value}"));
-        match name.as_str() {
-            "--kills" => all.order.kills = number()?,
-            "--seed" => all.order.seed = number()?,
-            "--peer-every" => all.order.peer_every = number()?,
+    let go_on = options::read(words, &["--strict"], |name, value| {
+        match name {
+            "--strict" => all.order.strict = true,
+            "--kills" => all.order.kills = value.parse()?,
+            "--seed" => all.order.seed = value.parse()?,
+            "--peer-every" => all.order.peer_every = value.parse()?,
             "--folder" => folder = Some(PathBuf::from(value)),
             "--results" => all.results = Some(value.into()),
-            other => bail!("{other} is no option; --help lists all"),
+            _ => return Ok(false),
         }
+        Ok(true)
+    })?;
+    if !go_on {
+        return Ok(None);
     }
     all.order.folder = match folder {
         Some(folder) => {
@@ -98,18 +95,7 @@ fn text(order: &Order, report: &Report) -> Result<String> {
         writeln!(out, "  {point:?}: {hit} hit, {missed} where it never came")?;
     }
     for (name, found) in [("godwit after each kill", &report.found), ("a real Prometheus", &report.peers.1)] {
-        writeln!(
-            out,
-            "{name}: {} samples compared, {} acknowledged entries: lost {}, doubled {}, altered {}, in part {}; not acknowledged: {} there, {} not",
-            found.samples,
-            found.acknowledged,
-            found.lost,
-            found.doubled,
-            found.altered,
-            found.torn,
-            found.settled.0,
-            found.settled.1
-        )?;
+        writeln!(out, "{name}: {found}")?;
         for fault in &found.faults {
             writeln!(out, "  {fault}")?;
         }

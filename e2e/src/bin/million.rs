@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::http;
+use e2e::options;
 use e2e::process::Server;
 use e2e::program::Program;
 use e2e::usage::{self, Usage};
@@ -43,7 +44,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
+    fn read(words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
         let mut plan = Plan {
             targets: 100,
             series: 10_000,
@@ -51,22 +52,21 @@ impl Plan {
             seconds: 300,
             subjects: vec![Program::Godwit, Program::Lts],
         };
-        while let Some(name) = words.next() {
-            if name == "--help" || name == "-h" {
-                return Ok(None);
-            }
-            let value = words.next().with_context(|| format!("{name} wants a value; --help lists all"))?;
-            let number = || value.parse::<u64>().with_context(|| format!("{name}: no number: {value}"));
-            match name.as_str() {
-                "--targets" => plan.targets = number()? as usize,
-                "--series" => plan.series = number()? as usize,
-                "--interval" => plan.interval = number()?.max(1),
-                "--seconds" => plan.seconds = number()?.max(1),
+        let go_on = options::read(words, &[], |name, value| {
+            match name {
+                "--targets" => plan.targets = value.parse()?,
+                "--series" => plan.series = value.parse()?,
+                "--interval" => plan.interval = value.parse::<u64>()?.max(1),
+                "--seconds" => plan.seconds = value.parse::<u64>()?.max(1),
                 "--subjects" => {
                     plan.subjects = value.split(',').map(subject).collect::<Result<_>>()?;
                 }
-                other => bail!("{other} is no option; --help lists all"),
+                _ => return Ok(false),
             }
+            Ok(true)
+        })?;
+        if !go_on {
+            return Ok(None);
         }
         ensure!(plan.series.is_multiple_of(SERIES_A_POD), "--series: a multiple of {SERIES_A_POD}");
         Ok(Some(plan))

@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use e2e::options;
 use e2e::power::{Order, guest, run};
 
 const HELP: &str = "\
@@ -33,26 +34,19 @@ fn main() -> Result<()> {
         share: PathBuf::new(),
         kernel: "linux.uml".into(),
     };
-    let mut words = words.into_iter();
-    while let Some(name) = words.next() {
-        match name.as_str() {
-            "--help" | "-h" => {
-                println!("{HELP}");
-                return Ok(());
-            }
-            "--strict" => {
-                order.strict = true;
-                continue;
-            }
-            _ => {}
-        }
-        let value = words.next().with_context(|| format!("{name} wants a value; --help lists all"))?;
-        match name.as_str() {
+    let go_on = options::read(words, &["--strict"], |name, value| {
+        match name {
+            "--strict" => order.strict = true,
             "--cuts" => order.cuts = value.parse()?,
             "--seed" => order.seed = value.parse()?,
             "--kernel" => order.kernel = value.into(),
-            other => bail!("{other} is no option; --help lists all"),
+            _ => return Ok(false),
         }
+        Ok(true)
+    })?;
+    if !go_on {
+        println!("{HELP}");
+        return Ok(());
     }
     let (folder, share) = (tempfile::tempdir()?, e2e::power::share()?);
     order.folder = folder.path().canonicalize()?;

@@ -304,15 +304,10 @@ impl Run {
             self.first_request(killed);
             if self.order.verbose {
                 println!(
-                    "kill {number}: {point:?}{} ready in {} ms, {} samples, {} acknowledged, lost {}, doubled {}, altered {}, torn {}",
+                    "kill {number}: {point:?}{} ready in {} ms; so far {}",
                     if came { "" } else { " (never came)" },
                     self.start_time.as_millis(),
-                    self.report.found.samples,
-                    self.report.found.acknowledged,
-                    self.report.found.lost,
-                    self.report.found.doubled,
-                    self.report.found.altered,
-                    self.report.found.torn
+                    self.report.found
                 );
             }
         }

@@ -65,6 +65,17 @@ pub struct Found {
     pub newest_ms: i64,
 }
 
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Found { samples, acknowledged, lost, doubled, altered, torn, settled, .. } = self;
+        write!(
+            f,
+            "{samples} samples compared, {acknowledged} acknowledged entries: lost {lost}, doubled {doubled}, altered {altered}, in part {torn}; not acknowledged: {} there, {} not",
+            settled.0, settled.1
+        )
+    }
+}
+
 impl Found {
     /// True where nothing was lost, doubled or altered.
     #[must_use]

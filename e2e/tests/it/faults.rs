@@ -31,10 +31,7 @@ fn limited(rig: &mut Rig) -> Option<Memory> {
 }
 
 fn clean(what: &str, found: &Found) {
-    println!(
-        "{what}: {} samples, {} acknowledged entries: lost {}, doubled {}, altered {}, in part {}",
-        found.samples, found.acknowledged, found.lost, found.doubled, found.altered, found.torn
-    );
+    println!("{what}: {found}");
     assert!(found.is_clean() && found.acknowledged > 20, "{what}: {found:#?}");
 }
 

@@ -23,15 +23,10 @@ fn turn_by_turn_nothing_is_lost() {
     let mut bad = false;
     for turn in &turns {
         println!(
-            "{}{}: {} samples, {} acknowledged entries: lost {}, doubled {}, altered {}, in part {}; {:?} blocks, checkpoints, blocks dropped, late samples; {} writes, {} reloads; {:?} {:?} {:#?}",
+            "{}{}: {}; {:?} blocks, checkpoints, blocks dropped, late samples; {} writes, {} reloads; {:?} {:?} {:#?}",
             turn.program.title(),
             if turn.clean { "" } else { " (killed)" },
-            turn.found.samples,
-            turn.found.acknowledged,
-            turn.found.lost,
-            turn.found.doubled,
-            turn.found.altered,
-            turn.found.torn,
+            turn.found,
             turn.work,
             turn.load.taken,
             turn.load.reloads,
