@@ -20,28 +20,34 @@ use std::io::Write as _;
 use super::flags::{Asked, Command, Flag, Found, Positional, switch, valued};
 
 /// Why a command failed, as it is printed.
-#[derive(Debug)]
-pub(super) struct Failed(pub(super) String);
-
-/// Marks what kingpin would say: the arguments are wrong.
-const USAGE: &str = "\u{0}usage";
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// What kingpin would say: the arguments are wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The work could not be done.
+    #[error("{0}")]
+    Work(String),
+    /// Whoever reads the output has enough of it: nothing to say.
+    #[error("the output is closed")]
+    Unheard,
+}
 
 impl Failed {
     fn usage(text: impl Into<String>) -> Self {
-        Failed(format!("{USAGE}{}", text.into()))
+        Failed::Usage(text.into())
     }
 }
 
 impl From<storage::StorageError> for Failed {
     fn from(e: storage::StorageError) -> Self {
-        Failed(e.to_string())
+        Failed::Work(e.to_string())
     }
 }
 
 impl From<std::io::Error> for Failed {
     fn from(e: std::io::Error) -> Self {
-        // Whoever reads the output has enough of it: nothing to say.
-        Failed(if e.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { e.to_string() })
+        if e.kind() == std::io::ErrorKind::BrokenPipe { Failed::Unheard } else { Failed::Work(e.to_string()) }
     }
 }
 
@@ -278,11 +284,11 @@ pub fn run(program: &str, args: &[String]) -> u8 {
     };
     match result {
         Ok(code) => code,
-        Err(Failed(text)) => {
-            match text.strip_prefix(USAGE) {
-                Some(text) => eprintln!("{program}: error: {text}, try --help"),
-                None if text.is_empty() => {}
-                None => eprintln!("{text}"),
+        Err(failed) => {
+            match failed {
+                Failed::Usage(text) => eprintln!("{program}: error: {text}, try --help"),
+                Failed::Work(text) => eprintln!("{text}"),
+                Failed::Unheard => {}
             }
             1
         }

@@ -20,18 +20,18 @@ use crate::cmd::flags::Found;
 /// The block named, or the one made last.
 fn block_of(path: &Path, name: &str) -> Result<Block, Failed> {
     std::fs::metadata(path)
-        .map_err(|e| Failed(format!("opening the db dir: stat {}: {}", path.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("opening the db dir: stat {}: {}", path.display(), reason(&e))))?;
     let dir = if name.is_empty() {
         let blocks = list_blocks(&RealDisk, path)?;
         let newest = blocks.iter().map(|(ulid, _)| ulid.timestamp_ms()).max();
         // The first of those made in the same millisecond, as promtool takes it.
         let last = blocks.into_iter().find(|(ulid, _)| Some(ulid.timestamp_ms()) == newest);
-        last.map(|(_, dir)| dir).ok_or_else(|| Failed("no blocks found".to_string()))?
+        last.map(|(_, dir)| dir).ok_or_else(|| Failed::Work("no blocks found".to_string()))?
     } else {
         path.join(name)
     };
     if !dir.exists() {
-        return Err(Failed(format!("invalid block ID {name}")));
+        return Err(Failed::Work(format!("invalid block ID {name}")));
     }
     Ok(Block::open(Arc::new(RealDisk), &dir)?)
 }
@@ -139,7 +139,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let selector = found.text("match");
     let matchers = match selector {
         "" => Vec::new(),
-        text => promql::parse_selector(text).map_err(|e| Failed(e.to_string()))?,
+        text => promql::parse_selector(text).map_err(|e| Failed::Work(e.to_string()))?,
     };
     let block = block_of(Path::new(found.arg(0)), found.arg(1))?;
     let (ctx, meta) = (QueryContext::unlimited(), block.meta());

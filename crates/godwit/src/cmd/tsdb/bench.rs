@@ -93,7 +93,7 @@ fn ingest(db: &Db, labels: &[Labels], scrapes: usize) -> Result<u64, Failed> {
         let before = total.load(Ordering::Relaxed);
         std::thread::scope(|s| {
             let all: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
-            let died = || Err(Failed("a thread of the benchmark died".to_string()));
+            let died = || Err(Failed::Work("a thread of the benchmark died".to_string()));
             all.into_iter().map(|t| t.join().unwrap_or_else(|_| died())).collect::<Result<Vec<()>, Failed>>()
         })?;
         bar.add(total.load(Ordering::Relaxed) - before);
@@ -109,7 +109,9 @@ fn scrape(db: &Db, shard: &[Labels], first: usize) -> Result<u64, Failed> {
         value += 1000.0;
         let mut app = db.appender();
         for (labels, known) in shard.iter().zip(&mut refs) {
-            *known = app.append(*known, labels, 0, t, value).map_err(|e| Failed(format!("{labels}: {e}")))?;
+            *known = app
+                .append(*known, labels, 0, t, value)
+                .map_err(|e| Failed::Work(format!("{labels}: {e}")))?;
         }
         stored += app.commit()?.samples;
     }
@@ -125,7 +127,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let out = Path::new(found.text("out"));
     match std::fs::remove_dir_all(out) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Failed(format!("remove {}: {}", out.display(), reason(&e))));
+            return Err(Failed::Work(format!("remove {}: {}", out.display(), reason(&e))));
         }
         _ => std::fs::create_dir_all(out)?,
     }
@@ -137,7 +139,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
         Ok(text) => Ok(read_labels(&text, metrics)),
         // The default is a file of Prometheus's source tree, which few have.
         Err(_) if found.arg(0).starts_with("../../tsdb/testdata/") => Ok(made_up(metrics)),
-        Err(e) => Err(Failed(format!("open {}: {}", found.arg(0), reason(&e)))),
+        Err(e) => Err(Failed::Work(format!("open {}: {}", found.arg(0), reason(&e)))),
     })?;
     let began = Instant::now();
     let total = stages.run("ingestScrapes", || {

@@ -47,7 +47,7 @@ fn each_sample(
                     .timestamp_ms
                     .ok_or_else(|| format!("expected timestamp for series {}, got none", key()))?;
                 let SampleValue::Float(v) = series.value else { continue };
-                each(&series, t, v).map_err(|Failed(text)| text)?;
+                each(&series, t, v).map_err(|e| e.to_string())?;
             }
             Ok(_) => {}
         }
@@ -56,9 +56,9 @@ fn each_sample(
 
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let (input, out) = (found.arg(0), Path::new(found.arg(1)));
-    let text = std::fs::read(input).map_err(|e| Failed(format!("open {input}: {}", reason(&e))))?;
+    let text = std::fs::read(input).map_err(|e| Failed::Work(format!("open {input}: {}", reason(&e))))?;
     std::fs::create_dir_all(out)
-        .map_err(|e| Failed(format!("create output dir: mkdir {}: {}", out.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("create output dir: mkdir {}: {}", out.display(), reason(&e))))?;
     let max_ms = match found.text("max-block-duration") {
         "" => 0,
         text => {
@@ -80,7 +80,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
         Ok(())
     };
     each_sample(&text, count, &mut Progress::new("read", "B", text.len() as u64))
-        .map_err(|e| Failed(format!("getting min and max timestamp: {e}")))?;
+        .map_err(|e| Failed::Work(format!("getting min and max timestamp: {e}")))?;
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let as_json = found.text("output") == "json";
@@ -97,7 +97,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
             if range < first || range > last {
                 return Ok(());
             }
-            series.source.build(&mut builder).map_err(|e| Failed(format!("add sample: {e}")))?;
+            series.source.build(&mut builder).map_err(|e| Failed::Work(format!("add sample: {e}")))?;
             for (name, value) in &extra {
                 builder.set(name, value);
             }
@@ -106,7 +106,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
         };
         let mut bar = Progress::new("blocks", "B", text.len() as u64);
         each_sample(&text, take, &mut bar)
-            .map_err(|e| Failed(format!("block creation: process blocks: parse: {e}")))?;
+            .map_err(|e| Failed::Work(format!("block creation: process blocks: parse: {e}")))?;
         drop(bar);
         let mut metas = Vec::new();
         let written = fill.write(&disk, out, |meta| metas.push(meta.clone()));
@@ -119,7 +119,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
                 shown = true;
             }
         }
-        written.map_err(|e| Failed(format!("block creation: process blocks: flush: {e}")))?;
+        written.map_err(|e| Failed::Work(format!("block creation: process blocks: flush: {e}")))?;
     }
     if as_json { emit_json(&made.into()) } else { Ok(0) }
 }

@@ -119,7 +119,7 @@ pub(super) fn run(found: &Found, openmetrics: bool) -> Result<u8, Failed> {
     drop(open_blocks(path)?);
     let mut matchers = Vec::new();
     for text in found.texts("match") {
-        matchers.push(promql::parse_selector(&text).map_err(|e| Failed(e.to_string()))?);
+        matchers.push(promql::parse_selector(&text).map_err(|e| Failed::Work(e.to_string()))?);
     }
     let sandbox = Some(found.text("sandbox-dir-root")).filter(|s| !s.is_empty()).map(Path::new);
     let folder = ReadOnlyDb::open(path, sandbox)?;
@@ -129,7 +129,7 @@ pub(super) fn run(found: &Found, openmetrics: bool) -> Result<u8, Failed> {
     for set in &matchers {
         let found = querier.select(&ctx, sorted, &SelectHints::default(), set)?;
         if let Some(warning) = found.warnings.first() {
-            return Err(Failed(warning.clone()));
+            return Err(Failed::Work(warning.clone()));
         }
         series.extend(found.series);
     }

@@ -13,7 +13,7 @@ use super::Failed;
 /// # Errors
 /// No server there, no answer in time, an answer that is too long.
 fn post(url: &str, timeout: Duration, answer_bytes_max: u64) -> Result<(u16, Vec<u8>), Failed> {
-    let failed = |e: &dyn std::fmt::Display| Failed(format!("{url}: {e}"));
+    let failed = |e: &dyn std::fmt::Display| Failed::Work(format!("{url}: {e}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client =
@@ -21,7 +21,7 @@ fn post(url: &str, timeout: Duration, answer_bytes_max: u64) -> Result<(u16, Vec
                 .map_err(|e| failed(&e))?;
         let request = Request::post(url).body(Bytes::new()).map_err(|e| failed(&e))?;
         let exchange = async {
-            let response = client.send(request).await.map_err(|e| Failed(e.to_string()))?;
+            let response = client.send(request).await.map_err(|e| Failed::Work(e.to_string()))?;
             let status = response.status().as_u16();
             let pool = net::BodyPool::new(net::BodyLimits::default());
             let options = net::ReadOptions { limit_bytes: answer_bytes_max, ..net::ReadOptions::default() };
@@ -43,7 +43,7 @@ pub(super) fn ask(url: &str, timeout: Duration, answer_bytes_max: u64) -> Result
         Some(data) if status == 200 => Ok(data.take()),
         _ => {
             let why = answer["error"].as_str().unwrap_or("the answer is not that of a Prometheus API");
-            Err(Failed(format!("{url}: {status}: {why}")))
+            Err(Failed::Work(format!("{url}: {status}: {why}")))
         }
     }
 }

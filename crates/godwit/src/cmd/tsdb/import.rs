@@ -18,8 +18,9 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let source = Path::new(found.arg(0));
-    let source = std::fs::canonicalize(source)
-        .map_err(|e| Failed(format!("opening the source: stat {}: {}", source.display(), reason(&e))))?;
+    let source = std::fs::canonicalize(source).map_err(|e| {
+        Failed::Work(format!("opening the source: stat {}: {}", source.display(), reason(&e)))
+    })?;
     let blocks: Vec<Value> = match found.text("url") {
         "" => {
             let target = Path::new(found.arg(1));

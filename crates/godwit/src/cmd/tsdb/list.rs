@@ -17,7 +17,7 @@ use crate::cmd::flags::Found;
 /// The folder is absent; a block that does not open and that no other replaces, as promtool refuses it.
 pub(super) fn open_blocks(path: &Path) -> Result<Vec<Block>, Failed> {
     std::fs::metadata(path)
-        .map_err(|e| Failed(format!("opening the db dir: stat {}: {}", path.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("opening the db dir: stat {}: {}", path.display(), reason(&e))))?;
     let (mut blocks, mut broken) = (Vec::new(), BTreeMap::new());
     for (ulid, dir) in list_blocks(&RealDisk, path).map_err(Failed::from)? {
         match Block::open(Arc::new(RealDisk), &dir) {
@@ -35,7 +35,7 @@ pub(super) fn open_blocks(path: &Path) -> Result<Vec<Block>, Failed> {
     if !broken.is_empty() {
         let all: Vec<String> =
             broken.iter().map(|(ulid, e)| format!("corrupted block {ulid}: {e}")).collect();
-        return Err(Failed(format!(
+        return Err(Failed::Work(format!(
             "{}\n(`godwit tsdb verify` looks closer, `repair` mends)",
             all.join("\n")
         )));

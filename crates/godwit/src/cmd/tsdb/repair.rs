@@ -82,7 +82,7 @@ fn mend(path: &Path, dry: bool) -> Result<(), Failed> {
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let path = Path::new(found.arg(0));
     std::fs::read_dir(path)
-        .map_err(|e| Failed(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
     let said = Said::default();
     let subscriber = tracing_subscriber::registry().with(said.clone());
     let dry = found.on("dry-run");

@@ -35,7 +35,7 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     }
     let path = Path::new(found.arg(0));
     std::fs::read_dir(path)
-        .map_err(|e| Failed(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
     let place = match found.arg(1) {
         "" => {
             let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
@@ -54,5 +54,5 @@ fn ask(url: &str, with_head: bool) -> Result<String, Failed> {
     let text = format!("{}/api/v1/admin/tsdb/snapshot?skip_head={}", url.trim_end_matches('/'), !with_head);
     let data = super::http::ask(&text, TIMEOUT, ANSWER_BYTES_MAX)?;
     let name = data["name"].as_str().map(str::to_string);
-    name.ok_or_else(|| Failed(format!("{text}: no name in the answer")))
+    name.ok_or_else(|| Failed::Work(format!("{text}: no name in the answer")))
 }

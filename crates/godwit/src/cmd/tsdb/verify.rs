@@ -24,7 +24,7 @@ fn size_of(path: &Path, depth: usize) -> u64 {
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let path = Path::new(found.arg(0));
     std::fs::read_dir(path)
-        .map_err(|e| Failed(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
+        .map_err(|e| Failed::Work(format!("opening the db dir: open {}: {}", path.display(), reason(&e))))?;
     let mut report = Report::default();
     {
         let mut bar = Progress::new("verify", "B", size_of(path, 3));
