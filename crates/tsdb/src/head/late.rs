@@ -269,7 +269,8 @@ impl Head {
         if missing.is_empty() {
             return Ok(());
         }
-        self.late.open_log()?;
+        // Whatever the disk says: they go into blocks from memory.
+        self.late.used.store(true, Ordering::Release);
         let mut work = LateWork::default();
         for (series, samples) in &missing {
             let Some(page) = self.table.page(*series) else { continue };

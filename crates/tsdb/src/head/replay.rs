@@ -241,7 +241,8 @@ impl Head {
             holes: HashMap::new(),
             doubts: HashMap::new(),
             doubted: 0,
-            made_from: self.files.position().0,
+            // In strict mode a replay before may have made them of a log in that state.
+            made_from: if self.log.is_strict() { 0 } else { self.files.position().0 },
             min: i64::MAX,
             max: i64::MIN,
             min_valid: self.min_valid.load(Ordering::Acquire),
@@ -334,7 +335,8 @@ fn chunk_times(head: &Head, chunk: &MappedChunk) -> Option<Vec<i64>> {
 }
 
 /// Samples that are looked at once more at the end: 16 bytes each. What copies there may be is bounded by what
-/// the log keeps of records that are not synced, in a usual life a second's.
+/// the log keeps of records that are not synced, in a usual life a second's. In strict mode, where each sample
+/// of the log is in doubt that a complete chunk spans, it is the oldest ones.
 const DOUBTS_MAX: usize = 4 << 20;
 
 /// Whether a sample that is not newer than its series may be missing in a chunk which spans its time.
@@ -554,7 +556,7 @@ impl Replay<'_> {
     }
 
     fn late_sample(&mut self, series: u64, t_ms: i64, value: LateValue) {
-        let number = self.renamed.get(&series).copied().unwrap_or(series);
+        let number = self.late_number(series);
         let mut work = LateWork::default();
         match self.head.table.page(number) {
             Some(page) if page.lock().get(number).is_some() => {
@@ -566,6 +568,14 @@ impl Replay<'_> {
                 self.unknown.samples += 1;
             }
         }
+    }
+
+    /// As [`Replay::number`], of the log of late samples, which goes when it will: the record stays for this
+    /// life.
+    fn late_number(&mut self, series: u64) -> u64 {
+        let Some(number) = self.renamed.get(&series) else { return series };
+        self.head.wal_expiry.lock().insert(series, i64::MAX);
+        *number
     }
 
     /// The number here of a series of the log. What a renamed series has in the log keeps its record there.
@@ -629,6 +639,9 @@ impl Replay<'_> {
                 head.late.widen(c.min_time, c.max_time);
             }
             own.mapped.extend(late);
+            if number != record.series {
+                head.wal_expiry.lock().insert(record.series, i64::MAX);
+            }
         }
         let mapped = self.mapped.remove(&record.series);
         if let (Some(last), true) = (mapped.as_ref().and_then(|m| m.last()), number != record.series) {

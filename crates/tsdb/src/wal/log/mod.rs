@@ -217,6 +217,11 @@ impl Log {
         Ok(log)
     }
 
+    /// Whether a commit waits for its sync, and fails with it.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.rules.strict
+    }
+
     /// Number of the segment that is written to.
     #[must_use]
     pub fn segment(&self) -> u64 {

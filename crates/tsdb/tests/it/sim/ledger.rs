@@ -92,8 +92,8 @@ pub(super) struct Ledger {
     pub(super) newest: i64,
     pub(super) samples: u64,
     pub(super) lost: u64,
-    /// A file was damaged once: what was deleted may come back.
-    pub(super) damaged: bool,
+    /// A file was damaged that may say what is deleted, or hide what is: that may come back.
+    pub(super) deletes_in_doubt: bool,
 }
 
 impl Ledger {
@@ -133,7 +133,7 @@ impl Ledger {
     pub(super) fn lay_ghosts(&mut self) {
         for (labels, t) in std::mem::take(&mut self.ghosts) {
             let Some(entries) = self.series.get_mut(&labels) else { continue };
-            if !self.damaged && entries.get(&t).is_some_and(|e| e.hold == Hold::Gone) {
+            if !self.deletes_in_doubt && entries.get(&t).is_some_and(|e| e.hold == Hold::Gone) {
                 entries.remove(&t);
             }
         }
@@ -210,7 +210,7 @@ impl Ledger {
                     Some(e) if e.hold == Hold::Maybe && !maybe_visible => {
                         return Err(format!("sample of {labels} at {t} is visible though its commit failed"));
                     }
-                    Some(e) if e.deleted.is_some_and(|d| d >= required) && !self.damaged => {
+                    Some(e) if e.deleted.is_some_and(|d| d >= required) && !self.deletes_in_doubt => {
                         return Err(format!(
                             "deleted sample of {labels} at {t} is back, deleted {:?}",
                             e.deleted
@@ -231,10 +231,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// Nothing that is deleted for sure is back.
+    pub(super) fn check_deleted(&self, found: &Found) -> Result<(), String> {
+        for (labels, samples) in found {
+            let Some(known) = self.series.get(labels) else { continue };
+            let back = samples
+                .keys()
+                .find(|t| known.get(t).is_some_and(|e| e.deleted.is_some_and(|d| d >= Hold::Logged)));
+            if let Some(t) = back.filter(|_| !self.deletes_in_doubt) {
+                return Err(format!("deleted sample of {labels} at {t} is back after damage elsewhere"));
+            }
+        }
+        Ok(())
+    }
+
     /// After a crash: what is there is held at least so, what is not is forgotten.
     pub(super) fn settle(&mut self, found: &Found, hold: Hold, damaged: bool) {
         self.young.clear();
-        self.damaged |= damaged;
         for (labels, entries) in &mut self.series {
             let there = found.get(labels);
             entries.retain(|t, e| {

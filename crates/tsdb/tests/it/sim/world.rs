@@ -1,6 +1,6 @@
 //! The world of one seed: targets, a clock, a disk that fails, a database, and the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use storage::{
     ExemplarQueryable, LabelHints, Querier, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
     StatusSource, StorageError,
 };
+use telemetry::{MetricData, Registry};
 use tsdb::block::BlockMeta;
 use tsdb::disk::{FaultCounts, FaultDisk, Restart, Rng};
 use tsdb::{Clocks, Db, DbOptions, Retention, StaleRules};
@@ -89,8 +90,6 @@ pub(super) struct World {
     pub(super) figures: Figures,
     pub(super) start_ms: i64,
     opened: u64,
-    /// End of the newest block there ever was, which late samples may have been in.
-    blocks_end: i64,
     pub(super) plan: Plan,
     /// A spell of errors is on: calls may fail.
     pub(super) failing: bool,
@@ -101,6 +100,13 @@ pub(super) struct World {
     /// Steps add up to this; jumps of the clock do not.
     pub(super) passed_ms: i64,
     dropped: u64,
+    registry: Registry,
+    /// How often blocks went for their size since the start.
+    size_retentions: f64,
+    /// Blocks at the last look.
+    known_blocks: Vec<BlockMeta>,
+    /// Samples before this may have gone with them.
+    size_floor: i64,
     /// The newest steps, for whoever has to find out what went wrong.
     log: Vec<String>,
 }
@@ -129,13 +135,16 @@ impl World {
             figures: Figures::default(),
             start_ms,
             opened: 0,
-            blocks_end: i64::MIN,
             plan,
             failing: false,
             full: false,
             slow: false,
             passed_ms: 0,
             dropped: 0,
+            registry: Registry::new(),
+            size_retentions: 0.0,
+            known_blocks: Vec::new(),
+            size_floor: i64::MIN,
             log: Vec::new(),
         }
     }
@@ -250,6 +259,8 @@ impl World {
         options.out_of_order_window_ms = if self.plan.late { WINDOW_MS } else { 0 };
         options.exemplars_max = if self.plan.exemplars { 100_000 } else { 0 };
         options.clock = Clocks(Arc::new(self.clock.clone()));
+        (self.registry, self.size_retentions) = (Registry::new(), 0.0);
+        options.registry = self.registry.clone();
         self.opened += 1;
         // At each chance, now and then, or never.
         options.image_log_bytes = if self.plan.images { [1, 20_000][(self.seed % 2) as usize] } else { 0 };
@@ -265,6 +276,7 @@ impl World {
             Ok(db) => {
                 self.note("opened");
                 self.db = Some(db);
+                self.note_blocks(true);
                 for target in &mut self.targets {
                     target.series.iter_mut().for_each(|s| s.reference = SeriesRef::NONE);
                 }
@@ -359,7 +371,7 @@ impl World {
         self.ledger.compare(&found, (i64::MIN, i64::MAX), required, true)?;
         let exemplars = self.read_exemplars()?;
         let mint = self.ledger.newest - BLOCK_MS / 2;
-        if !self.ledger.damaged {
+        if !self.ledger.deletes_in_doubt {
             self.ledger.compare_exemplars(&exemplars, mint, required)?;
         }
         self.ledger.settle_exemplars(&exemplars, required);
@@ -397,12 +409,36 @@ impl World {
             self.ledger.release_before(newest - self.plan.retention_ms);
         }
         if self.plan.retention_bytes > 0 {
-            // Oldest first, by where they end; but late samples make older ones again behind those that went.
-            let newest = self.block_metas().iter().map(|m| m.maxt_ms).max();
-            let head = self.db.as_ref().and_then(|db| db.start_time_ms().ok());
-            self.blocks_end = self.blocks_end.max(newest.or(head).unwrap_or(i64::MAX));
-            self.ledger.release_before(self.blocks_end);
+            self.note_blocks(false);
+            self.ledger.release_before(self.size_floor);
         }
+    }
+
+    /// Finds out which blocks had to go for their size: those whose sources no block has any more. What a
+    /// start takes is not known so well: a process that died may have made blocks that nobody saw.
+    fn note_blocks(&mut self, at_start: bool) {
+        if self.plan.retention_bytes == 0 {
+            return;
+        }
+        let metas = self.block_metas();
+        let families = self.registry.gather();
+        let counter = families.iter().find(|f| f.name == "prometheus_tsdb_size_retentions_total");
+        let taken = match counter.and_then(|f| f.metrics.first()).map(|m| &m.data) {
+            Some(MetricData::Number(n)) => *n,
+            _ => 0.0,
+        };
+        if taken > self.size_retentions {
+            let left: BTreeSet<_> = metas.iter().flat_map(|m| m.compaction.sources.iter().copied()).collect();
+            let gone =
+                self.known_blocks.iter().filter(|m| !m.compaction.sources.iter().all(|s| left.contains(s)));
+            let newest_gone = gone.map(|m| m.maxt_ms).max().unwrap_or(i64::MIN);
+            let newest = metas.iter().map(|m| m.maxt_ms).max();
+            let head = self.db.as_ref().and_then(|db| db.start_time_ms().ok());
+            let floor = if at_start { newest.or(head).unwrap_or(i64::MAX) } else { newest_gone };
+            self.size_floor = self.size_floor.max(floor);
+        }
+        self.size_retentions = taken;
+        self.known_blocks = metas;
     }
 
     fn block_metas(&self) -> Vec<BlockMeta> {
@@ -481,7 +517,9 @@ impl World {
 
     pub(super) fn maintain(&mut self) -> Outcome {
         self.note("maintain");
-        match self.db()?.maintain() {
+        let done = self.db()?.maintain();
+        self.note_blocks(false);
+        match done {
             Ok(()) => {
                 self.figures.blocks = self.figures.blocks.max(self.blocks());
                 self.check_retention()
