@@ -9,6 +9,7 @@
 mod append;
 mod cut;
 mod delete;
+mod doubts;
 mod gc;
 mod gone;
 mod grace;

@@ -15,6 +15,7 @@ use model::Exemplar;
 use storage::{SampleBuf, StorageError};
 
 use super::Head;
+use super::doubts::Doubts;
 use super::image::Restored;
 use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
@@ -195,13 +196,7 @@ struct Replay<'a> {
     unknown: Unknown,
     /// Samples older than the newest of their series, and in none of its chunks.
     holes: HashMap<u64, SampleBuf>,
-    /// Samples that the log has behind newer ones, in a chunk that this replay makes of it: copies, as a rule,
-    /// but a commit that failed in strict mode is in the log and was not in the head, which then took older
-    /// samples as in order.
-    doubts: HashMap<u64, SampleBuf>,
-    doubted: usize,
-    /// Chunks of this file and later ones are made by this replay.
-    made_from: u32,
+    doubts: Doubts,
     min: i64,
     max: i64,
     min_valid: i64,
@@ -239,10 +234,7 @@ impl Head {
             renamed: HashMap::new(),
             unknown: Unknown::default(),
             holes: HashMap::new(),
-            doubts: HashMap::new(),
-            doubted: 0,
-            // In strict mode a replay before may have made them of a log in that state.
-            made_from: if self.log.is_strict() { 0 } else { self.files.position().0 },
+            doubts: Doubts::new(self),
             min: i64::MAX,
             max: i64::MIN,
             min_valid: self.min_valid.load(Ordering::Acquire),
@@ -293,7 +285,7 @@ impl Head {
         })?;
         let late_let_go = replay.forget_cut_late(late_gone_to);
         replay.fill_holes();
-        let missing = replay.take_missing();
+        let missing = std::mem::take(&mut replay.doubts).missing(self);
         replay.finish();
         let files = source.files.len();
         let (bytes, seconds) = (source.bytes, began.elapsed().as_secs_f64());
@@ -332,18 +324,6 @@ fn chunk_times(head: &Head, chunk: &MappedChunk) -> Option<Vec<i64>> {
     head.files.read(chunk, &mut bytes).ok().filter(|there| *there)?;
     crate::chunkenc::decode(chunk.encoding()?, &bytes, i64::MIN, i64::MAX, &mut samples).ok()?;
     Some(samples.times)
-}
-
-/// Samples that are looked at once more at the end: 16 bytes each. What copies there may be is bounded by what
-/// the log keeps of records that are not synced, in a usual life a second's. In strict mode, where each sample
-/// of the log is in doubt that a complete chunk spans, it is the oldest ones.
-const DOUBTS_MAX: usize = 4 << 20;
-
-/// Whether a sample that is not newer than its series may be missing in a chunk which spans its time.
-fn in_doubt(slot: &Slot, t: i64, made_from: u32, doubted: &mut usize) -> bool {
-    let may = *doubted < DOUBTS_MAX && slot.max_time() != Some(t) && !slot.covers_before(t, made_from);
-    *doubted += usize::from(may);
-    may
 }
 
 impl Replay<'_> {
@@ -448,8 +428,8 @@ impl Replay<'_> {
                         if slot.max_time().is_some_and(|last| s.t_ms <= last) {
                             if !slot.covers(s.t_ms) {
                                 self.holes.entry(number).or_default().push(s.t_ms, s.value);
-                            } else if in_doubt(slot, s.t_ms, self.made_from, &mut self.doubted) {
-                                self.doubts.entry(number).or_default().push(s.t_ms, s.value);
+                            } else if let Some(samples) = self.doubts.of(number, slot, s.t_ms) {
+                                samples.push(s.t_ms, s.value);
                             }
                             continue;
                         }
@@ -465,13 +445,13 @@ impl Replay<'_> {
                 for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
                     let number = self.number(h.series, h.t_ms);
                     let head = self.head;
-                    let Replay { holes, doubts, doubted, made_from, .. } = self;
+                    let Replay { holes, doubts, .. } = self;
                     let done = head.table.with_mut(number, |slot, blocks| {
                         if slot.max_time().is_some_and(|last| h.t_ms <= last) {
                             if !slot.covers(h.t_ms) {
                                 holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
-                            } else if in_doubt(slot, h.t_ms, *made_from, doubted) {
-                                doubts.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
+                            } else if let Some(samples) = doubts.of(number, slot, h.t_ms) {
+                                samples.push_histogram(h.t_ms, h.value.clone());
                             }
                             return (super::series::Applied::default(), 0);
                         }
@@ -734,32 +714,6 @@ impl Replay<'_> {
                 self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
             });
         }
-    }
-
-    /// Samples of the log that turn out to be in no chunk, and are not deleted either.
-    fn take_missing(&mut self) -> Vec<(u64, SampleBuf)> {
-        let head = self.head;
-        let mut missing = Vec::new();
-        for (number, mut samples) in std::mem::take(&mut self.doubts) {
-            crate::block::sort_by_time(&mut samples, 0);
-            let (Some(first), Some(last)) = (samples.times.first(), samples.times.last()) else { continue };
-            let Ok(there) = head.in_order_times(number, *first, *last) else { continue };
-            if let Some(deleted) = head.deleted(number) {
-                crate::tombstones::apply(&deleted, &mut samples, 0);
-            }
-            let mut left = SampleBuf::default();
-            for (i, t) in samples.times.iter().enumerate().filter(|(_, t)| there.binary_search(t).is_err()) {
-                match samples.histogram_at(i) {
-                    Some(h) => left.push_histogram(*t, h.clone()),
-                    None => left.push(*t, samples.values.get(i).copied().unwrap_or_default()),
-                }
-            }
-            if !left.is_empty() {
-                missing.push((number, left));
-            }
-        }
-        missing.sort_unstable_by_key(|(number, _)| *number);
-        missing
     }
 
     /// Lets go of chunks of late samples up to a place that their log does not speak of: blocks have had them

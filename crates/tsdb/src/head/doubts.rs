@@ -1,0 +1,72 @@
+//! Samples that the log has behind newer ones of their series, in a chunk that spans their time: copies, as a
+//! rule. But a commit that failed in strict mode is in the log and was not in the head, which then took older
+//! samples as in order; a replay that passes over what is older would lose them. So they are looked for at its
+//! end, and kept as late ones.
+//!
+//! Rejected: keeping what failed out of the log, as others' records lie behind it; showing what failed, as its
+//! sender was told that it is not stored.
+
+use hashbrown::HashMap;
+use storage::SampleBuf;
+
+use super::Head;
+use super::series::Slot;
+
+/// Samples that are looked at once more: 16 bytes each. What copies there may be is bounded by what the log
+/// keeps of records that are not synced, in a usual life a second's. In strict mode, where each sample of the
+/// log is in doubt that a complete chunk spans, it is the oldest ones.
+const DOUBTS_MAX: usize = 4 << 20;
+
+/// Samples of a replay that may be in no chunk.
+#[derive(Default)]
+pub(super) struct Doubts {
+    samples: HashMap<u64, SampleBuf>,
+    count: usize,
+    /// Chunks of this file and later ones are made by this replay.
+    made_from: u32,
+}
+
+impl Doubts {
+    pub(super) fn new(head: &Head) -> Self {
+        // In strict mode a replay before may have made them of a log in that state.
+        let made_from = if head.log.is_strict() { 0 } else { head.files.position().0 };
+        Doubts { made_from, ..Doubts::default() }
+    }
+
+    /// Where to put a sample that is not newer than its series and that a chunk spans, if it is in doubt.
+    pub(super) fn of(&mut self, series: u64, slot: &Slot, t: i64) -> Option<&mut SampleBuf> {
+        let sure = slot.max_time() == Some(t) || slot.covers_before(t, self.made_from);
+        if sure || self.count >= DOUBTS_MAX {
+            return None;
+        }
+        self.count += 1;
+        Some(self.samples.entry(series).or_default())
+    }
+
+    /// Those that turn out to be in no chunk, and are not deleted either, by series.
+    pub(super) fn missing(self, head: &Head) -> Vec<(u64, SampleBuf)> {
+        let mut missing = Vec::new();
+        // In order, so that runs with equal seeds read alike.
+        let mut doubts: Vec<(u64, SampleBuf)> = self.samples.into_iter().collect();
+        doubts.sort_unstable_by_key(|(number, _)| *number);
+        for (number, mut samples) in doubts {
+            crate::block::sort_by_time(&mut samples, 0);
+            let (Some(first), Some(last)) = (samples.times.first(), samples.times.last()) else { continue };
+            let Ok(there) = head.in_order_times(number, *first, *last) else { continue };
+            if let Some(deleted) = head.deleted(number) {
+                crate::tombstones::apply(&deleted, &mut samples, 0);
+            }
+            let mut left = SampleBuf::default();
+            for (i, t) in samples.times.iter().enumerate().filter(|(_, t)| there.binary_search(t).is_err()) {
+                match samples.histogram_at(i) {
+                    Some(h) => left.push_histogram(*t, h.clone()),
+                    None => left.push(*t, samples.values.get(i).copied().unwrap_or_default()),
+                }
+            }
+            if !left.is_empty() {
+                missing.push((number, left));
+            }
+        }
+        missing
+    }
+}
