@@ -84,6 +84,11 @@ fn start(order: &Order, program: Program, folder: &Path) -> Result<Server> {
         "--web.enable-admin-api",
         program.features(),
     ]);
+    if program == Program::Godwit {
+        // Images of the head stay while others change the folder, and have to be told from what it is then.
+        std::fs::write(folder.join("godwit.yml"), "storage: {head_image_log: 1KB}\n")?;
+        arguments.push("--godwit.config=godwit.yml");
+    }
     Server::start(&program.path()?, &arguments, folder, "/-/ready")
 }
 

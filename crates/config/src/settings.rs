@@ -33,6 +33,10 @@ pub struct StorageSettings {
     pub scrub: Option<bool>,
     /// How much of them each minute, in bytes. 0: 32 MiB.
     pub scrub_per_minute: u64,
+    /// `None`: on. Images of the head are written, from which a start goes on.
+    pub head_image: Option<bool>,
+    /// Bytes of log after which the next one is written at the earliest. 0: 4 MiB.
+    pub head_image_log: u64,
     /// Series in memory from which on new ones are refused. 0: as many as the memory budget holds.
     pub series_max: u64,
     /// The same for series with one value of the label `job`. 0: no limit.
@@ -77,6 +81,8 @@ yaml_record!(StorageSettings, "storage", {
     held_log: with(Size),
     scrub: omit,
     scrub_per_minute: with(Size),
+    head_image: omit,
+    head_image_log: with(Size),
     series_max: omit,
     job_series_max: omit,
     evict_stale: omit,
@@ -173,13 +179,14 @@ mod tests {
         assert_eq!((settings.memory_budget, settings.host_collector.enabled), (2 << 30, Some(false)));
         assert_eq!(Path::new(&settings.host_collector.textfile_directory), dir.path().join("text"));
         assert_eq!(settings.storage, StorageSettings::default());
-        let text = "storage: {strict_sync: true, held_log: 64MB, scrub: false, scrub_per_minute: 1MB, series_max: 1000000, job_series_max: 5, evict_stale: false}\n";
+        let text = "storage: {strict_sync: true, held_log: 64MB, scrub: false, scrub_per_minute: 1MB, series_max: 1000000, job_series_max: 5, evict_stale: false, head_image: false, head_image_log: 64KB}\n";
         std::fs::write(&file, text).unwrap();
         let storage = GodwitSettings::load_file(&file).unwrap().storage;
         assert_eq!((storage.strict_sync, storage.held_log), (true, 64 << 20));
         assert_eq!((storage.scrub, storage.scrub_per_minute), (Some(false), 1 << 20));
         assert_eq!((storage.series_max, storage.job_series_max), (1_000_000, 5));
         assert_eq!(storage.evict_stale, Some(false));
+        assert_eq!((storage.head_image, storage.head_image_log), (Some(false), 64 << 10));
         let text = "storage:\n  retention:\n  - {match: '{namespace=\"x\"}', keep: 7d}\n  compacted_chunk_samples: 240\n";
         std::fs::write(&file, text).unwrap();
         let storage = GodwitSettings::load_file(&file).unwrap().storage;

@@ -164,10 +164,10 @@ impl Run {
         arguments.push("--web.listen-address=127.0.0.1:{port}".into());
         arguments.push("--config.file=prometheus.yml".into());
         arguments.push("--storage.tsdb.path=data".into());
-        if order.strict {
-            std::fs::write(folder.join("godwit.yml"), "storage: {strict_sync: true}\n")?;
-            arguments.push("--godwit.config=godwit.yml".into());
-        }
+        // An image after every kilobyte: by default so short a log would have none.
+        let settings = format!("storage: {{strict_sync: {}, head_image_log: 1KB}}\n", order.strict);
+        std::fs::write(folder.join("godwit.yml"), settings)?;
+        arguments.push("--godwit.config=godwit.yml".into());
         Ok(Run {
             order: order.clone(),
             ledger,

@@ -18,16 +18,19 @@ pub enum Point {
     Checkpoint,
     /// The configuration is being reloaded.
     Reload,
+    /// An image of the head is being written.
+    Image,
     /// The server starts: the log is being replayed.
     Start,
 }
 
 /// All, with the chance of each in a hundred.
-const CHANCES: [(Point, u64); 6] = [
+const CHANCES: [(Point, u64); 7] = [
     (Point::Anywhere, 20),
-    (Point::Compaction, 18),
-    (Point::Truncation, 18),
-    (Point::Checkpoint, 18),
+    (Point::Compaction, 15),
+    (Point::Truncation, 15),
+    (Point::Checkpoint, 15),
+    (Point::Image, 9),
     (Point::Reload, 13),
     (Point::Start, 13),
 ];
@@ -82,6 +85,8 @@ struct Look {
     first_segment: Option<String>,
     /// A checkpoint is being written.
     checkpoint: bool,
+    /// When the next image of the head was last written to.
+    image: Option<std::time::SystemTime>,
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -100,6 +105,7 @@ fn look(data: &Path) -> Look {
             look.blocks.push(name);
         }
     }
+    look.image = std::fs::metadata(data.join("godwit_head/image.tmp")).and_then(|m| m.modified()).ok();
     for name in names(&data.join("wal")) {
         look.checkpoint |= name.starts_with("checkpoint.") && name.ends_with(".tmp");
         if look.first_segment.is_none() && name.bytes().all(|b| b.is_ascii_digit()) {
@@ -121,6 +127,7 @@ pub(super) fn wait(point: Point, data: &Path, load: &Load, dice: &mut Dice) -> b
         Point::Compaction => dice.below(40_000),
         Point::Truncation => dice.below(25_000),
         Point::Checkpoint => dice.below(12_000),
+        Point::Image => dice.below(4_000),
         Point::Reload => dice.below(30_000),
     };
     // Something must be served before there is something to lose.
@@ -137,6 +144,7 @@ pub(super) fn wait(point: Point, data: &Path, load: &Load, dice: &mut Dice) -> b
                 now.deletes || now.blocks != first.blocks || now.first_segment != first.first_segment
             }
             Point::Checkpoint => now.checkpoint,
+            Point::Image => now.image.is_some() && now.image != first.image && began.elapsed() > least,
             Point::Reload => load.reloads_begun() > reloads && began.elapsed() > least,
         };
         if came {

@@ -13,7 +13,7 @@ use telemetry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tsdb::compact::KeepRule;
-use tsdb::{DbOptions, SeriesLimits};
+use tsdb::{DbOptions, IMAGE_LOG_BYTES, SeriesLimits};
 use web::{BuildInfo, ConfigView, ReloadRequest};
 
 use super::{Failure, features, run, steps};
@@ -352,6 +352,11 @@ pub fn db_options(
     options.lockfile = !args.no_lockfile;
     let own = &sources.settings.storage;
     options.wal_strict = own.strict_sync;
+    options.image_log_bytes = match (own.head_image, own.head_image_log) {
+        (Some(false), _) => 0,
+        (_, 0) => IMAGE_LOG_BYTES,
+        (_, bytes) => bytes,
+    };
     if own.held_log > 0 {
         options.wal_hold_bytes = own.held_log;
     }

@@ -11,10 +11,10 @@ use crate::wal::bytes::{Bytes, put_u64};
 
 /// Kind, length of what follows, checksum of both.
 const HEADER_BYTES: usize = 1 + 8 + 4;
-/// Offset of the last frame, magic number.
-const TRAILER_BYTES: usize = 16;
+/// Offset of the last frame, the image's number, magic number.
+const TRAILER_BYTES: usize = 24;
 /// "godwit" and the format's version; another version is another image, which nobody reads.
-const MAGIC: u64 = 0x676f_6477_6974_0002;
+const MAGIC: u64 = 0x676f_6477_6974_0003;
 /// A frame is written when it is at least this long: one call for some thousand series.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 
@@ -44,11 +44,14 @@ impl Kind {
     }
 }
 
-fn checksum(header: &[u8], content: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(header), content)
+/// With the image's number: where a power cut leaves parts of the image that was overwritten, their frames are
+/// none of this one's.
+fn checksum(id: u64, header: &[u8], content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&id.to_be_bytes()), header), content)
 }
 
-/// Writes an image under a name that is none until it is complete.
+/// Writes an image under a name that is none until it is complete, over the image before the newest where that
+/// is still there: pages that the system has already cost it a third of fresh ones.
 pub(super) struct FrameWriter {
     disk: Arc<dyn Disk>,
     tmp: PathBuf,
@@ -56,15 +59,20 @@ pub(super) struct FrameWriter {
     file: Box<dyn WriteFile>,
     buf: Vec<u8>,
     kind: Kind,
+    id: u64,
     written: u64,
     last: u64,
     done: bool,
 }
 
 impl FrameWriter {
-    pub(super) fn create(disk: &Arc<dyn Disk>, path: &Path) -> DiskResult<Self> {
+    /// `id` is no other image's of the folder.
+    pub(super) fn create(disk: &Arc<dyn Disk>, path: &Path, id: u64) -> DiskResult<Self> {
         let tmp = path.with_extension("tmp");
-        let file = disk.open_write(&tmp, WriteMode::Truncate)?;
+        let file = match disk.open_write(&tmp, WriteMode::Existing) {
+            Err(e) if e.is_not_found() => disk.open_write(&tmp, WriteMode::Truncate)?,
+            other => other?,
+        };
         Ok(FrameWriter {
             disk: Arc::clone(disk),
             tmp,
@@ -72,6 +80,7 @@ impl FrameWriter {
             file,
             buf: Vec::with_capacity(FRAME_BYTES + FRAME_BYTES / 4),
             kind: Kind::End,
+            id,
             written: 0,
             last: 0,
             done: false,
@@ -101,11 +110,10 @@ impl FrameWriter {
         let Some((header, content)) = self.buf.split_first_chunk_mut::<HEADER_BYTES>() else { return Ok(0) };
         header[0] = self.kind as u8;
         header[1..9].copy_from_slice(&(content.len() as u64).to_be_bytes());
-        let sum = checksum(&header[..9], content);
+        let sum = checksum(self.id, &header[..9], content);
         header[9..].copy_from_slice(&sum.to_be_bytes());
-        self.file.append(&self.buf)?;
-        self.last = self.written;
-        self.written += self.buf.len() as u64;
+        self.put()?;
+        self.last = self.written - self.buf.len() as u64;
         let n = self.buf.len();
         self.buf.clear();
         Ok(n)
@@ -115,11 +123,36 @@ impl FrameWriter {
     pub(super) fn finish(mut self) -> DiskResult<u64> {
         self.buf.clear();
         put_u64(&mut self.buf, self.last);
+        put_u64(&mut self.buf, self.id);
         put_u64(&mut self.buf, MAGIC);
-        self.file.append(&self.buf)?;
+        self.put()?;
+        if self.file.len() > self.written {
+            self.file.set_len(self.written)?;
+        }
+        // The one before becomes the next one's file. There is an image under the name at every instant.
+        let spare = self.path.with_extension("spare");
+        let _ = self.disk.remove_file(&spare);
+        let kept = self.disk.hard_link(&self.path, &spare).is_ok();
         self.disk.rename(&self.tmp, &self.path)?;
         self.done = true;
-        Ok(self.written + TRAILER_BYTES as u64)
+        if kept {
+            self.disk.rename(&spare, &self.tmp)?;
+        }
+        Ok(self.written)
+    }
+
+    fn put(&mut self) -> DiskResult<()> {
+        let end = self.written + self.buf.len() as u64;
+        if end <= self.file.len() {
+            self.file.write_at(&self.buf, self.written)?;
+        } else {
+            if self.written < self.file.len() {
+                self.file.set_len(self.written)?;
+            }
+            self.file.append(&self.buf)?;
+        }
+        self.written = end;
+        Ok(())
     }
 }
 
@@ -147,6 +180,7 @@ pub(super) struct FrameReader {
     file: Arc<dyn ReadFile>,
     len: u64,
     end: u64,
+    id: u64,
     next: Mutex<u64>,
 }
 
@@ -164,11 +198,11 @@ impl FrameReader {
         };
         file.read_exact_at(&mut trailer, at)?;
         let mut b = Bytes(&trailer);
-        let (end, magic) = (b.u64()?, b.u64()?);
+        let (end, id, magic) = (b.u64()?, b.u64()?, b.u64()?);
         if magic != MAGIC || end >= at {
             return Err(Unusable("it is incomplete or of another version".to_string()));
         }
-        Ok(Some(FrameReader { file, len, end, next: Mutex::new(0) }))
+        Ok(Some(FrameReader { file, len, end, id, next: Mutex::new(0) }))
     }
 
     /// Bytes of the file.
@@ -226,7 +260,7 @@ impl FrameReader {
         buf.truncate(len as usize);
         buf.resize(len as usize, 0);
         self.file.read_exact_at(buf, at + HEADER_BYTES as u64)?;
-        if checksum(&head, buf) != sum {
+        if checksum(self.id, &head, buf) != sum {
             return Err(Unusable(format!("damaged at {at}")));
         }
         Ok(())

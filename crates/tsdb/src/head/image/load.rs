@@ -73,15 +73,10 @@ fn try_load(
 ) -> Result<Option<Image>, Unusable> {
     let Some(reader) = FrameReader::open(disk, &super::path(data))? else { return Ok(None) };
     let end = End::read(&reader.end()?)?;
-    if !end.anchor.holds(disk, wal)? {
-        return Err(Unusable("the log is another one or shorter".to_string()));
-    }
-    if super::newest_checkpoint(disk, wal)? != end.checkpoint {
-        return Err(Unusable("the log was cut since".to_string()));
-    }
-    let there = segments(disk, wal)?;
-    if (end.start.segment..=end.anchor.at.segment).any(|s| there.binary_search(&s).is_err()) {
-        return Err(Unusable("segments of the log are gone".to_string()));
+    if let Some(why) = misfit(&end, disk, wal)? {
+        // A Prometheus ran in between, or a kill came before the image that follows a cut of the log.
+        tracing::info!(why, "head image does not belong to the log any more; all of the log is replayed");
+        return Ok(None);
     }
     let mut all = read_frames(&reader, min_valid, threads)?;
     if all.tally.series != end.series {
@@ -110,6 +105,19 @@ fn try_load(
         start: end.start,
         chunks_from: end.chunks_from,
     }))
+}
+
+/// Why an image does not belong to the log that is there.
+fn misfit(end: &End, disk: &dyn Disk, wal: &Path) -> Result<Option<&'static str>, Unusable> {
+    if !end.anchor.holds(disk, wal)? {
+        return Ok(Some("the log is another one or shorter"));
+    }
+    if super::newest_checkpoint(disk, wal)? != end.checkpoint {
+        return Ok(Some("the log was cut since"));
+    }
+    let there = segments(disk, wal)?;
+    let gone = (end.start.segment..=end.anchor.at.segment).any(|s| there.binary_search(&s).is_err());
+    Ok(gone.then_some("segments of the log are gone"))
 }
 
 fn read_frames(reader: &FrameReader, min_valid: i64, threads: bool) -> Result<Pieces, Unusable> {

@@ -74,7 +74,7 @@ impl Head {
         if let Some(dir) = self.image.path.parent() {
             create_dir_durable(&*self.disk, dir)?;
         }
-        let mut w = FrameWriter::create(&self.disk, &self.image.path)?;
+        let mut w = FrameWriter::create(&self.disk, &self.image.path, start.segment << 32 | start.offset)?;
         let mut series = 0;
         for table_page in self.table.all() {
             if !w.is_begun() {
