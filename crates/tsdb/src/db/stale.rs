@@ -12,7 +12,7 @@ use std::time::Instant;
 use storage::StorageError;
 
 use super::Inner;
-use crate::block::{self, BlockMeta, HINT_OUT_OF_ORDER, HINT_STALE_SERIES};
+use crate::block::{HINT_OUT_OF_ORDER, HINT_STALE_SERIES};
 
 /// When series that ended leave memory early.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,23 +99,9 @@ impl Inner {
         let (first, last) = cut.range;
         let range = self.options.min_block_ms.max(1);
         let mut source = self.head.stale_source(Arc::clone(&cut));
-        let mut opened = Vec::new();
-        let mut mint = first.div_euclid(range).saturating_mul(range);
-        while mint <= last {
-            let maxt = mint.saturating_add(range);
-            source.set_range(mint, maxt - 1);
-            let mut meta = BlockMeta::level_one(self.new_ulid(), mint, maxt);
-            meta.compaction.set_hint(HINT_OUT_OF_ORDER);
-            meta.compaction.set_hint(HINT_STALE_SERIES);
-            let disk = Arc::clone(&self.options.disk);
-            let symbols = source.symbols().map(Ok);
-            let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
-            if let Some(block) = self.open_written(written.as_ref())? {
-                opened.push(block);
-                self.metrics.compactions.inc();
-            }
-            mint = maxt;
-        }
+        let begin = first.div_euclid(range).saturating_mul(range);
+        let hints = [HINT_OUT_OF_ORDER, HINT_STALE_SERIES];
+        let opened = self.write_parts(&mut source, (begin, last), &hints)?;
         drop(source);
         let (blocks, series) = (opened.len(), cut.series.len());
         let reader = {

@@ -13,7 +13,7 @@ use super::metrics::DbMetrics;
 use super::{DbOptions, Inner, PendingLate, View};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::compact;
-use crate::head::Truncation;
+use crate::head::{CutSource, Truncation};
 
 /// Largest file of uploads that is read: some 500,000 blocks.
 const UPLOADS_BYTES_MAX: u64 = 16 << 20;
@@ -163,23 +163,9 @@ impl Inner {
         let (first, last) = cut.range;
         let range = self.options.min_block_ms.max(1);
         let mut source = self.head.late_source(Arc::clone(&cut));
-        let mut opened = Vec::new();
         // As upstream: the quotient is cut towards zero.
-        let mut mint = (first / range).saturating_mul(range);
-        while mint <= last {
-            let maxt = mint.saturating_add(range);
-            source.set_range(mint, maxt - 1);
-            let mut meta = BlockMeta::level_one(self.new_ulid(), mint, maxt);
-            meta.compaction.set_hint(HINT_OUT_OF_ORDER);
-            let disk = Arc::clone(&self.options.disk);
-            let symbols = source.symbols().map(Ok);
-            let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
-            if let Some(block) = self.open_written(written.as_ref())? {
-                opened.push(block);
-                self.metrics.compactions.inc();
-            }
-            mint = maxt;
-        }
+        let begin = (first / range).saturating_mul(range);
+        let opened = self.write_parts(&mut source, (begin, last), &[HINT_OUT_OF_ORDER])?;
         drop(source);
         let blocks = opened.len();
         let reader = {
@@ -199,6 +185,33 @@ impl Inner {
             "wrote late samples as blocks"
         );
         Ok(())
+    }
+
+    /// Writes a source as blocks with hints, one for each block range from `begin` on that has anything up to
+    /// `last`.
+    pub(super) fn write_parts(
+        &self,
+        source: &mut CutSource,
+        (begin, last): (i64, i64),
+        hints: &[&str],
+    ) -> Result<Vec<Block>, StorageError> {
+        let range = self.options.min_block_ms.max(1);
+        let (mut opened, mut mint) = (Vec::new(), begin);
+        while mint <= last {
+            let maxt = mint.saturating_add(range);
+            source.set_range(mint, maxt - 1);
+            let mut meta = BlockMeta::level_one(self.new_ulid(), mint, maxt);
+            hints.iter().for_each(|hint| meta.compaction.set_hint(hint));
+            let disk = Arc::clone(&self.options.disk);
+            let symbols = source.symbols().map(Ok);
+            let written = block::write_block(disk, &self.options.path, meta, symbols, source.series())?;
+            if let Some(block) = self.open_written(written.as_ref())? {
+                opened.push(block);
+                self.metrics.compactions.inc();
+            }
+            mint = maxt;
+        }
+        Ok(opened)
     }
 
     /// Writes [mint, maxt) of the head as a block and sends queries there.

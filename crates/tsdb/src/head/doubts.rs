@@ -12,9 +12,7 @@ use storage::SampleBuf;
 use super::Head;
 use super::series::Slot;
 
-/// Samples that are looked at once more: 16 bytes each. What copies there may be is bounded by what the log
-/// keeps of records that are not synced, in a usual life a second's. In strict mode, where each sample of the
-/// log is in doubt that a complete chunk spans, it is the oldest ones.
+/// Samples that are looked at once more, the oldest ones: 16 bytes each.
 const DOUBTS_MAX: usize = 4 << 20;
 
 /// Samples of a replay that may be in no chunk.
@@ -22,21 +20,20 @@ const DOUBTS_MAX: usize = 4 << 20;
 pub(super) struct Doubts {
     samples: HashMap<u64, SampleBuf>,
     count: usize,
-    /// Chunks of this file and later ones are made by this replay.
-    made_from: u32,
+    /// Commits may fail: otherwise they succeed from memory, and what is behind newer samples is in the log of
+    /// late ones too.
+    strict: bool,
 }
 
 impl Doubts {
     pub(super) fn new(head: &Head) -> Self {
-        // In strict mode a replay before may have made them of a log in that state.
-        let made_from = if head.log.is_strict() { 0 } else { head.files.position().0 };
-        Doubts { made_from, ..Doubts::default() }
+        Doubts { strict: head.log.is_strict(), ..Doubts::default() }
     }
 
-    /// Where to put a sample that is not newer than its series and that a chunk spans, if it is in doubt.
+    /// Where to put a sample that is not newer than its series and that a chunk spans, if it is in doubt. Also
+    /// where that chunk is from before: a start before this one may have made it of such a log.
     pub(super) fn of(&mut self, series: u64, slot: &Slot, t: i64) -> Option<&mut SampleBuf> {
-        let sure = slot.max_time() == Some(t) || slot.covers_before(t, self.made_from);
-        if sure || self.count >= DOUBTS_MAX {
+        if !self.strict || slot.max_time() == Some(t) || self.count >= DOUBTS_MAX {
             return None;
         }
         self.count += 1;

@@ -53,6 +53,7 @@ use crate::wal::record::{self, SeriesRecord};
 use crate::wal::{Log, LogRules, LogStatus, LogThread, Ticket, WalCompression, segments};
 
 pub(crate) use append::HeadAppender;
+pub(crate) use cut::CutSource;
 pub(crate) use gc::Truncation;
 use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;

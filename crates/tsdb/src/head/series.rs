@@ -508,13 +508,6 @@ impl Slot {
             || self.min_time <= t && self.open_last_time().is_some_and(|last| t <= last)
     }
 
-    /// Whether a complete chunk in a file before `file` spans this time.
-    pub(crate) fn covers_before(&self, t: i64, file: u32) -> bool {
-        let behind = self.mapped.partition_point(|c| c.min_time <= t);
-        let mapped = behind.checked_sub(1).and_then(|i| self.mapped.get(i));
-        mapped.is_some_and(|c| c.max_time() >= t && c.file() < file)
-    }
-
     /// Adds complete chunks, in any order; of such that overlap the first one stays.
     pub(crate) fn add_mapped(&mut self, chunks: &[MappedChunk]) {
         self.mapped.extend_from_slice(chunks);

@@ -69,7 +69,7 @@ impl World {
     fn settle_damage(&mut self, found: &Found, lost: usize) -> Outcome {
         self.figures.damaged_samples += lost as u64;
         self.ledger.compare(found, (i64::MIN, i64::MAX), Hold::Never, true)?;
-        self.ledger.settle(found, Hold::Logged, true);
+        self.ledger.settle(found, Hold::Logged, true, false);
         let exemplars = self.read_exemplars()?;
         self.ledger.settle_exemplars(&exemplars, Hold::Logged);
         self.sync()

@@ -246,7 +246,7 @@ impl Ledger {
     }
 
     /// After a crash: what is there is held at least so, what is not is forgotten.
-    pub(super) fn settle(&mut self, found: &Found, hold: Hold, damaged: bool) {
+    pub(super) fn settle(&mut self, found: &Found, hold: Hold, damaged: bool, blocks_unread: bool) {
         self.young.clear();
         for (labels, entries) in &mut self.series {
             let there = found.get(labels);
@@ -254,7 +254,10 @@ impl Ledger {
                 let present = there.is_some_and(|s| s.contains_key(t));
                 if present {
                     e.deleted = None;
-                    e.hold = e.hold.max(hold);
+                    // What the log brought back of a block that could not be read goes again with the next start.
+                    if !(blocks_unread && e.hold == Hold::Gone) {
+                        e.hold = e.hold.max(hold);
+                    }
                     if e.hold < Hold::Synced {
                         self.young.push((labels.clone(), *t));
                     }

@@ -90,6 +90,12 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
     (SECOND, 3922, "the newest block was deleted whole, and a start took its samples from the log"),
     (SECOND, 355, "the record of a number that only late samples had left the log before those"),
     (SECOND, 1574, "as 2134, where the log of late samples could not be opened at the start"),
+    (
+        SECOND,
+        531,
+        "(the model:) what the log has of a block that could not be read is gone with the next start",
+    ),
+    (SECOND, 3763, "samples that only the other log had lost were shown as late ones, and lost again"),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
     (THIRD, 30008, "a file of the log was gone that an image had made a start pass over"),
     (THIRD, 30026, "exemplars of series that had left memory were in no image"),

@@ -103,6 +103,8 @@ pub(super) struct World {
     registry: Registry,
     /// How often blocks went for their size since the start.
     size_retentions: f64,
+    /// Which ones is not known.
+    size_unsure: bool,
     /// Blocks at the last look.
     known_blocks: Vec<BlockMeta>,
     /// Samples before this may have gone with them.
@@ -143,6 +145,7 @@ impl World {
             dropped: 0,
             registry: Registry::new(),
             size_retentions: 0.0,
+            size_unsure: false,
             known_blocks: Vec::new(),
             size_floor: i64::MIN,
             log: Vec::new(),
@@ -259,6 +262,8 @@ impl World {
         options.out_of_order_window_ms = if self.plan.late { WINDOW_MS } else { 0 };
         options.exemplars_max = if self.plan.exemplars { 100_000 } else { 0 };
         options.clock = Clocks(Arc::new(self.clock.clone()));
+        // A process that died may have taken blocks that nobody has looked for.
+        self.size_unsure |= self.count_size_retentions() > self.size_retentions;
         (self.registry, self.size_retentions) = (Registry::new(), 0.0);
         options.registry = self.registry.clone();
         self.opened += 1;
@@ -376,7 +381,7 @@ impl World {
         }
         self.ledger.settle_exemplars(&exemplars, required);
         // What survived a power cut is on the medium; after a kill it may still be on its way.
-        self.ledger.settle(&found, required, false);
+        self.ledger.settle(&found, required, false, failing);
         Ok(())
     }
 
@@ -421,13 +426,9 @@ impl World {
             return;
         }
         let metas = self.block_metas();
-        let families = self.registry.gather();
-        let counter = families.iter().find(|f| f.name == "prometheus_tsdb_size_retentions_total");
-        let taken = match counter.and_then(|f| f.metrics.first()).map(|m| &m.data) {
-            Some(MetricData::Number(n)) => *n,
-            _ => 0.0,
-        };
-        if taken > self.size_retentions {
+        let taken = self.count_size_retentions();
+        let unsure = at_start && std::mem::take(&mut self.size_unsure);
+        if taken > self.size_retentions || unsure {
             let left: BTreeSet<_> = metas.iter().flat_map(|m| m.compaction.sources.iter().copied()).collect();
             let gone =
                 self.known_blocks.iter().filter(|m| !m.compaction.sources.iter().all(|s| left.contains(s)));
@@ -439,6 +440,15 @@ impl World {
         }
         self.size_retentions = taken;
         self.known_blocks = metas;
+    }
+
+    fn count_size_retentions(&self) -> f64 {
+        let families = self.registry.gather();
+        let counter = families.iter().find(|f| f.name == "prometheus_tsdb_size_retentions_total");
+        match counter.and_then(|f| f.metrics.first()).map(|m| &m.data) {
+            Some(MetricData::Number(n)) => *n,
+            _ => 0.0,
+        }
     }
 
     fn block_metas(&self) -> Vec<BlockMeta> {
