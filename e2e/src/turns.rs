@@ -86,7 +86,7 @@ fn start(order: &Order, program: Program, folder: &Path) -> Result<Server> {
     ]);
     if program == Program::Godwit {
         // Images of the head stay while others change the folder, and have to be told from what it is then.
-        std::fs::write(folder.join("godwit.yml"), "storage: {head_image_log: 1KB}\n")?;
+        std::fs::write(folder.join("godwit.yml"), "storage: {head_image: true, head_image_log: 1KB}\n")?;
         arguments.push("--godwit.config=godwit.yml");
     }
     Server::start(&program.path()?, &arguments, folder, "/-/ready")

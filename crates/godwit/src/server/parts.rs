@@ -353,9 +353,10 @@ pub fn db_options(
     let own = &sources.settings.storage;
     options.wal_strict = own.strict_sync;
     options.image_log_bytes = match (own.head_image, own.head_image_log) {
-        (Some(false), _) => 0,
-        (_, 0) => IMAGE_LOG_BYTES,
-        (_, bytes) => bytes,
+        // Off by default: after commits that failed, the log may have samples that an image does not know.
+        (None | Some(false), _) => 0,
+        (Some(true), 0) => IMAGE_LOG_BYTES,
+        (Some(true), bytes) => bytes,
     };
     if own.held_log > 0 {
         options.wal_hold_bytes = own.held_log;

@@ -21,7 +21,7 @@
 //!
 //! **When it is written.** Whenever the log has grown by a third of the image's size, but not below
 //! [`crate::db::IMAGE_LOG_BYTES`]. Measured at 207,000 series of 5 s: 21 MB and 31 ms an image, 390 kB of log a
-//! second for 55 ms of scraping: every 18 s, 3 % of the CPU, however many series there are. What is left of the
+//! second for 55 ms of scraping: every 18 s or so, 3 to 6 % of the CPU, however many series there are. What is left of the
 //! log then is 0.9 M samples at most, some 60 ms.
 //!
 //! An image overwrites the one before the newest: filling the system's fresh pages took as long as all the rest.
