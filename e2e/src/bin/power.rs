@@ -1,5 +1,5 @@
-//! Cuts the power of a guest machine that runs godwit under load: see `e2e::power`. `e2e/power.sh` fetches the
-//! guest's kernel and runs this.
+//! Cuts the power of a guest machine that runs godwit under load: see `e2e::power`. `e2e/peers.sh --go` fetches the
+//! guest's kernel.
 
 #![allow(clippy::print_stdout, reason = "a command")]
 

@@ -353,7 +353,7 @@ pub fn db_options(
     let own = &sources.settings.storage;
     options.wal_strict = own.strict_sync;
     options.image_log_bytes = match (own.head_image, own.head_image_log) {
-        // Off by default: after commits that failed, the log may have samples that an image does not know.
+        // Off by default: some of the simulator's plans lose samples with it (docs/simulation.md).
         (None | Some(false), _) => 0,
         (Some(true), 0) => IMAGE_LOG_BYTES,
         (Some(true), bytes) => bytes,
