@@ -165,7 +165,8 @@ impl Run {
         arguments.push("--config.file=prometheus.yml".into());
         arguments.push("--storage.tsdb.path=data".into());
         // An image after every kilobyte: by default so short a log would have none.
-        let settings = format!("storage: {{strict_sync: {}, head_image: true, head_image_log: 1KB}}\n", order.strict);
+        let settings =
+            format!("storage: {{strict_sync: {}, head_image: true, head_image_log: 1KB}}\n", order.strict);
         std::fs::write(folder.join("godwit.yml"), settings)?;
         arguments.push("--godwit.config=godwit.yml".into());
         Ok(Run {
