@@ -17,7 +17,7 @@ use storage::StorageError;
 
 use super::Head;
 use crate::disk::{Disk, DiskResult, read_all, write_atomic};
-use crate::wal::bytes::{Bytes, put_u64};
+use crate::wal::bytes::{put_u64, seal, sealed};
 use crate::wal::record::TombstoneRecord;
 
 /// Name of the file, in the data folder.
@@ -61,18 +61,13 @@ impl Gone {
             put_u64(&mut bytes, *mint as u64);
             put_u64(&mut bytes, *end as u64);
         }
-        let sum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&sum.to_be_bytes());
+        seal(&mut bytes);
         bytes
     }
 }
 
 fn decode(bytes: &[u8]) -> Option<Gone> {
-    let (content, sum) = bytes.split_last_chunk::<4>()?;
-    if crc32c::crc32c(content) != u32::from_be_bytes(*sum) {
-        return None;
-    }
-    let mut b = Bytes(content.strip_prefix(MAGIC)?);
+    let mut b = sealed(bytes, MAGIC)?;
     let place = b.u64().ok()?;
     let count = usize::try_from(b.u64().ok()?).ok().filter(|n| *n <= RANGES_MAX)?;
     let mut ranges = Vec::with_capacity(count);

@@ -37,6 +37,19 @@ pub(crate) fn put_str(out: &mut Vec<u8>, s: &str) {
     out.extend_from_slice(s.as_bytes());
 }
 
+/// Appends the checksum that [`sealed`] wants: a small file of our own ends with it.
+pub(crate) fn seal(bytes: &mut Vec<u8>) {
+    let sum = crc32c::crc32c(bytes);
+    bytes.extend_from_slice(&sum.to_be_bytes());
+}
+
+/// What is between the magic number and the checksum; `None` where either is wrong.
+pub(crate) fn sealed<'a>(bytes: &'a [u8], magic: &[u8]) -> Option<Bytes<'a>> {
+    let (content, sum) = bytes.split_last_chunk::<4>()?;
+    let good = crc32c::crc32c(content) == u32::from_be_bytes(*sum);
+    content.strip_prefix(magic).filter(|_| good).map(Bytes)
+}
+
 /// A cursor over foreign bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);

@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bytes::{Bytes, put_u64};
+use super::bytes::{put_u64, seal, sealed};
 use crate::disk::{Disk, DiskResult, WriteFile, WriteMode};
 
 /// Name of the file.
@@ -101,8 +101,7 @@ impl Note {
         for part in [counter, known.segment, known.offset, u64::from(known.settled)] {
             put_u64(&mut bytes, part);
         }
-        let sum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&sum.to_be_bytes());
+        seal(&mut bytes);
         file.write_at(&bytes, counter % 2 * PLACE_BYTES)?;
         (self.counter, self.known) = (counter, known);
         Ok(())
@@ -110,11 +109,7 @@ impl Note {
 }
 
 fn decode(bytes: &[u8]) -> Option<(u64, Known)> {
-    let (content, sum) = bytes.get(..NOTE_BYTES)?.split_last_chunk::<4>()?;
-    if crc32c::crc32c(content) != u32::from_be_bytes(*sum) {
-        return None;
-    }
-    let mut b = Bytes(content.strip_prefix(MAGIC)?);
+    let mut b = sealed(bytes.get(..NOTE_BYTES)?, MAGIC)?;
     let (counter, segment, offset) = (b.u64().ok()?, b.u64().ok()?, b.u64().ok()?);
     Some((counter, Known { segment, offset, settled: b.u64().ok()? != 0 }))
 }

@@ -32,7 +32,7 @@ use super::segment::{segment_path, segments};
 use super::writer::Suspect;
 use super::{RecordCompressor, WalCompression, WalWriter};
 use crate::disk::{Disk, DiskError, DiskResult};
-use queue::{Form, Queue, Record, Unsynced};
+use queue::{Form, Queue, Record, Unsynced, records};
 pub(crate) use thread::LogThread;
 
 /// How long a commit waits for its records to be written: above any write into the page cache, and short
@@ -299,13 +299,7 @@ impl Log {
             let mut queue = self.queue.lock();
             queue.commits += 1;
             let commit = queue.commits;
-            let series = first();
-            if !series.is_empty() {
-                queue.push(Record { data: series.into(), form: Form::Plain, keep: true, commit });
-            }
-            for (data, flag) in compressed {
-                queue.push(Record { data: data.into(), form: Form::Stored(flag), keep: false, commit });
-            }
+            records(commit, first(), compressed).for_each(|record| queue.push(record));
             if queue.holding {
                 self.keep_budget(&mut queue);
             }
@@ -358,14 +352,7 @@ impl Log {
         let mut state = self.state.lock();
         // What a failed fsync left comes first.
         self.write_queue(&mut state)?;
-        let series = first();
-        let mut batch: Vec<Record> = Vec::new();
-        if !series.is_empty() {
-            batch.push(Record { data: series.into(), form: Form::Plain, keep: true, commit: 0 });
-        }
-        for (data, flag) in compressed {
-            batch.push(Record { data: data.into(), form: Form::Stored(flag), keep: false, commit: 0 });
-        }
+        let mut batch: Vec<Record> = records(0, first(), compressed).collect();
         self.make_turn(&mut state);
         if let Err(e) = self.write_batch(&mut state, &mut batch) {
             self.fail(&mut state, copy_of(&e));

@@ -26,6 +26,23 @@ pub(super) struct Record {
     pub(super) commit: u64,
 }
 
+/// Records of a commit: that of its new series, where it has some, and those that the caller compressed.
+pub(super) fn records<'a>(
+    commit: u64,
+    series: Vec<u8>,
+    compressed: impl Iterator<Item = (&'a [u8], u8)>,
+) -> impl Iterator<Item = Record> {
+    let series = Some(series).filter(|s| !s.is_empty());
+    let series = series.map(|s| Record { data: s.into(), form: Form::Plain, keep: true, commit });
+    let stored = move |(data, flag): (&[u8], u8)| Record {
+        data: data.into(),
+        form: Form::Stored(flag),
+        keep: false,
+        commit,
+    };
+    series.into_iter().chain(compressed.map(stored))
+}
+
 /// Records that the disk has not taken, in order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
