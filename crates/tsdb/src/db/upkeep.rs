@@ -44,9 +44,13 @@ pub(super) fn open_or_repair(
     }
     match (&repaired, open()) {
         (Ok(_) | Err(StorageError::Corrupt { .. }), Err(e @ StorageError::Corrupt { .. })) => {
+            let mut why = String::from("none of its series is left");
             let saved = match block::salvage_block(disk, dir, salvaged_ulid(options, dir)) {
                 Ok(saved) => saved.meta.clone().map(|meta| (meta, saved)),
-                Err(e) if block::is_damage(&e) => None,
+                Err(e) if block::is_damage(&e) => {
+                    why = e.to_string();
+                    None
+                }
                 // No room, or the device failed: tried again by the next upkeep.
                 Err(_) => return Err(e),
             };
@@ -54,7 +58,7 @@ pub(super) fn open_or_repair(
             let place = block::quarantine_block(&**disk, dir)?;
             metrics.damage.with(&["block"]).inc();
             let Some((meta, saved)) = saved else {
-                tracing::error!(error = %e, ?range, kept = %place.display(), "block is damaged beyond repair and moved aside");
+                tracing::error!(error = %e, why, ?range, kept = %place.display(), "block is damaged beyond repair and moved aside");
                 return Err(e);
             };
             tracing::error!(

@@ -15,6 +15,27 @@ use super::series::Slot;
 /// Samples that are looked at once more, the oldest ones: 16 bytes each.
 const DOUBTS_MAX: usize = 4 << 20;
 
+/// Which samples of a record lie behind others of their series in it. They passed for such as come in order
+/// while the record was made, as those others were not in memory yet, and were then taken as late ones: their
+/// own log has them, or a block that may not have all of them any more.
+#[derive(Default)]
+pub(super) struct LateInRecord(Option<Vec<usize>>);
+
+impl LateInRecord {
+    /// Whether the one at this place is such a one. `all` are series and times of the record, looked at once.
+    pub(super) fn has(&mut self, at: usize, all: impl Iterator<Item = (u64, i64)>) -> bool {
+        let late = self.0.get_or_insert_with(|| {
+            let mut newest: HashMap<u64, i64> = HashMap::new();
+            let mut is_late = |series: u64, t: i64| {
+                let last = newest.entry(series).or_insert(i64::MIN);
+                t <= std::mem::replace(last, t.max(*last))
+            };
+            all.enumerate().filter(|(_, (series, t))| is_late(*series, *t)).map(|(at, _)| at).collect()
+        });
+        late.binary_search(&at).is_ok()
+    }
+}
+
 /// Samples of a replay that may be in no chunk.
 #[derive(Default)]
 pub(super) struct Doubts {

@@ -41,6 +41,9 @@ impl Head {
         }
         // No sample before `mint` comes in from here on.
         self.min_valid.fetch_max(mint, Ordering::AcqRel);
+        if self.late.has_unlogged() {
+            return Ok(Truncation::Postponed);
+        }
         // An image is being written, which may take seconds: as with readers.
         let Some(_one_at_a_time) = self.gc.try_lock() else { return Ok(Truncation::Postponed) };
         if self.has_readers_before(mint) {

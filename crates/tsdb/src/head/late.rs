@@ -41,6 +41,9 @@ pub(super) struct LateState {
     log: OnceLock<Arc<Log>>,
     /// Held by a commit while its late samples are logged, put in place and marked; never for an fsync.
     order: Mutex<RecordCompressor>,
+    /// Records of samples that a start made late ones, while this log does not take them. The log of all
+    /// samples has them still, so that is not cut, and no image of the head is written.
+    unlogged: Mutex<Vec<Vec<u8>>>,
 }
 
 /// The right to be the next one in the log of late samples.
@@ -87,6 +90,7 @@ impl LateState {
             rules,
             log: OnceLock::new(),
             order: Mutex::new(RecordCompressor::new(rules.compression)),
+            unlogged: Mutex::default(),
         }
     }
 
@@ -114,7 +118,26 @@ impl LateState {
 
     /// Makes it durable.
     pub(super) fn sync(&self) -> DiskResult<()> {
+        self.log_unlogged()?;
         self.log.get().map_or(Ok(()), |log| log.sync().map(|_| ()))
+    }
+
+    /// Whether samples are in memory as late ones that their log does not have.
+    pub(super) fn has_unlogged(&self) -> bool {
+        !self.unlogged.lock().is_empty()
+    }
+
+    /// Tries once more to log what a start made late ones.
+    fn log_unlogged(&self) -> DiskResult<()> {
+        if !self.has_unlogged() {
+            return Ok(());
+        }
+        self.open_log()?;
+        let mut order = self.order.lock();
+        let mut records = self.unlogged.lock();
+        write(self.log(), &mut order, &records)?;
+        records.clear();
+        Ok(())
     }
 
     pub(super) fn lock_log(&self) -> LogGuard<'_> {
@@ -264,7 +287,8 @@ impl Head {
         Ok(())
     }
 
-    /// Takes samples as late ones that were acknowledged before the start and cannot be put back in order.
+    /// Takes samples as late ones that were acknowledged before the start and cannot be put back in order. What
+    /// their log does not take now it gets with a later sync.
     pub(super) fn take_as_late(&self, missing: Vec<(u64, SampleBuf)>) -> Result<(), StorageError> {
         if missing.is_empty() {
             return Ok(());
@@ -288,6 +312,11 @@ impl Head {
             samples,
             "the log has samples behind newer ones of a commit that failed; they are kept as late ones"
         );
+        let mut records = Vec::new();
+        encode_all(&work.floats, &work.histograms, &mut records);
+        *self.late.unlogged.lock() = records;
+        self.late.log_unlogged()?;
+        (work.floats, work.histograms) = Default::default();
         self.finish_late(None, work)
     }
 
@@ -448,6 +477,7 @@ impl Head {
     /// cut is in chunks, which are not to come back with a start.
     pub(crate) fn drop_late_log(&self, cut: &LateCut) -> DiskResult<()> {
         self.note_late_place(cut.place)?;
+        self.late.unlogged.lock().clear();
         let Some(end) = cut.segment else { return Ok(()) };
         for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
             self.disk.remove_file(&segment_path(&self.late.dir, segment))?;

@@ -227,7 +227,7 @@ impl Head {
             head.replay(replayed, (late, late_gone), loaded, restored, (&options.progress, threads))?;
         head.files.leave_to_upkeep();
         if let Err(error) = head.take_as_late(done.missing) {
-            tracing::warn!(%error, "samples that are kept as late ones are not in the log of these; the next start finds them again");
+            tracing::warn!(%error, "samples that are kept as late ones are not in the log of these yet; tried again with the next sync");
         }
         head.delete_gone();
         if late_place.is_none()

@@ -15,7 +15,7 @@ use model::Exemplar;
 use storage::{SampleBuf, StorageError};
 
 use super::Head;
-use super::doubts::Doubts;
+use super::doubts::{Doubts, LateInRecord};
 use super::image::Restored;
 use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
@@ -404,6 +404,7 @@ impl Replay<'_> {
             Record::Series(all) => all.into_iter().for_each(|s| self.series(s)),
             Record::Samples(mut all) => {
                 all.retain(|s| s.t_ms >= self.min_valid);
+                let mut late = LateInRecord::default();
                 let mut rest = all.as_slice();
                 while let Some(first) = rest.first() {
                     let number = self.number(first.series, first.t_ms);
@@ -426,9 +427,15 @@ impl Replay<'_> {
                             continue;
                         };
                         if slot.max_time().is_some_and(|last| s.t_ms <= last) {
+                            let at = all.len() - rest.len() - 1;
+                            let mut late = || late.has(at, all.iter().map(|s| (s.series, s.t_ms)));
                             if !slot.covers(s.t_ms) {
-                                self.holes.entry(number).or_default().push(s.t_ms, s.value);
-                            } else if let Some(samples) = self.doubts.of(number, slot, s.t_ms) {
+                                if !late() {
+                                    self.holes.entry(number).or_default().push(s.t_ms, s.value);
+                                }
+                            } else if let Some(samples) = self.doubts.of(number, slot, s.t_ms)
+                                && !late()
+                            {
                                 samples.push(s.t_ms, s.value);
                             }
                             continue;
@@ -441,16 +448,21 @@ impl Replay<'_> {
                 }
             }
             Record::Histograms(all) => {
-                let min_valid = self.min_valid;
-                for h in all.into_iter().filter(|h| h.t_ms >= min_valid) {
+                let (min_valid, mut in_record) = (self.min_valid, LateInRecord::default());
+                for (at, h) in all.iter().enumerate().filter(|(_, h)| h.t_ms >= min_valid) {
+                    let mut late = || in_record.has(at, all.iter().map(|h| (h.series, h.t_ms)));
                     let number = self.number(h.series, h.t_ms);
                     let head = self.head;
                     let Replay { holes, doubts, .. } = self;
                     let done = head.table.with_mut(number, |slot, blocks| {
                         if slot.max_time().is_some_and(|last| h.t_ms <= last) {
                             if !slot.covers(h.t_ms) {
-                                holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
-                            } else if let Some(samples) = doubts.of(number, slot, h.t_ms) {
+                                if !late() {
+                                    holes.entry(number).or_default().push_histogram(h.t_ms, h.value.clone());
+                                }
+                            } else if let Some(samples) = doubts.of(number, slot, h.t_ms)
+                                && !late()
+                            {
                                 samples.push_histogram(h.t_ms, h.value.clone());
                             }
                             return (super::series::Applied::default(), 0);

@@ -2,10 +2,11 @@
 //! `tsdb/index`, format page `index.md`).
 //!
 //! `reader` reads versions 1 and 2 with positioned reads and a sparse table in memory; `writer` writes
-//! version 2, `salvage` gets series out of a damaged one. `postings` has the set operations on sorted series ids, and `matching` turns matchers into
+//! version 2, `salvage` gets series out of a damaged one, `flip` puts a bit right. `postings` has the set operations on sorted series ids, and `matching` turns matchers into
 //! ids over any [`PostingSource`], the head's included.
 
 pub(crate) mod codec;
+mod flip;
 mod matching;
 pub mod postings;
 mod reader;

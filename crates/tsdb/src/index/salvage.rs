@@ -24,6 +24,8 @@ type Symbols = Vec<Option<Box<str>>>;
 
 /// Largest table of symbols that is read whole: ten million series have less.
 const SYMBOLS_BYTES_MAX: u64 = 1 << 30;
+/// Largest table in which a flipped bit is looked for: a second of work.
+const FLIPPED_BYTES_MAX: u64 = 64 << 20;
 /// Places tried for where strings go on behind a damaged length: far more than a name or value is long.
 const RESYNC_BYTES_MAX: usize = 64 << 10;
 /// Bytes read at once.
@@ -58,7 +60,11 @@ impl Salvage {
         let file = disk.open_read(path)?;
         let len = file.len()?;
         let toc = if len < HEADER_BYTES + TOC_BYTES { None } else { good(read_toc(&*file, len))? };
-        let (symbols, behind) = match good(whole_symbols(&file, len))? {
+        let mut found = good(whole_symbols(&file, len))?;
+        if found.is_none() {
+            found = flipped_symbols(&file, len)?;
+        }
+        let (symbols, behind) = match found {
             Some(found) => found,
             None => {
                 let toc = toc.ok_or_else(|| {
@@ -174,6 +180,36 @@ fn whole_symbols(file: &Arc<dyn ReadFile>, len: u64) -> Result<(Symbols, u64)> {
     let behind = section.pos() + section.left() + 4;
     section.finish()?;
     Ok((symbols, behind))
+}
+
+/// As [`whole_symbols`], of a table in which one bit is another one: its checksum says which.
+fn flipped_symbols(file: &Arc<dyn ReadFile>, len: u64) -> Result<Option<(Symbols, u64)>> {
+    let mut head = [0; 4];
+    if len < HEADER_BYTES + 8 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, HEADER_BYTES)?;
+    let size = u64::from(u32::from_be_bytes(head));
+    let behind = HEADER_BYTES + 4 + size + 4;
+    if size > FLIPPED_BYTES_MAX || behind > len {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size as usize + 4];
+    file.read_exact_at(&mut bytes, HEADER_BYTES + 4)?;
+    let Some((table, sum)) = bytes.split_last_chunk_mut::<4>() else { return Ok(None) };
+    if !super::flip::mend(table, u32::from_be_bytes(*sum)) {
+        return Ok(None);
+    }
+    let mut d = Decoder::new(table);
+    let Some(count) = d.be32() else { return Ok(None) };
+    let mut symbols = Symbols::new();
+    for _ in 0..count {
+        let Some(symbol) = d.string() else { return Ok(None) };
+        symbols.push(Some(text_of(symbol)));
+    }
+    // Where more than a bit is damaged, one that makes the sum right is somewhere now and then.
+    let ascending = symbols.is_sorted_by(|a, b| a < b);
+    Ok((ascending && d.len() < SERIES_ALIGN as usize).then_some((symbols, behind)))
 }
 
 fn text_of(bytes: &[u8]) -> Box<str> {
@@ -436,6 +472,18 @@ mod tests {
         }
         // A string that is damaged so that its place cannot be told takes its series along.
         assert!(worse.len() * 20 <= tried.count(), "{worse:?}");
+    }
+
+    #[test]
+    fn a_bit_of_the_symbols_costs_nothing() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let good = write(&disk);
+        let len = u32::from_be_bytes(good[5..9].try_into().unwrap()) as usize;
+        for at in 9..9 + len + 4 {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            assert_eq!(salvaged(&disk, &bytes), Some(80), "byte {at}");
+        }
     }
 
     #[test]

@@ -70,6 +70,9 @@ impl Head {
         self.commits.wait();
         // A power cut takes nothing before the position, so that only what is behind it needs a look.
         self.sync()?;
+        if self.late.has_unlogged() {
+            return Ok(false);
+        }
         let chunks_from = self.files.position();
         if let Some(dir) = self.image.path.parent() {
             create_dir_durable(&*self.disk, dir)?;

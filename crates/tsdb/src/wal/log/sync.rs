@@ -138,12 +138,13 @@ impl Log {
         state.suspects.retain(|(path, _)| Some(path) != current.as_ref());
         while let Some((path, synced)) = state.suspects.last() {
             match self.disk.open_write(path, WriteMode::Existing) {
-                Ok(mut file) => {
-                    if file.len() > *synced {
-                        file.set_len(*synced)?;
-                    }
+                Ok(mut file) if file.len() > *synced => {
+                    file.set_len(*synced)?;
                     file.sync()?;
                 }
+                // Cut by a try whose fsync failed, it may be: then the medium has it as it was, and a second
+                // fsync would not know of the cut.
+                Ok(_) => self.rewrite(path)?,
                 Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             }

@@ -81,6 +81,8 @@ impl World {
         let went = done.as_ref().map_or_else(ToString::to_string, |()| "ok".to_string());
         self.note(format!("delete {matchers:?} from {mint} to {maxt}: {went}"));
         self.figures.event("deletes");
+        // Late samples are made blocks before.
+        self.note_blocks(false);
         let sure = match done {
             Err(_) if self.trouble() => None,
             Err(e) => return Err(format!("delete fails: {e}")),

@@ -96,11 +96,28 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         "(the model:) what the log has of a block that could not be read is gone with the next start",
     ),
     (SECOND, 3763, "samples that only the other log had lost were shown as late ones, and lost again"),
+    (
+        SECOND,
+        80595,
+        "a segment that was cut back came whole with a power cut, as the fsync of the cut had failed",
+    ),
+    (SECOND, 80735, "(the model:) size takes blocks of late samples that reach into the head's time"),
+    (
+        SECOND,
+        81771,
+        "samples behind others of their commit came back from the log, after deletes in their blocks",
+    ),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
     (THIRD, 30008, "a file of the log was gone that an image had made a start pass over"),
     (THIRD, 30026, "exemplars of series that had left memory were in no image"),
     (THIRD, 30284, "what a damaged log lost came back from an image, and went with that image"),
     (THIRD, 30655, "an image that a start had removed came back with a power cut, beside a mended log"),
+    (THIRD, 80014, "samples that a start made late ones were not in the log of these, and not in the image"),
+    (
+        THIRD,
+        30304,
+        "a bit in the strings of a block cost all of it, where most strings are of no series of it",
+    ),
     (THIRD, 40106, "late samples were taken and not kept, where a power cut had left complete chunks only"),
 ];
 

@@ -299,6 +299,7 @@ impl World {
     }
 
     pub(super) fn close(&mut self) -> Outcome {
+        self.note_blocks(false);
         let Some(db) = self.db.take() else { return Ok(()) };
         self.note("close");
         match db.close() {
@@ -421,7 +422,7 @@ impl World {
 
     /// Finds out which blocks had to go for their size: those whose sources no block has any more. What a
     /// start takes is not known so well: a process that died may have made blocks that nobody saw.
-    fn note_blocks(&mut self, at_start: bool) {
+    pub(super) fn note_blocks(&mut self, at_start: bool) {
         if self.plan.retention_bytes == 0 {
             return;
         }
@@ -435,8 +436,9 @@ impl World {
             let newest_gone = gone.map(|m| m.maxt_ms).max().unwrap_or(i64::MIN);
             let newest = metas.iter().map(|m| m.maxt_ms).max();
             let head = self.db.as_ref().and_then(|db| db.start_time_ms().ok());
-            let floor = if at_start { newest.or(head).unwrap_or(i64::MAX) } else { newest_gone };
-            self.size_floor = self.size_floor.max(floor);
+            // Blocks of late samples reach into the time of the head, so that the newest one may be gone too.
+            let left = if at_start { newest.or(head).unwrap_or(i64::MAX) } else { i64::MIN };
+            self.size_floor = self.size_floor.max(newest_gone).max(left);
         }
         self.size_retentions = taken;
         self.known_blocks = metas;
