@@ -19,7 +19,7 @@ use super::ooo::{Inserted, LateSample, LateValue, Part};
 use super::table::PageInner;
 use crate::chunkenc;
 use crate::db::DbOptions;
-use crate::disk::{Disk, DiskResult};
+use crate::disk::{Disk, DiskError, DiskResult};
 use crate::wal::record::{self, HistogramRecord, MmapMarkerRecord, SampleRecord, histogram_type};
 use crate::wal::{Log, LogRules, RecordCompressor, segment_path, segments};
 
@@ -71,8 +71,8 @@ pub(crate) struct LateCut {
     pub(super) chunks: HashMap<u64, Vec<OooChunk>>,
     /// First and last time.
     pub(crate) range: (i64, i64),
-    /// Segments of the log before this one have nothing else.
-    segment: Option<u64>,
+    /// Segments of the log before this one have nothing else, and commits to it up to the number.
+    logged: Option<(u64, u64)>,
     /// Chunks up to here are in it.
     place: u64,
 }
@@ -419,11 +419,12 @@ impl Head {
 
     /// Makes all late samples chunks, and takes down what no block has. `None` where there is nothing.
     pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
-        let segment = self.late.log().map(|log| log.next_segment()).transpose()?;
+        let logged = self.late.log().map(|log| Ok::<_, DiskError>((log.commits(), log.next_segment()?)));
+        let logged = logged.transpose()?.map(|(commits, segment)| (segment, commits));
         // Whoever has samples in an older segment that are not in place yet is waited for. Not locked
         // around the line above: a disk that hangs there would hold up all commits of late samples.
         drop(self.late.lock_log());
-        let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), segment, place: 0 };
+        let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), logged, place: 0 };
         let in_blocks = self.late.in_blocks();
         let mut written = Vec::new();
         for page in self.table.all() {
@@ -476,9 +477,12 @@ impl Head {
     /// Removes what blocks have now from the log of late samples. Readers need none of it: what they have of a
     /// cut is in chunks, which are not to come back with a start.
     pub(crate) fn drop_late_log(&self, cut: &LateCut) -> DiskResult<()> {
-        self.note_late_place(cut.place)?;
         self.late.unlogged.lock().clear();
-        let Some(end) = cut.segment else { return Ok(()) };
+        if let (Some(log), Some((_, commits))) = (self.late.log(), cut.logged) {
+            log.forget(commits);
+        }
+        self.note_late_place(cut.place)?;
+        let Some((end, _)) = cut.logged else { return Ok(()) };
         for segment in segments(&*self.disk, &self.late.dir)?.into_iter().filter(|s| *s < end) {
             self.disk.remove_file(&segment_path(&self.late.dir, segment))?;
         }

@@ -12,7 +12,7 @@ use storage::StorageError;
 
 use super::{Head, image};
 use crate::disk::{Disk, DiskResult};
-use crate::wal::{PAGE_BYTES, SegmentReader, segment_path};
+use crate::wal::{PAGE_BYTES, SegmentReader, checkpoints, segment_path};
 
 /// Files of the log that no start has read yet.
 #[derive(Debug, Default)]
@@ -78,8 +78,8 @@ impl Head {
         Ok(read)
     }
 
-    fn make_log_whole(&self, to: u64) -> Result<(), StorageError> {
-        let _one_at_a_time = self.gc.lock();
+    /// Makes all open chunks complete ones.
+    pub(super) fn close_open_chunks(&self) {
         for page in self.table.all() {
             let mut inner = page.lock();
             for series in inner.numbers(page.base) {
@@ -88,6 +88,11 @@ impl Head {
                 }
             }
         }
+    }
+
+    fn make_log_whole(&self, to: u64) -> Result<(), StorageError> {
+        let _one_at_a_time = self.gc.lock();
+        self.close_open_chunks();
         // Not before the chunks are where a start finds them.
         if self.files.sync_all()?.is_none() {
             return Err(StorageError::Other("head chunks cannot be written; tried again later".to_string()));
@@ -97,6 +102,12 @@ impl Head {
         self.log.append(Vec::new, records.iter().map(|r| (r.as_slice(), 0)))?;
         self.sync()?;
         let Some(first) = self.wal_segments()?.first().copied() else { return Ok(()) };
+        // A newer checkpoint was made since, without the series that were lost: it is replaced as well.
+        let newest = checkpoints(&*self.disk, &self.wal_dir)?.last().copied();
+        let to = match newest {
+            Some(newest) if newest >= to => self.log.next_segment()?.saturating_sub(1),
+            _ => to,
+        };
         self.checkpoint_log(first, to, self.min_valid.load(Ordering::Acquire), true)
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct ImageState {
     backlog: AtomicU64,
     /// Its size.
     size: AtomicU64,
+    /// Records that the log has dropped, whose samples are in chunks on disk since.
+    dropped: AtomicU64,
     written: Counter,
     failed: Counter,
     size_bytes: Gauge,
@@ -89,6 +91,7 @@ impl ImageState {
             logged: AtomicU64::new(0),
             backlog: AtomicU64::new(0),
             size: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             written: registry.counter(
                 "godwit_tsdb_head_images_total",
                 "Images of the head written, from which a start goes on.",

@@ -73,6 +73,15 @@ impl Head {
         if self.late.has_unlogged() {
             return Ok(false);
         }
+        // What the log had to drop the image would be the only one to have.
+        let dropped = self.log.status().dropped_records;
+        if self.image.dropped.load(Ordering::Relaxed) != dropped {
+            self.close_open_chunks();
+            if self.files.sync_all()?.is_none() {
+                return Ok(false);
+            }
+            self.image.dropped.store(dropped, Ordering::Relaxed);
+        }
         let chunks_from = self.files.position();
         if let Some(dir) = self.image.path.parent() {
             create_dir_durable(&*self.disk, dir)?;

@@ -352,7 +352,12 @@ impl Log {
         let mut state = self.state.lock();
         // What a failed fsync left comes first.
         self.write_queue(&mut state)?;
-        let mut batch: Vec<Record> = records(0, first(), compressed).collect();
+        let commit = {
+            let mut queue = self.queue.lock();
+            queue.commits += 1;
+            queue.commits
+        };
+        let mut batch: Vec<Record> = records(commit, first(), compressed).collect();
         self.make_turn(&mut state);
         if let Err(e) = self.write_batch(&mut state, &mut batch) {
             self.fail(&mut state, copy_of(&e));
@@ -517,6 +522,20 @@ impl Log {
             self.segment.store(segment, Ordering::Relaxed);
             self.turns.lock().push((tag, segment));
         }
+    }
+
+    /// Commits that were begun.
+    pub(crate) fn commits(&self) -> u64 {
+        self.queue.lock().commits
+    }
+
+    /// Forgets copies of what commits up to this one logged, as others have it durably and the segments with it
+    /// are to go: a failed fsync must not write it anew. Waits for a sync under way.
+    pub(crate) fn forget(&self, upto: u64) {
+        let _no_sync = self.syncing.lock();
+        let mut state = self.state.lock();
+        state.unsynced.forget(upto);
+        self.queue.lock().forget(upto);
     }
 
     /// Begins a new segment.

@@ -95,6 +95,12 @@ impl Queue {
         self.written = self.records.front().map_or(self.commits, |r| r.commit.saturating_sub(1));
     }
 
+    /// Drops the records of commits up to this one.
+    pub(super) fn forget(&mut self, upto: u64) {
+        self.records.retain(|r| r.commit > upto);
+        self.bytes = self.records.iter().map(|r| r.data.len() as u64).sum();
+    }
+
     /// Lets the oldest go that may go, until `budget` is kept. Gives how many.
     pub(super) fn shrink(&mut self, budget: u64) -> u64 {
         if self.bytes <= budget {
@@ -136,6 +142,12 @@ impl Unsynced {
         }
         self.bytes += size;
         self.records.push(record);
+    }
+
+    /// Drops copies of the records of commits up to this one.
+    pub(super) fn forget(&mut self, upto: u64) {
+        self.records.retain(|r| r.commit > upto);
+        self.bytes = self.records.iter().map(|r| r.data.len() as u64).sum();
     }
 
     /// Puts records back before those that came since.

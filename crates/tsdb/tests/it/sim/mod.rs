@@ -107,6 +107,7 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         81771,
         "samples behind others of their commit came back from the log, after deletes in their blocks",
     ),
+    (SECOND, 1938, "a failed fsync wrote late samples anew whose block had come, and deletes in it, since"),
     (SECOND, 180, "a description made anew said of the head's newest samples that a block has them"),
     (THIRD, 30008, "a file of the log was gone that an image had made a start pass over"),
     (THIRD, 30026, "exemplars of series that had left memory were in no image"),
@@ -117,6 +118,13 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         THIRD,
         30304,
         "a bit in the strings of a block cost all of it, where most strings are of no series of it",
+    ),
+    (THIRD, 1972, "the log was made whole in a checkpoint older than the newest one"),
+    (THIRD, 2201, "an image alone had what the log had dropped, and went"),
+    (
+        THIRD,
+        3134,
+        "(the model:) what a commit that failed left in the log, an image passes over and a full replay shows",
     ),
     (THIRD, 40106, "late samples were taken and not kept, where a power cut had left complete chunks only"),
 ];
