@@ -4,7 +4,7 @@ use std::path::Path;
 
 use storage::StorageError;
 
-use super::{BlockMeta, CHUNKS_DIR, CREATION_SUFFIX, INDEX_FILE, META_FILE};
+use super::{BlockMeta, CHUNKS_DIR, CREATION_SUFFIX, HINT_OUT_OF_ORDER, INDEX_FILE, META_FILE};
 use crate::disk::{Disk, WriteMode};
 use crate::index::codec::corrupt;
 use crate::tombstones;
@@ -21,6 +21,9 @@ pub struct BlockSource<'a> {
     pub dir: &'a Path,
     /// Whether the same paths on the target's disk are the same files, which may be linked.
     pub link: bool,
+    /// It comes to a folder whose head may have samples of its time. Its description says so from the moment
+    /// that it is there: a start would else take all that the log has before its end for stored.
+    pub foreign: bool,
 }
 
 /// Puts a block into `data_dir` under its own name, made durable; others see all of it or nothing. True
@@ -58,6 +61,12 @@ fn fill(source: &BlockSource<'_>, target: &dyn Disk, scratch: &Path) -> Result<b
     let mut linked = true;
     for file in [INDEX_FILE, tombstones::FILE_NAME, META_FILE] {
         let from = source.dir.join(file);
+        if file == META_FILE && source.foreign {
+            let mut meta = BlockMeta::read(source.disk, source.dir)?;
+            meta.compaction.set_hint(HINT_OUT_OF_ORDER);
+            meta.write(target, scratch)?;
+            continue;
+        }
         // Blocks of others may have no tombstones.
         if file != tombstones::FILE_NAME || source.disk.exists(&from)? {
             // These two are replaced when they change, never written to: links are safe.

@@ -12,7 +12,9 @@ use storage::{QueryContext, StorageError};
 
 use super::Inner;
 use super::read_only::{CopiedBlock, CopyRules, How, ReadOnlyDb};
-use crate::block::{self, Block, BlockMeta, BlockSource, CHUNKS_DIR, INDEX_FILE, META_FILE};
+use crate::block::{
+    self, Block, BlockMeta, BlockSource, CHUNKS_DIR, HINT_OUT_OF_ORDER, INDEX_FILE, META_FILE,
+};
 use crate::compact;
 use crate::disk::{Disk, RealDisk};
 use crate::tombstones;
@@ -114,8 +116,9 @@ impl Inner {
             if rules.verify {
                 verify_whole(&b)?;
             }
-            let source =
-                BlockSource { disk: &*self.options.disk, dir: b.dir(), link: (rules.unchanged)(b.dir()) };
+            let (disk, dir_of) = (&*self.options.disk, b.dir());
+            let (link, foreign) = ((rules.unchanged)(dir_of), (rules.foreign)(&meta));
+            let source = BlockSource { disk, dir: dir_of, link, foreign };
             let how = match target.exists(&dir.join(meta.ulid.to_string()))? {
                 true => How::Present,
                 false if block::transfer_block(&source, &*target, dir)? => How::Linked,
@@ -126,7 +129,10 @@ impl Inner {
         let (mint, maxt) = (self.head.min_time(), self.head.max_time());
         if rules.with_head && mint <= maxt {
             let source = self.head.cut_source(mint, maxt);
-            let meta = BlockMeta::level_one(self.new_ulid(), mint, maxt.saturating_add(1));
+            let mut meta = BlockMeta::level_one(self.new_ulid(), mint, maxt.saturating_add(1));
+            if (rules.foreign)(&meta) {
+                meta.compaction.set_hint(HINT_OUT_OF_ORDER);
+            }
             if (rules.wanted)(&meta) {
                 let symbols = source.symbols().map(Ok);
                 let made = block::write_block(Arc::clone(&target), dir, meta, symbols, source.series())?;
@@ -145,7 +151,8 @@ impl Inner {
         let newest = metas.into_iter().max().unwrap_or(i64::MIN);
         // As upkeep would remove it again.
         let wanted = |m: &BlockMeta| keep_ms <= 0 || newest.saturating_sub(m.maxt_ms) < keep_ms;
-        let copied = source.import_into(&self.options.path, &wanted);
+        let foreign = |m: &BlockMeta| self.reaches_head(m);
+        let copied = source.import_into(&self.options.path, &wanted, &foreign);
         let loaded = self.reload_now();
         for block in copied.iter().flatten() {
             let (mint, maxt) = (block.meta.mint_ms, block.meta.maxt_ms);

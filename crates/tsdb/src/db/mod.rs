@@ -110,6 +110,8 @@ struct Inner {
     unmarked: Mutex<BTreeSet<Ulid>>,
     /// Compaction waits for room, which was said.
     no_room: AtomicBool,
+    /// Blocks may be there whose names no fsync covers.
+    unsettled: AtomicBool,
     /// Random numbers of a simulation.
     simulated: Option<Mutex<Rng>>,
     cancel: CancelToken,
@@ -211,6 +213,7 @@ impl Db {
             told: Mutex::default(),
             unmarked: Mutex::default(),
             no_room: AtomicBool::new(false),
+            unsettled: AtomicBool::new(true),
             simulated: options.simulated.map(|seed| Mutex::new(Rng::new(seed))),
             cancel: CancelToken::default(),
             closed: AtomicBool::new(false),

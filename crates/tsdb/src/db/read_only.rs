@@ -61,6 +61,8 @@ pub(super) struct CopyRules<'a> {
     /// Read all of a block first, and refuse a damaged one.
     pub(super) verify: bool,
     pub(super) wanted: &'a dyn Fn(&BlockMeta) -> bool,
+    /// Whether a head may have samples of its time where it goes; see [`block::BlockSource::foreign`].
+    pub(super) foreign: &'a dyn Fn(&BlockMeta) -> bool,
     /// Whether a block's directory is on the real disk what it is here.
     pub(super) unchanged: &'a dyn Fn(&Path) -> bool,
 }
@@ -167,6 +169,7 @@ impl ReadOnlyDb {
             with_head,
             verify: false,
             wanted: &|_| true,
+            foreign: &|_| false,
             unchanged: &|dir| self.is_unchanged(dir),
         };
         RealDisk.remove_dir_all(&scratch)?;
@@ -186,7 +189,8 @@ impl ReadOnlyDb {
 
     /// Puts the folder's data into another data folder, which may be in use: blocks that are `wanted`, each
     /// read whole before, and what log and head hold as one block more. Each block is there whole or not at
-    /// all; those that are there already stay, so that it can be repeated.
+    /// all; those that are there already stay, so that it can be repeated. Those for which `foreign` holds are
+    /// marked as blocks of late samples: a head there may have others of their time.
     ///
     /// # Errors
     /// A damaged block, no room. What was done before stays.
@@ -194,13 +198,14 @@ impl ReadOnlyDb {
         &self,
         target: &Path,
         wanted: &dyn Fn(&BlockMeta) -> bool,
+        foreign: &dyn Fn(&BlockMeta) -> bool,
     ) -> Result<Vec<CopiedBlock>, StorageError> {
         let same = |path: &Path| std::fs::canonicalize(path).ok();
         if same(target).is_some_and(|t| same(&self.path).as_ref() == Some(&t)) {
             return Err(StorageError::Other(format!("{} is the data folder itself", target.display())));
         }
-        let rules =
-            CopyRules { with_head: true, verify: true, wanted, unchanged: &|dir| self.is_unchanged(dir) };
+        let unchanged = |dir: &Path| self.is_unchanged(dir);
+        let rules = CopyRules { with_head: true, verify: true, wanted, foreign, unchanged: &unchanged };
         self.db.0.copy_to(target, &rules)
     }
 

@@ -487,6 +487,9 @@ impl Inner {
         let mut unmarked = None;
         for (ulid, dir) in found {
             let known = known.iter().find(|b| b.meta().ulid == ulid);
+            if known.is_none() {
+                self.unsettled.store(true, Ordering::Release);
+            }
             let opened = match known {
                 Some(known) => Ok(known.clone()),
                 None => open_or_repair(&self.options, &self.metrics, &dir, false),
@@ -533,10 +536,21 @@ impl Inner {
         let set = |view: &mut View| view.blocks = loaded;
         set(&mut self.view.write());
         self.count_blocks();
+        // Names that another process gave may be in the cache alone, this one's before it was killed among them;
+        // what a block stands for must not go before its name stays.
+        if self.unsettled.load(Ordering::Acquire) {
+            disk.sync_dir(&self.options.path)?;
+            self.unsettled.store(false, Ordering::Release);
+        }
         for dir in doomed {
             block::remove_block(&**disk, &dir)?;
         }
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// Whether the head has samples of a block's time, or may get some: one without any takes what comes.
+    pub(super) fn reaches_head(&self, meta: &BlockMeta) -> bool {
+        !self.head.is_initialized() || meta.maxt_ms > self.head.min_time()
     }
 
     /// A block that came from elsewhere and reaches into the time of the head is marked as one of late
@@ -544,10 +558,7 @@ impl Inner {
     /// the log has before that. What the disk does not take is written by a later round.
     fn mark_foreign(&self, block: &Block, new: bool) -> Result<(), StorageError> {
         let meta = block.meta();
-        let foreign = new
-            && self.head.is_initialized()
-            && meta.maxt_ms > self.head.min_time()
-            && !meta.compaction.has_hint(HINT_OUT_OF_ORDER);
+        let foreign = new && self.reaches_head(&meta) && !meta.compaction.has_hint(HINT_OUT_OF_ORDER);
         if foreign {
             block.hint(HINT_OUT_OF_ORDER);
             self.unmarked.lock().insert(meta.ulid);

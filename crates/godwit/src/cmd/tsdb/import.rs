@@ -25,7 +25,8 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
         "" => {
             let target = Path::new(found.arg(1));
             std::fs::create_dir_all(target)?;
-            let copied = ReadOnlyDb::open(&source, None)?.import_into(target, &|_| true)?;
+            // What the target's log has, and a server that runs on it, is not known here.
+            let copied = ReadOnlyDb::open(&source, None)?.import_into(target, &|_| true, &|_| true)?;
             let one = |b: tsdb::CopiedBlock| {
                 json!({
                     "ulid": b.meta.ulid.to_string(), "minTime": b.meta.mint_ms, "maxTime": b.meta.maxt_ms,

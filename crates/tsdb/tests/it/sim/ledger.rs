@@ -185,6 +185,17 @@ impl Ledger {
         }
     }
 
+    /// Samples before `mint` of series with such names may go.
+    pub(super) fn release_named_before(&mut self, prefix: &str, mint: i64) {
+        for (labels, entries) in &mut self.series {
+            if labels.find("__name__").is_some_and(|name| name.starts_with(prefix)) {
+                entries.range_mut(..mint).for_each(|(_, e)| {
+                    (e.hold, e.deleted) = (Hold::Gone, None);
+                });
+            }
+        }
+    }
+
     /// Compares what the database has within [mint, maxt]. Samples held less than `required` may be missing;
     /// those of a failed commit must be unless `maybe_visible`. Gives what is wrong.
     pub(super) fn compare(

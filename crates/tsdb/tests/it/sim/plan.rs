@@ -9,9 +9,11 @@ pub(super) enum Generation {
     /// And late samples, deletes, snapshots, exemplars, retention, clocks that jump, slow disks, files that
     /// are cut, zeroed or gone. Frozen.
     Second,
-    /// And images of the head, and series that leave memory early when they ended. To be frozen when there is
-    /// a fourth.
+    /// And images of the head, and series that leave memory early when they ended. Frozen.
     Third,
+    /// And blocks that are imported while it runs, and series with a retention of their own. To be frozen
+    /// when there is a fifth.
+    Fourth,
 }
 
 /// Which faults a seed may have, and what is done.
@@ -47,6 +49,10 @@ pub(super) struct Plan {
     pub(super) evict: bool,
     /// Spells of a disk that takes seconds for an fsync.
     pub(super) slow: bool,
+    /// Some series are kept for this time only.
+    pub(super) keep_ms: i64,
+    /// Blocks come from elsewhere.
+    pub(super) imports: bool,
 }
 
 impl Plan {
@@ -72,6 +78,8 @@ impl Plan {
             jumps: false,
             slow: false,
             evict: false,
+            keep_ms: 0,
+            imports: false,
             images: std::env::var_os("GODWIT_SIM_IMAGES").is_some() && !seed.is_multiple_of(3),
         };
         if generation == Generation::First {
@@ -79,10 +87,13 @@ impl Plan {
         }
         // By other remainders, so that all pairs come up.
         let kind = seed / 16;
-        let third = generation == Generation::Third;
+        let third = matches!(generation, Generation::Third | Generation::Fourth);
+        let fourth = generation == Generation::Fourth;
         Plan {
             images: first.images || third && !seed.is_multiple_of(3),
             evict: third && !(seed / 2).is_multiple_of(3),
+            keep_ms: if fourth && kind % 3 < 2 { 600_000 } else { 0 },
+            imports: fourth && kind % 4 != 3,
             late: !kind.is_multiple_of(3),
             deletes: kind % 4 == 1 || kind % 4 == 2,
             snapshots: kind % 5 < 2,

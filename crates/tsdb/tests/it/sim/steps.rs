@@ -29,6 +29,10 @@ impl World {
         match self.plan.generation {
             Generation::First => self.first_step(),
             Generation::Second | Generation::Third => self.second_step(),
+            Generation::Fourth => match self.rng.below(24) {
+                0 if self.plan.imports => self.import(),
+                _ => self.second_step(),
+            },
         }
     }
 

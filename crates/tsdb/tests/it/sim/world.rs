@@ -13,6 +13,7 @@ use storage::{
 };
 use telemetry::{MetricData, Registry};
 use tsdb::block::BlockMeta;
+use tsdb::compact::KeepRule;
 use tsdb::disk::{FaultCounts, FaultDisk, Restart, Rng};
 use tsdb::{Clocks, Db, DbOptions, Retention, StaleRules};
 
@@ -31,6 +32,9 @@ impl Clock for ManualClock {
         Duration::from_millis(self.0.load(Ordering::Relaxed).max(0) as u64)
     }
 }
+
+/// How names of series begin that have a retention of their own, where there are such.
+const KEPT_SHORTLY: &str = "m0_";
 
 /// How far behind late samples may be.
 pub(super) const WINDOW_MS: i64 = 3 * BLOCK_MS;
@@ -280,6 +284,12 @@ impl World {
         match Db::open(options) {
             Ok(db) => {
                 self.note("opened");
+                if self.plan.keep_ms > 0 {
+                    let names = format!("{KEPT_SHORTLY}.*");
+                    let matchers =
+                        vec![Matcher::new(MatchOp::Regex, "__name__", &names).map_err(|e| e.to_string())?];
+                    db.set_keep_rules(vec![KeepRule { matchers, keep_ms: self.plan.keep_ms }]);
+                }
                 self.db = Some(db);
                 self.note_blocks(true);
                 for target in &mut self.targets {
@@ -421,6 +431,10 @@ impl World {
             // A block ends with its range at the latest, and goes when the newest one ends so much later.
             let newest = (self.ledger.newest.div_euclid(BLOCK_MS) + 1) * BLOCK_MS;
             self.ledger.release_before(newest - self.plan.retention_ms);
+        }
+        if self.plan.keep_ms > 0 {
+            let newest = (self.ledger.newest.div_euclid(BLOCK_MS) + 1) * BLOCK_MS;
+            self.ledger.release_named_before(KEPT_SHORTLY, newest - self.plan.keep_ms);
         }
         if self.plan.retention_bytes > 0 {
             self.note_blocks(false);
