@@ -38,6 +38,13 @@ impl Inner {
             // Ranges of the head are about samples that came in order; in blocks these are like any other.
             self.cut_late()?;
         }
+        // Also blocks that a round of upkeep wrote before it failed: the next one that succeeds finds them, with
+        // samples that would be back.
+        match self.load_blocks() {
+            // Blocks that are damaged, or on their way into the folder, are no reason to refuse.
+            Err(e) if !block::is_damage(&e) => return Err(e),
+            _ => {}
+        }
         let blocks = self.view.read().blocks.clone();
         for block in blocks.iter().filter(|b| b.meta().overlaps(mint_ms, maxt_ms)) {
             block.delete(ctx, mint_ms, maxt_ms, matchers)?;

@@ -292,3 +292,22 @@ fn what_follows_a_failed_commit_in_strict_mode_comes_back() {
         db.sync().unwrap();
     }
 }
+
+/// Such as a round of upkeep wrote before it failed: the next one brings them into the view.
+#[test]
+fn what_is_deleted_is_deleted_in_blocks_that_are_not_loaded_yet() {
+    let disk = MemDisk::new();
+    let other = Db::open(DbOptions { path: "/other".into(), ..options(&disk) }).unwrap();
+    write(&other, 0, 40 * MINUTE);
+    other.maintain().unwrap();
+    let (ulid, dir) = crate::block::list_blocks(&disk, "/other".as_ref()).unwrap().remove(0);
+    let db = Db::open(options(&disk)).unwrap();
+    let source = crate::block::BlockSource { disk: &disk, dir: &dir, link: true, foreign: true };
+    crate::block::transfer_block(&source, &disk, "/data".as_ref()).unwrap();
+    let all = [Matcher::equal("__name__", "m")];
+    db.delete_series(&QueryContext::unlimited(), i64::MIN, 5 * MINUTE, &all).unwrap();
+    db.maintain().unwrap();
+    assert_eq!(db.blocks().unwrap().len(), 1, "{ulid}");
+    assert_eq!(read(&db, i64::MIN, 5 * MINUTE), []);
+    assert!(!read(&db, 5 * MINUTE + 1, i64::MAX).is_empty());
+}
