@@ -282,7 +282,12 @@ impl Db {
             }
         };
         let mut unsaved = false;
+        let (mut awake, stop) = (false, Arc::clone(&self.0.stop));
         let save_image = move |inner: &Inner| {
+            // What a start from an image left asleep; once.
+            if !std::mem::replace(&mut awake, true) {
+                inner.head.wake(&mut || !stop.wait(Duration::ZERO));
+            }
             if !inner.head.image_due() {
                 return;
             }

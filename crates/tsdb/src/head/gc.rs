@@ -52,7 +52,7 @@ impl Head {
         self.metrics.truncations.inc();
         self.max_time.fetch_max(mint, Ordering::AcqRel);
         let began = Instant::now();
-        let (actual_mint, oldest_file) = self.collect(mint);
+        let (actual_mint, oldest_file) = self.collect(mint, false);
         self.metrics.gc_seconds.observe(began.elapsed().as_secs_f64());
         // The oldest sample left may be newer: then the head begins there, or where samples may still come.
         let begin =
@@ -65,11 +65,14 @@ impl Head {
     }
 
     /// Drops chunks that end before `mint`, and series without chunks. Returns the oldest time and chunk
-    /// file that are left.
-    pub(super) fn collect(&self, mint: i64) -> (i64, u32) {
+    /// file that are left; not those of pages that sleep where these may go on to.
+    pub(super) fn collect(&self, mint: i64, may_sleep: bool) -> (i64, u32) {
         let mut empty = Vec::new();
         let (mut oldest, mut oldest_file, mut dropped, mut stale) = (i64::MAX, u32::MAX, 0_u64, 0_i64);
         for page in self.table.all() {
+            if may_sleep && page.sleeps_through(mint) {
+                continue;
+            }
             let mut inner = page.lock();
             for series in inner.numbers(page.base) {
                 let Some((slot, blocks)) = inner.get_both(series) else { continue };

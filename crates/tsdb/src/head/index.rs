@@ -5,6 +5,8 @@
 //! Hash tables hold no keys: 24 bits of hash beside the series number, and strings compared only where
 //! those agree.
 
+use std::sync::OnceLock;
+
 use hashbrown::HashTable;
 use model::Labels;
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,10 +38,48 @@ pub(crate) struct HeadIndex {
     pub(super) name_ids: HashTable<u32>,
     pub(super) pairs: Vec<Pair>,
     pub(super) free: Vec<u32>,
-    pub(super) by_hash: Vec<HashTable<u64>>,
+    pub(super) by_hash: Vec<Shard>,
     pub(super) all: Postings,
     removed: u64,
     pub(super) last: u64,
+}
+
+/// A sub-table. After a start from an image its entries only, until someone looks for one.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    entries: Vec<u64>,
+    table: OnceLock<HashTable<u64>>,
+}
+
+impl Shard {
+    /// Of entries, each once.
+    pub(super) fn asleep(entries: Vec<u64>) -> Self {
+        Shard { entries, table: OnceLock::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.get().map_or(self.entries.len(), HashTable::len)
+    }
+
+    pub(super) fn table(&self) -> &HashTable<u64> {
+        self.table.get_or_init(|| {
+            let mut table = HashTable::with_capacity(self.entries.len());
+            for entry in &self.entries {
+                table.insert_unique(entry_hash(entry), *entry, entry_hash);
+            }
+            table
+        })
+    }
+
+    fn memory(&self) -> usize {
+        self.table.get().map_or(0, |t| t.capacity() * 9) + self.entries.capacity() * 8
+    }
+
+    fn table_mut(&mut self) -> Option<&mut HashTable<u64>> {
+        self.table();
+        self.entries = Vec::new();
+        self.table.get_mut()
+    }
 }
 
 fn short_hash(hash: u64) -> u64 {
@@ -61,7 +101,7 @@ fn shard(hash: u64) -> usize {
 
 impl HeadIndex {
     pub(crate) fn new() -> Self {
-        HeadIndex { by_hash: (0..SHARDS).map(|_| HashTable::new()).collect(), ..HeadIndex::default() }
+        HeadIndex { by_hash: (0..SHARDS).map(|_| Shard::default()).collect(), ..HeadIndex::default() }
     }
 
     /// Number of series.
@@ -138,7 +178,7 @@ impl HeadIndex {
         labels: &Labels,
         pairs_of: &dyn Fn(u64, &mut Vec<u32>) -> bool,
     ) -> Option<u64> {
-        let table = self.by_hash.get(shard(hash))?;
+        let table = self.by_hash.get(shard(hash))?.table();
         let short = short_hash(hash);
         let mut pairs = Vec::new();
         let same = |entry: &u64| {
@@ -178,7 +218,7 @@ impl HeadIndex {
         }
         self.all.push(series);
         let entry = short_hash(hash) << 40 | series;
-        if let Some(table) = self.by_hash.get_mut(shard(hash)) {
+        if let Some(table) = self.by_hash.get_mut(shard(hash)).and_then(Shard::table_mut) {
             table.insert_unique(entry_hash(&entry), entry, entry_hash);
         }
         Some((series, pairs))
@@ -206,7 +246,7 @@ impl HeadIndex {
     /// never come again, so that a number without a series is passed over.
     pub(crate) fn unlink(&mut self, hash: u64, number: u64) {
         let entry = short_hash(hash) << 40 | number;
-        if let Some(table) = self.by_hash.get_mut(shard(hash))
+        if let Some(table) = self.by_hash.get_mut(shard(hash)).and_then(Shard::table_mut)
             && let Ok(found) = table.find_entry(entry_hash(&entry), |e| *e == entry)
         {
             found.remove();
@@ -235,6 +275,11 @@ impl HeadIndex {
     pub(crate) fn sweep_all(&mut self, gone: &hashbrown::HashSet<u64>) {
         self.all = self.all.iter().filter(|s| !gone.contains(s)).collect();
         self.removed += gone.len() as u64;
+    }
+
+    /// Makes a sub-table of what a start left of it, if it has not been made.
+    pub(super) fn wake(&mut self, shard: usize) {
+        self.by_hash.get_mut(shard).map(Shard::table_mut);
     }
 
     /// All series.
@@ -319,7 +364,7 @@ impl HeadIndex {
     pub(crate) fn memory(&self) -> usize {
         let pairs: usize =
             self.pairs.iter().map(|p| size_of::<Pair>() + p.value.len() + p.postings.memory()).sum();
-        let tables: usize = self.by_hash.iter().map(|t| t.capacity() * 9).sum();
+        let tables: usize = self.by_hash.iter().map(Shard::memory).sum();
         pairs + tables + self.all.memory()
     }
 }

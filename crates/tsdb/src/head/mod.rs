@@ -10,9 +10,11 @@ mod append;
 mod cut;
 mod delete;
 mod doubts;
+mod floats;
 mod gc;
 mod gone;
 mod grace;
+mod holes;
 mod image;
 mod index;
 mod isolation;
@@ -72,6 +74,9 @@ use table::SeriesTable;
 /// its commit. 16,384 sets of labels are some 5 MB.
 const UNLOGGED_SERIES_MAX: usize = 1 << 14;
 
+/// A page that took as long to lock was asleep: making one of 256 series takes some 50 us.
+const WAKE_NOTED: std::time::Duration = std::time::Duration::from_micros(5);
+
 /// The head.
 pub(crate) struct Head {
     disk: Arc<dyn Disk>,
@@ -80,7 +85,7 @@ pub(crate) struct Head {
     compression: WalCompression,
     index: RwLock<HeadIndex>,
     table: SeriesTable,
-    files: HeadChunks,
+    files: Arc<HeadChunks>,
     pub(crate) log: Arc<Log>,
     /// Those that write what commits queue.
     log_threads: Mutex<Vec<LogThread>>,
@@ -107,7 +112,7 @@ pub(crate) struct Head {
     isolation: isolation::Isolation,
     gate: limits::Gate,
     late: late::LateState,
-    metrics: HeadMetrics,
+    metrics: Arc<HeadMetrics>,
     buffers: Mutex<Vec<append::Buffers>>,
     /// Held while something is let go of, so that nobody begins to read what is on its way out.
     gc: Mutex<()>,
@@ -131,7 +136,8 @@ impl Head {
         let threads = options.simulated.is_none();
         let mut image = match options.image_log_bytes {
             0 => None,
-            _ => image::load(&disk, &options.path, &wal_dir, min_valid, threads),
+            // What is in doubt in strict mode is looked for with the replay.
+            _ => image::load(&disk, &options.path, &wal_dir, (min_valid, !options.wal_strict), threads),
         };
         let mut rest = None;
         if let Some(found) = &image {
@@ -151,10 +157,11 @@ impl Head {
         let chunks_from = image.as_ref().map_or((0, 0), |i| i.chunks_from);
         let (files, mut loaded) =
             HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid, chunks_from)?;
+        let files = Arc::new(files);
         let gone = gone::Gone::read(&*disk, &options.path)?;
         let late_place = gone.late_place;
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
-        let metrics = HeadMetrics::new(&options.registry);
+        let metrics = Arc::new(HeadMetrics::new(&options.registry));
         for damage in std::mem::take(&mut loaded.damaged) {
             metrics.mmap_corruptions.inc();
             tracing::warn!(damage, "head chunks damaged; their samples are replayed from the log");
@@ -167,8 +174,12 @@ impl Head {
             Some(i) => verify::Unread::new(&*disk, &wal_dir, i.start.segment, i.log)?,
             None => verify::Unread::default(),
         };
+        let chunk_rules =
+            ChunkRules { range_ms: options.min_block_ms.max(1), samples: options.samples_per_chunk.max(4) };
+        let place = (Arc::clone(&disk), options.path.clone());
+        let waker = image::Waker::new(place, &files, &metrics, chunk_rules);
         let (index, table, restored) = match image {
-            Some(i) => (i.index, i.table, i.restored),
+            Some(mut i) => (std::mem::take(&mut i.index), i.take_table(&waker), i.restored),
             None => (HeadIndex::new(), SeriesTable::default(), image::Restored::default()),
         };
         let rules = LogRules {
@@ -181,10 +192,7 @@ impl Head {
         let head = Arc::new(Head {
             disk,
             wal_dir,
-            rules: ChunkRules {
-                range_ms: options.min_block_ms.max(1),
-                samples: options.samples_per_chunk.max(4),
-            },
+            rules: chunk_rules,
             compression: options.wal_compression,
             index: RwLock::new(index),
             table,
@@ -223,8 +231,13 @@ impl Head {
         let late_on_disk = !late.is_empty() || !loaded.late.is_empty() || late_in_image;
         head.image.begin(restored.size, replayed.bytes);
         let late_gone = late.gone_to(late_place);
-        let done =
-            head.replay(replayed, (late, late_gone), loaded, restored, (&options.progress, threads))?;
+        let done = head.replay(
+            replayed,
+            (late, late_gone),
+            loaded,
+            (restored, &waker),
+            (&options.progress, threads),
+        )?;
         head.files.leave_to_upkeep();
         if let Err(error) = head.take_as_late(done.missing) {
             tracing::warn!(%error, "samples that are kept as late ones are not in the log of these yet; tried again with the next sync");
@@ -500,6 +513,29 @@ impl Head {
                 Err(e) => {
                     tracing::error!(error = %e, "cannot start a thread; commits write the log themselves");
                     return;
+                }
+            }
+        }
+    }
+
+    /// Wakes what a start from an image left asleep, a page after the other, with a pause behind each that is as
+    /// long as it took, until `go_on` says no.
+    pub(crate) fn wake(&self, go_on: &mut dyn FnMut() -> bool) {
+        let pages = self.table.all();
+        let wakes: [(usize, &dyn Fn(usize)); 2] = [
+            (pages.len(), &|n| drop(pages.get(n).map(|p| p.lock()))),
+            (index::SHARDS, &|n| self.index.write().wake(n)),
+        ];
+        for (count, wake) in wakes {
+            for n in 0..count {
+                let began = std::time::Instant::now();
+                wake(n);
+                let took = began.elapsed();
+                if took > WAKE_NOTED {
+                    std::thread::sleep(took);
+                    if !go_on() {
+                        return;
+                    }
                 }
             }
         }

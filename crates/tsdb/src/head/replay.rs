@@ -16,12 +16,13 @@ use storage::{SampleBuf, StorageError};
 
 use super::Head;
 use super::doubts::{Doubts, LateInRecord};
-use super::image::Restored;
+use super::floats::Floats;
+use super::holes::{Holes, Put, fill_hole, put_float};
+use super::image::{Restored, Waker};
 use super::late::LateWork;
 use super::mapped::{Loaded, MappedChunk, OooChunk};
 use super::metrics::HeadMetrics;
 use super::ooo::LateValue;
-use super::open::Blocks;
 use super::series::Slot;
 use super::table::PageInner;
 use crate::db::ReplayProgress;
@@ -146,8 +147,20 @@ impl Source {
     }
 }
 
+/// What the log has, one after the other.
+enum Entry {
+    Record(Record),
+    /// Floats that pages which sleep may take.
+    Floats(Floats),
+}
+
 /// About how much there is in a record, in samples.
-fn entries(record: &Record) -> usize {
+fn entries(entry: &Entry) -> usize {
+    let record = match entry {
+        Entry::Record(record) => record,
+        // Not made to samples: a sixth of the work.
+        Entry::Floats(floats) => return floats.len() / 6 + 1,
+    };
     match record {
         Record::Samples(all) => all.len(),
         // Labels, spans, buckets: some hundred bytes.
@@ -195,7 +208,7 @@ struct Replay<'a> {
     renamed: HashMap<u64, u64>,
     unknown: Unknown,
     /// Samples older than the newest of their series, and in none of its chunks.
-    holes: HashMap<u64, SampleBuf>,
+    holes: Holes,
     doubts: Doubts,
     min: i64,
     max: i64,
@@ -210,7 +223,7 @@ impl Head {
         source: Source,
         (late, late_gone_to): (Source, u64),
         loaded: Loaded,
-        restored: Restored,
+        (restored, waker): (Restored, &Waker),
         (progress, threads): (&ReplayProgress, bool),
     ) -> Result<Replayed, StorageError> {
         let began = Instant::now();
@@ -233,7 +246,7 @@ impl Head {
             marked: HashSet::new(),
             renamed: HashMap::new(),
             unknown: Unknown::default(),
-            holes: HashMap::new(),
+            holes: Holes::new(),
             doubts: Doubts::new(self),
             min: i64::MAX,
             max: i64::MIN,
@@ -245,14 +258,15 @@ impl Head {
             replay.restore(restored);
         }
         let files = &source.files;
+        let sleepers = series > 0 && !self.log.is_strict();
         if threads {
-            let (send, receive) = sync_channel::<Vec<(u64, Record)>>(QUEUE_BATCHES);
+            let (send, receive) = sync_channel::<Vec<(u64, Entry)>>(QUEUE_BATCHES);
             std::thread::scope(|scope| -> Result<(), StorageError> {
                 let reader = scope.spawn(move || {
                     let (mut batch, mut samples) = (Vec::new(), 0);
-                    self.read_records(files, |n, record| {
-                        samples += entries(&record);
-                        batch.push((n, record));
+                    self.read_records(files, sleepers, |n, entry| {
+                        samples += entries(&entry);
+                        batch.push((n, entry));
                         if samples < BATCH_SAMPLES {
                             return true;
                         }
@@ -265,7 +279,7 @@ impl Head {
                 });
                 for (number, decoded) in receive.into_iter().flatten() {
                     progress.reached(number);
-                    replay.take(decoded);
+                    replay.take_entry(decoded);
                 }
                 match reader.join() {
                     Ok(done) => Ok(done?),
@@ -273,18 +287,20 @@ impl Head {
                 }
             })?;
         } else {
-            self.read_records(files, |number, decoded| {
+            self.read_records(files, sleepers, |number, decoded| {
                 progress.reached(number);
-                replay.take(decoded);
+                replay.take_entry(decoded);
                 true
             })?;
         }
-        self.read_records(&late.files, |_, decoded| {
-            replay.take_late(decoded);
+        self.read_records(&late.files, false, |_, decoded| {
+            if let Entry::Record(record) = decoded {
+                replay.take_late(record);
+            }
             true
         })?;
         let late_let_go = replay.forget_cut_late(late_gone_to);
-        replay.fill_holes();
+        replay.fill_holes(waker);
         let missing = std::mem::take(&mut replay.doubts).missing(self);
         replay.finish();
         let files = source.files.len();
@@ -295,16 +311,23 @@ impl Head {
 }
 
 impl Head {
-    /// Reads and decodes the files one after the other, until `each` says false.
+    /// Reads and decodes the files one after the other, until `each` says false; floats as [`Floats`] for
+    /// sleepers.
     fn read_records(
         &self,
         files: &[(u64, PathBuf, u64)],
-        mut each: impl FnMut(u64, Record) -> bool,
+        sleepers: bool,
+        mut each: impl FnMut(u64, Entry) -> bool,
     ) -> DiskResult<()> {
         for (number, path, offset) in files {
             let mut segment = SegmentReader::open_at(&*self.disk, path, *offset)?;
             while let Some(bytes) = segment.next_record()? {
-                match record::decode(bytes) {
+                let floats = if sleepers { Floats::read(bytes) } else { Ok(None) };
+                let decoded = floats.and_then(|floats| match floats {
+                    Some(floats) => Ok(Entry::Floats(floats)),
+                    None => record::decode(bytes).map(Entry::Record),
+                });
+                match decoded {
                     Ok(decoded) => {
                         if !each(*number, decoded) {
                             return Ok(());
@@ -337,6 +360,9 @@ impl Replay<'_> {
         if tally.late_times.0 <= tally.late_times.1 {
             head.late.widen(tally.late_times.0, tally.late_times.1);
             for page in head.table.all() {
+                if page.sleeps_through(i64::MIN) {
+                    continue;
+                }
                 for (series, late) in page.lock().late_series(page.base) {
                     self.late_places.extend(late.mapped.iter().map(|c| (series, c.place())));
                     self.late_loaded.extend(late.mapped.iter().map(OooChunk::place));
@@ -357,6 +383,9 @@ impl Replay<'_> {
         if tally.times.0 < self.min_valid {
             // Blocks have it. What is open must go before the log goes on, or it would be written once more.
             for page in head.table.all() {
+                if page.sleeps_through(self.min_valid) {
+                    continue;
+                }
                 let PageInner { slots, blocks, .. } = &mut *page.lock();
                 for slot in slots {
                     self.chunks -= i64::from(slot.truncate(self.min_valid, blocks));
@@ -399,6 +428,24 @@ impl Replay<'_> {
         }
     }
 
+    fn take_entry(&mut self, entry: Entry) {
+        let floats = match entry {
+            Entry::Record(record) => return self.take(record),
+            Entry::Floats(floats) => floats,
+        };
+        for run in &floats.runs {
+            // What a page gets that sleeps is what it would have got: nothing under other numbers, nothing that
+            // is left out.
+            let plain = self.renamed.is_empty() && run.times.0 >= self.min_valid;
+            if plain && self.head.table.page(run.first).is_some_and(|page| page.leave(&floats, run)) {
+                self.min = self.min.min(run.times.0);
+                self.max = self.max.max(run.times.1);
+                continue;
+            }
+            self.take(Record::Samples(floats.part(run).samples().collect()));
+        }
+    }
+
     fn take(&mut self, record: Record) {
         match record {
             Record::Series(all) => all.into_iter().for_each(|s| self.series(s)),
@@ -426,24 +473,20 @@ impl Replay<'_> {
                             self.unknown.samples += 1;
                             continue;
                         };
-                        if slot.max_time().is_some_and(|last| s.t_ms <= last) {
-                            let at = all.len() - rest.len() - 1;
-                            let mut late = || late.has(at, all.iter().map(|s| (s.series, s.t_ms)));
-                            if !slot.covers(s.t_ms) {
-                                if !late() {
-                                    self.holes.entry(number).or_default().push(s.t_ms, s.value);
+                        let at = all.len() - rest.len() - 1;
+                        let mut late = || late.has(at, all.iter().map(|s| (s.series, s.t_ms)));
+                        match put_float(slot, number, s.t_ms, s.value, &mut self.head.sink(blocks)) {
+                            Put::Done(done, stale) => self.note(done, s.t_ms, stale),
+                            Put::Between if late() => {}
+                            Put::Between => self.holes.entry(number).or_default().push(s.t_ms, s.value),
+                            Put::Known => {
+                                if let Some(samples) = self.doubts.of(number, slot, s.t_ms)
+                                    && !late()
+                                {
+                                    samples.push(s.t_ms, s.value);
                                 }
-                            } else if let Some(samples) = self.doubts.of(number, slot, s.t_ms)
-                                && !late()
-                            {
-                                samples.push(s.t_ms, s.value);
                             }
-                            continue;
                         }
-                        let was_stale = slot.stale;
-                        let done = slot.append_float(number, s.t_ms, s.value, &mut self.head.sink(blocks));
-                        let stale = i64::from(slot.stale) - i64::from(was_stale);
-                        self.note(done, s.t_ms, stale);
                     }
                 }
             }
@@ -697,32 +740,15 @@ impl Replay<'_> {
     }
 
     /// Puts samples between chunks that were there before them.
-    fn fill_holes(&mut self) {
+    fn fill_holes(&mut self, waker: &Waker) {
         let head = self.head;
-        for (number, mut samples) in std::mem::take(&mut self.holes) {
-            crate::block::sort_by_time(&mut samples, 0);
+        for (number, found) in waker.take_holes() {
+            let all = self.holes.entry(number).or_default();
+            found.times.iter().zip(&found.values).for_each(|(t, v)| all.push(*t, *v));
+        }
+        for (number, samples) in std::mem::take(&mut self.holes) {
             head.table.with_mut(number, |slot, _| {
-                let before = i64::from(slot.chunk_count());
-                // Runs of samples without a chunk in between.
-                let run_of = |t: i64| slot.mapped.partition_point(|c| c.min_time <= t);
-                let runs: Vec<usize> = samples.times.iter().map(|t| run_of(*t)).collect();
-                let (mut made, mut own) = (Slot::default(), Blocks::default());
-                let mut sink = head.sink(&mut own);
-                for (i, t) in samples.times.iter().enumerate() {
-                    if i > 0 && runs.get(i) != runs.get(i - 1) {
-                        made.close_open(number, &mut sink);
-                    }
-                    match samples.histogram_at(i) {
-                        Some(h) => made.append_histogram(number, *t, h, &mut sink),
-                        None => {
-                            let v = samples.values.get(i).copied().unwrap_or_default();
-                            made.append_float(number, *t, v, &mut sink)
-                        }
-                    };
-                }
-                made.close_open(number, &mut sink);
-                slot.add_mapped(&made.mapped);
-                self.chunks += i64::from(slot.chunk_count()) - before;
+                self.chunks += fill_hole(slot, number, samples, (&head.rules, &head.files));
                 self.min = self.min.min(slot.min_time().unwrap_or(i64::MAX));
             });
         }
@@ -733,6 +759,10 @@ impl Replay<'_> {
     fn forget_cut_late(&mut self, gone_to: u64) -> u64 {
         let mut last = 0;
         for page in self.head.table.all() {
+            // Without late samples, as all that sleep.
+            if page.sleeps_through(i64::MIN) {
+                continue;
+            }
             let mut inner = page.lock();
             for (_, late) in inner.late_series(page.base) {
                 let before = late.mapped.len();
@@ -788,7 +818,7 @@ impl Replay<'_> {
         }
         *head.renamed.lock() = self.renamed;
         // Series whose samples are all in blocks are only in the log because it was not cut yet.
-        head.collect(self.min_valid);
+        head.collect(self.min_valid, true);
         head.files.flush();
     }
 }

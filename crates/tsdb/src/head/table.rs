@@ -7,6 +7,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::floats::{Floats, Run};
+use super::image::Asleep;
 use super::isolation::Snapshot;
 use super::ooo::Late;
 use super::open::Blocks;
@@ -24,14 +26,16 @@ pub(crate) struct PageInner {
     /// Bytes of open chunks.
     pub(super) blocks: Blocks,
     /// Commits that someone may not see yet.
-    recent: Vec<Recent>,
+    pub(super) recent: Vec<Recent>,
     /// Late samples, by place of the series in the page.
     pub(super) late: BTreeMap<u8, Late>,
+    /// What all of this but `present` is still to be made of. [`Page::lock`] does it.
+    pub(super) asleep: Option<Box<Asleep>>,
 }
 
 /// A commit put samples at this time into these series of the page.
 #[derive(Debug)]
-struct Recent {
+pub(super) struct Recent {
     commit: u64,
     t: i64,
     series: [u64; 4],
@@ -51,7 +55,7 @@ impl Recent {
     }
 }
 
-fn bit(series: u64) -> (usize, u64) {
+pub(super) fn bit(series: u64) -> (usize, u64) {
     let at = series % PAGE_SERIES;
     ((at / 64) as usize, 1 << (at % 64))
 }
@@ -229,7 +233,8 @@ impl PageInner {
         let spare = (self.slots.capacity() - self.slots.len()) * size_of::<Slot>();
         let slots: usize = self.slots.iter().map(Slot::memory).sum();
         let recent = self.recent.capacity() * size_of::<Recent>();
-        slots + spare + self.pairs.capacity() * 4 + self.blocks.memory() + recent + size_of::<Self>()
+        let asleep = self.asleep.as_ref().map_or(0, |a| a.memory());
+        asleep + slots + spare + self.pairs.capacity() * 4 + self.blocks.memory() + recent + size_of::<Self>()
     }
 }
 
@@ -246,10 +251,41 @@ impl Page {
     pub(super) fn new(base: u64, inner: PageInner) -> Self {
         Page { base, inner: Mutex::new(inner) }
     }
-    /// Locks it.
+    /// Locks it. A page that a start left asleep wakes.
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, PageInner> {
-        self.inner.lock()
+        let mut inner = self.inner.lock();
+        if inner.asleep.is_some() {
+            self.wake(&mut inner);
+        }
+        inner
     }
+
+    #[cold]
+    fn wake(&self, inner: &mut PageInner) {
+        if let Some(asleep) = inner.asleep.take() {
+            asleep.wake(self.base, inner);
+        }
+    }
+
+    /// Leaves floats of the log to a page that sleeps and has all their series; false where it does not.
+    pub(super) fn leave(&self, floats: &Floats, run: &Run) -> bool {
+        let mut inner = self.inner.lock();
+        let known = inner.present.iter().zip(run.series).all(|(there, wanted)| wanted & !there == 0);
+        match &mut inner.asleep {
+            Some(asleep) if known => {
+                asleep.add(floats.part(run));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it sleeps, and has nothing that goes with samples before `mint`.
+    pub(super) fn sleeps_through(&self, mint: i64) -> bool {
+        self.inner.lock().asleep.as_ref().is_some_and(|a| a.stays(mint))
+    }
+
     /// Whether a series' number belongs here.
     #[inline]
     pub(crate) fn holds(&self, series: u64) -> bool {

@@ -14,7 +14,7 @@ const HEADER_BYTES: usize = 1 + 8 + 4;
 /// Offset of the last frame, the image's number, magic number.
 const TRAILER_BYTES: usize = 24;
 /// "godwit" and the format's version; another version is another image, which nobody reads.
-const MAGIC: u64 = 0x676f_6477_6974_0003;
+const MAGIC: u64 = 0x676f_6477_6974_0004;
 /// A frame is written when it is at least this long: one call for some thousand series.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 

@@ -1,15 +1,18 @@
 //! The index in an image: strings and lists as they are in memory, hash tables as the entries they hold.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use model::{Exemplar, Labels};
 
+use super::asleep::Sleeper;
 use super::frames::{FRAME_BYTES, FrameWriter, Kind, Unusable};
 use super::page::Tally;
 use crate::disk::DiskResult;
 use crate::head::Head;
-use crate::head::index::{HeadIndex, Name, Pair, SERIES_MAX, SHARDS, entry_hash};
+use crate::head::index::{HeadIndex, Name, Pair, SERIES_MAX, SHARDS, Shard};
 use crate::head::postings::Postings;
 use crate::head::table::Page;
 use crate::wal::bytes::{Bytes, put_str, put_u64, put_uvarint};
@@ -68,7 +71,7 @@ pub(super) fn put(head: &Head, w: &mut FrameWriter, last: u64, pace: &mut dyn Fn
         out.push(shard as u8);
         {
             let index = head.index.read();
-            let entries = index.by_hash.get(shard).into_iter().flatten();
+            let entries = index.by_hash.get(shard).into_iter().flat_map(|s| s.table());
             entries.filter(|e| **e % SERIES_MAX <= last).for_each(|e| put_u64(out, *e));
         }
         w.end()?;
@@ -95,12 +98,13 @@ fn read_str(b: &mut Bytes<'_>) -> Result<Box<str>, Unusable> {
 /// What one thread read of an image.
 #[derive(Default)]
 pub(super) struct Pieces {
-    pub(super) pages: Vec<Page>,
+    pub(super) awake: Vec<Page>,
+    pub(super) asleep: Vec<Sleeper>,
     pub(super) tally: Tally,
     names: Vec<Box<str>>,
     pairs: Vec<(u64, Vec<Pair>)>,
     all: Option<Postings>,
-    shards: Vec<(u8, HashTable<u64>)>,
+    shards: Vec<(u8, Vec<u64>)>,
     pub(super) records: Vec<Vec<u8>>,
     pub(super) expiry: Vec<(u64, i64)>,
     pub(super) renamed: Vec<(u64, u64)>,
@@ -109,10 +113,19 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Takes a frame.
-    pub(super) fn take(&mut self, kind: Kind, bytes: &[u8], min_valid: i64) -> Result<(), Unusable> {
+    pub(super) fn take(
+        &mut self,
+        kind: Kind,
+        frame: &Arc<Vec<u8>>,
+        sleep: (i64, bool),
+    ) -> Result<(), Unusable> {
+        let bytes = frame.as_slice();
         let mut b = Bytes(bytes);
         match kind {
-            Kind::Pages => super::page::read(bytes, min_valid, &mut self.tally, &mut self.pages)?,
+            Kind::Pages => {
+                let pages = (&mut self.awake, &mut self.asleep);
+                super::page::read(frame, sleep, &mut self.tally, pages)?;
+            }
             Kind::Names => {
                 while !b.is_empty() {
                     self.names.push(read_str(&mut b)?);
@@ -139,12 +152,11 @@ impl Pieces {
             }
             Kind::Hashes => {
                 let shard = b.byte()?;
-                let mut table = HashTable::with_capacity(b.0.len() / 8);
-                while !b.is_empty() {
-                    let entry = b.u64()?;
-                    table.insert_unique(entry_hash(&entry), entry, entry_hash);
+                let (entries, rest) = b.0.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(Unusable("a hash table that ends within an entry".to_string()));
                 }
-                self.shards.push((shard, table));
+                self.shards.push((shard, entries.iter().map(|e| u64::from_be_bytes(*e)).collect()));
             }
             Kind::Record => self.records.push(bytes.to_vec()),
             Kind::Expiry => {
@@ -181,7 +193,8 @@ impl Pieces {
 
     /// Adds what another thread read.
     pub(super) fn add(&mut self, mut other: Pieces) {
-        self.pages.append(&mut other.pages);
+        self.awake.append(&mut other.awake);
+        self.asleep.append(&mut other.asleep);
         self.tally.add(&other.tally);
         self.names.append(&mut other.names);
         self.pairs.append(&mut other.pairs);
@@ -226,13 +239,13 @@ impl Pieces {
             };
             name.values.insert_unique(hash(&id), id, hash);
         }
-        for (shard, table) in std::mem::take(&mut self.shards) {
+        for (shard, entries) in std::mem::take(&mut self.shards) {
             match index.by_hash.get_mut(usize::from(shard)) {
-                Some(own) => *own = table,
+                Some(own) => *own = Shard::asleep(entries),
                 None => return Err(Unusable("a hash table too many".to_string())),
             }
         }
-        let entries: usize = index.by_hash.iter().map(HashTable::len).sum();
+        let entries: usize = index.by_hash.iter().map(Shard::len).sum();
         if entries as u64 != self.tally.series || index.len() != self.tally.series {
             return Err(Unusable("lists and pages have different series".to_string()));
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use model::{Exemplar, Labels};
 
+use super::asleep::{Sleeper, Waker};
 use super::frames::{FrameReader, Unusable};
 use super::index::Pieces;
 use super::page::Tally;
@@ -13,7 +14,7 @@ use super::{End, Position};
 use crate::disk::Disk;
 use crate::head::index::HeadIndex;
 use crate::head::mapped::is_whole;
-use crate::head::table::SeriesTable;
+use crate::head::table::{Page, SeriesTable};
 use crate::wal::segments;
 
 /// Threads that read: more than this wait for memory.
@@ -37,7 +38,8 @@ pub(in crate::head) struct Restored {
 /// A head as an image has it.
 pub(in crate::head) struct Image {
     pub(in crate::head) index: HeadIndex,
-    pub(in crate::head) table: SeriesTable,
+    awake: Vec<Page>,
+    asleep: Vec<Sleeper>,
     pub(in crate::head) restored: Restored,
     /// Files before the position's segment, and bytes, that the log had.
     pub(in crate::head) log: (u64, u64),
@@ -47,15 +49,24 @@ pub(in crate::head) struct Image {
     pub(in crate::head) chunks_from: (u32, u64),
 }
 
-/// Loads the image of a data folder, where there is one that belongs to what the folder has.
+impl Image {
+    /// Its series. Whatever wakes pages must be ready.
+    pub(in crate::head) fn take_table(&mut self, waker: &Arc<Waker>) -> SeriesTable {
+        let asleep = std::mem::take(&mut self.asleep).into_iter().map(|s| s.page(waker));
+        std::mem::take(&mut self.awake).into_iter().chain(asleep).collect()
+    }
+}
+
+/// Loads the image of a data folder, where there is one that belongs to what the folder has. Pages without
+/// anything before `min_valid` may be left asleep where `may_sleep` says so.
 pub(in crate::head) fn load(
     disk: &Arc<dyn Disk>,
     data: &Path,
     wal: &Path,
-    min_valid: i64,
+    (min_valid, may_sleep): (i64, bool),
     threads: bool,
 ) -> Option<Image> {
-    match try_load(&**disk, data, wal, min_valid, threads) {
+    match try_load(&**disk, data, wal, (min_valid, may_sleep), threads) {
         Ok(image) => image,
         Err(Unusable(why)) => {
             tracing::warn!(why, "head image is not used; the whole log is replayed");
@@ -68,7 +79,7 @@ fn try_load(
     disk: &dyn Disk,
     data: &Path,
     wal: &Path,
-    min_valid: i64,
+    sleep: (i64, bool),
     threads: bool,
 ) -> Result<Option<Image>, Unusable> {
     let Some(reader) = FrameReader::open(disk, &super::path(data))? else { return Ok(None) };
@@ -78,7 +89,7 @@ fn try_load(
         tracing::info!(why, "head image does not belong to the log any more; all of the log is replayed");
         return Ok(None);
     }
-    let mut all = read_frames(&reader, min_valid, threads)?;
+    let mut all = read_frames(&reader, sleep, threads)?;
     if all.tally.series != end.series {
         return Err(Unusable("pages are missing".to_string()));
     }
@@ -92,7 +103,8 @@ fn try_load(
     let index = all.index(end.last)?;
     Ok(Some(Image {
         index,
-        table: all.pages.into_iter().collect(),
+        awake: all.awake,
+        asleep: all.asleep,
         restored: Restored {
             tally: all.tally,
             records: all.records,
@@ -120,11 +132,17 @@ fn misfit(end: &End, disk: &dyn Disk, wal: &Path) -> Result<Option<&'static str>
     Ok(gone.then_some("segments of the log are gone"))
 }
 
-fn read_frames(reader: &FrameReader, min_valid: i64, threads: bool) -> Result<Pieces, Unusable> {
+fn read_frames(reader: &FrameReader, sleep: (i64, bool), threads: bool) -> Result<Pieces, Unusable> {
     let work = || -> Result<Pieces, Unusable> {
-        let (mut pieces, mut buf) = (Pieces::default(), Vec::new());
-        while let Some(kind) = reader.next(&mut buf)? {
-            pieces.take(kind, &buf, min_valid)?;
+        let (mut pieces, mut buf) = (Pieces::default(), Arc::new(Vec::new()));
+        loop {
+            // Pages that sleep keep theirs.
+            if Arc::get_mut(&mut buf).is_none() {
+                buf = Arc::new(Vec::new());
+            }
+            let Some(own) = Arc::get_mut(&mut buf) else { continue };
+            let Some(kind) = reader.next(own)? else { break };
+            pieces.take(kind, &buf, sleep)?;
         }
         Ok(pieces)
     };

@@ -32,6 +32,7 @@
 //! a power cut an image that did not make it costs a full replay, and the log's own fsync would wait for it
 //! each time); memory maps (SIGBUS).
 
+mod asleep;
 mod frames;
 mod index;
 mod load;
@@ -50,6 +51,7 @@ use crate::disk::{Disk, DiskResult};
 use crate::wal::bytes::{Bytes, BytesError, put_u64, put_uvarint};
 use crate::wal::{checkpoint_path, checkpoints, segment_path, segments};
 
+pub(super) use asleep::{Asleep, Waker};
 pub(super) use load::{Restored, load};
 
 /// Folder within the data folder.

@@ -1,7 +1,8 @@
 //! A page of series in an image. Neighbours were made by one scrape and have much in common, so most fields
-//! are differences to the slot before: some 20 bytes a series beside its chunk's own.
+//! are differences to the slot before: some 20 bytes a series beside its chunk's own. Before them is a summary,
+//! so that a start can leave the page as it is until someone asks for it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::chunkenc::{
     CHUNK_BYTES_MAX, FloatHistogramAppender, HistogramAppender, XOR_SAMPLE_BYTES_MAX, XorAppender, XorState,
@@ -15,6 +16,7 @@ use crate::wal::bytes::{Bytes, put_u64, put_uvarint, put_varint};
 use crate::wal::record::{self, HistogramRecord, Record, histogram_type};
 use model::HistogramValue;
 
+use super::asleep::Sleeper;
 use super::frames::Unusable;
 
 const STALE: u8 = 1;
@@ -33,6 +35,75 @@ struct Before {
     next_at: i64,
     first_mapped: i64,
     file: u32,
+}
+
+/// What a start must know of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Bytes of the slots, and of late samples behind them.
+    len: u32,
+    chunks: u32,
+    stale: u32,
+    /// Oldest file of its chunks; `u32::MAX` where all are open.
+    oldest_file: u32,
+    /// First and last time.
+    times: (i64, i64),
+    /// Where the first of the oldest chunks of all series ends; `i64::MIN` with a series that has none.
+    first_end: i64,
+    /// It has chunks of late samples.
+    late: bool,
+}
+
+impl Summary {
+    const BYTES: usize = 4 * 4 + 3 * 8 + 1;
+
+    fn new() -> Self {
+        let times = (i64::MAX, i64::MIN);
+        Summary {
+            len: 0,
+            chunks: 0,
+            stale: 0,
+            oldest_file: u32::MAX,
+            times,
+            first_end: i64::MAX,
+            late: false,
+        }
+    }
+
+    fn note(&mut self, slot: &Slot) {
+        self.chunks += slot.chunk_count();
+        self.stale += u32::from(slot.stale);
+        self.oldest_file = slot.mapped.iter().map(MappedChunk::file).fold(self.oldest_file, u32::min);
+        let (first, last) = (slot.min_time(), slot.max_time());
+        self.times.0 = self.times.0.min(first.unwrap_or(i64::MAX));
+        self.times.1 = self.times.1.max(last.unwrap_or(i64::MIN));
+        let end = slot.mapped.first().map(MappedChunk::max_time).or(last);
+        self.first_end = self.first_end.min(end.unwrap_or(i64::MIN));
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        for n in [self.len, self.chunks, self.stale, self.oldest_file] {
+            out.extend_from_slice(&n.to_be_bytes());
+        }
+        for n in [self.times.0, self.times.1, self.first_end] {
+            put_u64(out, n as u64);
+        }
+        out.push(u8::from(self.late));
+    }
+
+    fn read(b: &mut Bytes<'_>) -> Result<Self, Unusable> {
+        let (a, c) = (b.u64()?, b.u64()?);
+        let times = (b.u64()? as i64, b.u64()? as i64);
+        let first_end = b.u64()? as i64;
+        let late = b.byte()? != 0;
+        let (len, chunks) = ((a >> 32) as u32, a as u32);
+        Ok(Summary { len, chunks, stale: (c >> 32) as u32, oldest_file: c as u32, times, first_end, late })
+    }
+
+    /// Whether samples before `mint` may go and nothing of the page does, nor is there anything to do with it.
+    pub(super) fn stays(&self, mint: i64) -> bool {
+        !self.late && self.first_end >= mint && self.times.0 >= mint
+    }
 }
 
 fn less(a: i64, b: i64) -> i64 {
@@ -56,13 +127,19 @@ pub(super) fn put(out: &mut Vec<u8>, base: u64, inner: &PageInner, last: u64) ->
     }
     put_uvarint(out, base / PAGE_SERIES);
     present.iter().for_each(|w| put_u64(out, *w));
+    let summary_at = out.len();
+    let mut summary = Summary::new();
+    summary.put(out);
     let mut before = Before::default();
     for slot in inner.slots.iter().take(count as usize) {
         put_slot(out, slot, inner.pairs(slot), &inner.blocks, &mut before);
+        summary.note(slot);
     }
     let late: Vec<(u8, &Late)> = inner.late.iter().map(|(at, late)| (*at, late)).collect();
     let late = late.iter().filter(|(at, late)| u64::from(*at) < kept && !late.mapped.is_empty());
-    put_uvarint(out, late.clone().count() as u64);
+    let count = late.clone().count() as u64;
+    put_uvarint(out, count);
+    summary.late = count > 0;
     for (at, late) in late {
         out.push(*at);
         put_uvarint(out, late.mapped.len() as u64);
@@ -72,6 +149,10 @@ pub(super) fn put(out: &mut Vec<u8>, base: u64, inner: &PageInner, last: u64) ->
             put_mapped(out, &c.chunk, 0, 0);
         }
     }
+    summary.len = (out.len() - summary_at - Summary::BYTES) as u32;
+    let mut bytes = Vec::with_capacity(Summary::BYTES);
+    summary.put(&mut bytes);
+    out.iter_mut().skip(summary_at).zip(bytes).for_each(|(at, byte)| *at = byte);
     true
 }
 
@@ -182,59 +263,71 @@ impl Tally {
     }
 }
 
-/// Reads the pages of a frame.
+/// Pages of a frame, those that may be left asleep apart. Samples before `min_valid` are in blocks.
 pub(super) fn read(
-    bytes: &[u8],
-    min_valid: i64,
+    frame: &Arc<Vec<u8>>,
+    (min_valid, may_sleep): (i64, bool),
     tally: &mut Tally,
-    out: &mut Vec<Page>,
+    (awake, asleep): (&mut Vec<Page>, &mut Vec<Sleeper>),
 ) -> Result<(), Unusable> {
-    let mut b = Bytes(bytes);
+    let mut b = Bytes(frame);
     while !b.is_empty() {
-        out.push(read_page(&mut b, min_valid, tally)?);
+        let base = b.uvarint()?.checked_mul(PAGE_SERIES).ok_or_else(too_large)?;
+        let mut present = [0; 4];
+        for word in &mut present {
+            *word = b.u64()?;
+        }
+        let summary = Summary::read(&mut b)?;
+        let from = frame.len() - b.0.len();
+        let body = b.take(u64::from(summary.len))?;
+        tally.series += present.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
+        tally.chunks += i64::from(summary.chunks);
+        tally.stale += i64::from(summary.stale);
+        tally.times = (tally.times.0.min(summary.times.0), tally.times.1.max(summary.times.1));
+        if may_sleep && summary.stays(min_valid) {
+            tally.oldest_file = tally.oldest_file.min(summary.oldest_file);
+            asleep.push(Sleeper::new(base, present, Arc::clone(frame), from..from + body.len(), summary));
+            continue;
+        }
+        let mut inner = PageInner { present, ..PageInner::default() };
+        read_body(body, &mut inner)?;
+        for c in inner.slots.iter().flat_map(|s| &s.mapped).filter(|c| c.max_time() >= min_valid) {
+            tally.oldest_file = tally.oldest_file.min(c.file());
+        }
+        for c in inner.late.values().flat_map(|late| &late.mapped) {
+            tally.chunks += 1;
+            tally.late_times = (tally.late_times.0.min(c.min_time), tally.late_times.1.max(c.max_time));
+            tally.oldest_file = tally.oldest_file.min(c.chunk.file());
+        }
+        awake.push(Page::new(base, inner));
     }
     Ok(())
 }
 
-fn read_page(b: &mut Bytes<'_>, min_valid: i64, tally: &mut Tally) -> Result<Page, Unusable> {
-    let base = b.uvarint()?.checked_mul(PAGE_SERIES).ok_or_else(too_large)?;
-    let mut inner = PageInner::default();
-    for word in &mut inner.present {
-        *word = b.u64()?;
-    }
+/// Reads the slots of a page, and its late samples, into one that knows which are present.
+pub(super) fn read_body(body: &[u8], inner: &mut PageInner) -> Result<(), Unusable> {
+    let b = &mut Bytes(body);
     let count: u32 = inner.present.iter().map(|w| w.count_ones()).sum();
     inner.slots.reserve_exact(count as usize);
     let mut before = Before::default();
     for _ in 0..count {
-        let slot = read_slot(b, &mut inner, &mut before)?;
-        tally.chunks += i64::from(slot.chunk_count());
-        tally.stale += i64::from(slot.stale);
-        if let (Some(first), Some(last)) = (slot.min_time(), slot.max_time()) {
-            tally.times = (tally.times.0.min(first), tally.times.1.max(last));
-        }
-        for c in slot.mapped.iter().filter(|c| c.max_time() >= min_valid) {
-            tally.oldest_file = tally.oldest_file.min(c.file());
-        }
+        let slot = read_slot(b, inner, &mut before)?;
         inner.slots.push(slot);
     }
     inner.pairs.shrink_to_fit();
-    tally.series += u64::from(count);
-    let mut late = BTreeMap::new();
     for _ in 0..b.uvarint()? {
         let at = b.byte()?;
         let mut own = Late::default();
         for _ in 0..b.uvarint()? {
             let (min_time, max_time) = (b.varint()?, b.varint()?);
-            let chunk = read_mapped(b, 0, 0)?;
-            tally.late_times = (tally.late_times.0.min(min_time), tally.late_times.1.max(max_time));
-            tally.oldest_file = tally.oldest_file.min(chunk.file());
-            own.mapped.push(OooChunk { min_time, max_time, chunk });
+            own.mapped.push(OooChunk { min_time, max_time, chunk: read_mapped(b, 0, 0)? });
         }
-        tally.chunks += own.mapped.len() as i64;
-        late.insert(at, own);
+        inner.late.insert(at, own);
     }
-    inner.late = late;
-    Ok(Page::new(base, inner))
+    if !b.is_empty() {
+        return Err(Unusable("a page is longer than its series".to_string()));
+    }
+    Ok(())
 }
 
 fn too_large() -> Unusable {
