@@ -10,6 +10,9 @@
 //! entries of its hash tables; and as log records metadata, tombstones and exemplars. Late samples that are in
 //! no chunk are replayed from their own log, which is short.
 //!
+//! **How it is read.** All of it, with its checksums. Most pages are left as they are until someone wants one
+//! ([`asleep`]), and so are the hash tables.
+//!
 //! **How it is consistent.** A position P of the log is taken, and commits under way are waited for: what is
 //! logged before P is in place then. Pages are copied one after the other, each under its own lock, while
 //! commits go on: they may have more than P says. The log is replayed from P on, and samples that a series

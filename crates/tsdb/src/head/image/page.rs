@@ -48,10 +48,10 @@ pub(super) struct Summary {
     oldest_file: u32,
     /// First and last time.
     times: (i64, i64),
-    /// Where the first of the oldest chunks of all series ends; `i64::MIN` with a series that has none.
+    /// Where the first of the oldest chunks of all series ends.
     first_end: i64,
-    /// It has chunks of late samples.
-    late: bool,
+    /// It has late samples, or a series without chunks, which a start lets go of.
+    restless: bool,
 }
 
 impl Summary {
@@ -66,7 +66,7 @@ impl Summary {
             oldest_file: u32::MAX,
             times,
             first_end: i64::MAX,
-            late: false,
+            restless: false,
         }
     }
 
@@ -78,7 +78,8 @@ impl Summary {
         self.times.0 = self.times.0.min(first.unwrap_or(i64::MAX));
         self.times.1 = self.times.1.max(last.unwrap_or(i64::MIN));
         let end = slot.mapped.first().map(MappedChunk::max_time).or(last);
-        self.first_end = self.first_end.min(end.unwrap_or(i64::MIN));
+        self.first_end = self.first_end.min(end.unwrap_or(i64::MAX));
+        self.restless |= end.is_none();
     }
 
     fn put(&self, out: &mut Vec<u8>) {
@@ -88,21 +89,29 @@ impl Summary {
         for n in [self.times.0, self.times.1, self.first_end] {
             put_u64(out, n as u64);
         }
-        out.push(u8::from(self.late));
+        out.push(u8::from(self.restless));
     }
 
     fn read(b: &mut Bytes<'_>) -> Result<Self, Unusable> {
         let (a, c) = (b.u64()?, b.u64()?);
         let times = (b.u64()? as i64, b.u64()? as i64);
         let first_end = b.u64()? as i64;
-        let late = b.byte()? != 0;
+        let restless = b.byte()? != 0;
         let (len, chunks) = ((a >> 32) as u32, a as u32);
-        Ok(Summary { len, chunks, stale: (c >> 32) as u32, oldest_file: c as u32, times, first_end, late })
+        Ok(Summary {
+            len,
+            chunks,
+            stale: (c >> 32) as u32,
+            oldest_file: c as u32,
+            times,
+            first_end,
+            restless,
+        })
     }
 
     /// Whether samples before `mint` may go and nothing of the page does, nor is there anything to do with it.
     pub(super) fn stays(&self, mint: i64) -> bool {
-        !self.late && self.first_end >= mint && self.times.0 >= mint
+        !self.restless && self.first_end >= mint && self.times.0 >= mint
     }
 }
 
@@ -139,7 +148,7 @@ pub(super) fn put(out: &mut Vec<u8>, base: u64, inner: &PageInner, last: u64) ->
     let late = late.iter().filter(|(at, late)| u64::from(*at) < kept && !late.mapped.is_empty());
     let count = late.clone().count() as u64;
     put_uvarint(out, count);
-    summary.late = count > 0;
+    summary.restless |= count > 0;
     for (at, late) in late {
         out.push(*at);
         put_uvarint(out, late.mapped.len() as u64);

@@ -375,6 +375,40 @@ fn lived() -> Life {
     life
 }
 
+fn asleep(head: &Head) -> usize {
+    head.table.all().iter().filter(|p| p.sleeps_through(i64::MIN)).count()
+}
+
+#[test]
+fn pages_sleep_until_they_are_wanted() {
+    let mut life = Life::new(true);
+    let commit = |life: &mut Life| {
+        life.t += 15_000;
+        let (t, mut a) = (life.t, life.app());
+        (0..700).for_each(|s| drop(a.append(SeriesRef::NONE, &series(3 * s), 0, t, (t % 7) as f64)));
+        a.commit().unwrap();
+    };
+    (0..12).for_each(|_| commit(&mut life));
+    life.step(&Op::Save);
+    (0..3).for_each(|_| commit(&mut life));
+    let times = (life.head.min_time(), life.head.max_time());
+    let head = open(&life.options);
+    let pages = asleep(&head);
+    assert_eq!((pages, head.table.all().len()), (3, 3));
+    assert_eq!((head.min_time(), head.max_time()), times);
+    // A query wakes what it wants.
+    let one = [Matcher::equal("n", "0")];
+    let q = HeadQuerier::new(&head, i64::MIN, i64::MIN, i64::MAX);
+    let set = q.select(&QueryContext::unlimited(), true, &SelectHints::default(), &one).unwrap();
+    let mut out = SampleBuf::default();
+    set.series[0].read(i64::MIN, i64::MAX, &mut out).unwrap();
+    assert_eq!((set.series.len(), out.times.len()), (1, 15));
+    assert_eq!(asleep(&head), pages - 1);
+    head.wake(&mut || true);
+    assert_eq!(asleep(&head), 0);
+    assert_eq!(difference(&all(&head), &from_log(&life.options)), None);
+}
+
 fn put(disk: &Arc<dyn Disk>, bytes: &[u8]) {
     disk.open_write(Path::new(IMAGE), WriteMode::Truncate).unwrap().append(bytes).unwrap();
 }
