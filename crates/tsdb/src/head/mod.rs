@@ -30,6 +30,7 @@ mod read;
 mod replay;
 mod select;
 mod series;
+mod source;
 mod stale;
 mod stats;
 mod table;
@@ -141,7 +142,7 @@ impl Head {
         };
         let mut rest = None;
         if let Some(found) = &image {
-            rest = replay::Source::prepare_rest(&disk, &wal_dir, found.start)?;
+            rest = source::Source::prepare_rest(&disk, &wal_dir, found.start)?;
             if rest.is_none() {
                 tracing::warn!(
                     "head image is not used as the log behind it is damaged; all of it is replayed"
@@ -168,7 +169,7 @@ impl Head {
         }
         let replayed = match rest {
             Some(rest) => rest,
-            None => replay::Source::prepare(&disk, &wal_dir, &metrics)?,
+            None => source::Source::prepare(&disk, &wal_dir, &metrics)?,
         };
         let unread = match &image {
             Some(i) => verify::Unread::new(&*disk, &wal_dir, i.start.segment, i.log)?,
@@ -226,7 +227,7 @@ impl Head {
         });
         head.register(&options.registry);
         head.register_limits(&options.registry);
-        let late = replay::Source::prepare_late(&head.disk, &head.late.dir, &head.metrics)?;
+        let late = source::Source::prepare_late(&head.disk, &head.late.dir, &head.metrics)?;
         let late_in_image = restored.tally.late_times.0 <= restored.tally.late_times.1;
         let late_on_disk = !late.is_empty() || !loaded.late.is_empty() || late_in_image;
         head.image.begin(restored.size, replayed.bytes);
