@@ -44,6 +44,18 @@ impl Head {
     /// # Errors
     /// The device failed, no room: tried again with the next call.
     pub(crate) fn check_unread_log(&self, bytes: u64) -> Result<u64, StorageError> {
+        // Always before the lock of what is unread.
+        let _nothing_goes = self.gc.lock();
+        self.check_unread(bytes)
+    }
+
+    /// Before the log is cut, whose checkpoint would take what is damaged for all there was. The caller has
+    /// the lock of the collector.
+    pub(super) fn check_unread_log_whole(&self) -> Result<(), StorageError> {
+        self.check_unread(u64::MAX).map(|_| ())
+    }
+
+    fn check_unread(&self, bytes: u64) -> Result<u64, StorageError> {
         let mut read = 0;
         let mut unread = self.unread.lock();
         if unread.missing {
@@ -90,8 +102,8 @@ impl Head {
         }
     }
 
+    /// The caller has the lock of the collector.
     fn make_log_whole(&self, to: u64) -> Result<(), StorageError> {
-        let _one_at_a_time = self.gc.lock();
         self.close_open_chunks();
         // Not before the chunks are where a start finds them.
         if self.files.sync_all()?.is_none() {

@@ -63,6 +63,28 @@ impl World {
             }
             reader.losses().iter().for_each(|l| eprintln!("{l}"));
         }
+        for entry in disk.list(Path::new("/data/chunks_head")).unwrap() {
+            let path = Path::new("/data/chunks_head").join(&entry.name);
+            let bytes = tsdb::disk::read_all(disk, &path, 1 << 30).unwrap();
+            let mut rest = bytes.get(8..).unwrap_or_default();
+            // Series, first and last time, encoding, length, data, checksum.
+            while let Some(head) = rest.get(..27) {
+                let number = |at: usize| u64::from_be_bytes(head[at..at + 8].try_into().unwrap());
+                let (short, long) = (usize::from(head[25] & 0x7f), usize::from(head[26]) << 7);
+                let len = if head[25] < 0x80 { 26 + short } else { 27 + short + long };
+                if numbers.contains(&number(0)) {
+                    let kind = head[24];
+                    eprintln!(
+                        "{}: {} kind {kind} {} to {}",
+                        path.display(),
+                        number(0),
+                        number(8),
+                        number(16)
+                    );
+                }
+                rest = rest.get(len + 4..).unwrap_or_default();
+            }
+        }
         for (ulid, dir) in list_blocks(disk, Path::new("/data")).unwrap() {
             let block = match Block::open(Arc::new(self.disk.clone()), &dir) {
                 Ok(block) => block,

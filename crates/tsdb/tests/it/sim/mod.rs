@@ -121,6 +121,11 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         30304,
         "a bit in the strings of a block cost all of it, where most strings are of no series of it",
     ),
+    (
+        THIRD,
+        81236,
+        "the log was cut before what an image had made a start pass over was looked at for damage",
+    ),
     (THIRD, 1972, "the log was made whole in a checkpoint older than the newest one"),
     (THIRD, 2201, "an image alone had what the log had dropped, and went"),
     (
