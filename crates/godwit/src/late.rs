@@ -102,6 +102,10 @@ impl Appendable for LateDb {
             None => Box::new(Closed),
         }
     }
+
+    fn commits_soon(&self) -> bool {
+        self.get().is_some_and(|db| db.commits_soon())
+    }
 }
 
 /// A transaction on a store that is not open: refuses everything.

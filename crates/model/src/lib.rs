@@ -8,6 +8,7 @@ pub mod duration;
 pub mod exemplar;
 pub mod float_text;
 pub mod histogram;
+mod key_hash;
 pub mod labels;
 pub mod matcher;
 pub mod metadata;
@@ -19,6 +20,7 @@ pub mod target_group;
 
 pub use exemplar::Exemplar;
 pub use histogram::{CounterResetHint, FloatHistogram, Histogram, HistogramValue, Span};
+pub use key_hash::KeyHasher;
 pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricMetadata, MetricType};

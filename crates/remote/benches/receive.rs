@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use model::clock::SystemClock;
-use model::{Exemplar, HistogramValue, Labels, MetricMetadata};
+use model::{Exemplar, HistogramValue, KeyHasher, Labels, MetricMetadata};
 use remote::encode::{OutSeries, snappy, write_v1, write_v2};
 use remote::{DecodedV1, DecodedV2, MessageType, Receiver, ReceiverOptions, WireError};
 use storage::{AppendError, Appendable, Appender, CommitStats, Rejected, SeriesRef, StorageError};
@@ -112,7 +112,7 @@ fn bench(c: &mut Criterion) {
         let mut d = DecodedV2::default();
         b.iter(|| {
             let mut n = 0;
-            d.for_each::<WireError>(&v2, 7, |s, _| {
+            d.for_each::<WireError>(&v2, KeyHasher::default(), |s, _| {
                 n += s.samples();
                 Ok(())
             })

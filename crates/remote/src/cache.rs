@@ -1,15 +1,15 @@
 //! From a label set as it stands in a request to the store's reference, so that a steady sender's series
 //! cost one hash over their bytes and one look-up, and nothing is decoded.
 //!
-//! The key is a 128-bit hash with a seed of this process; the bytes themselves are not kept (they would be
+//! The key is a 128-bit hash with a secret of this process; the bytes themselves are not kept (they would be
 //! 10 times the entry). Two of a million series share a hash with a chance of 2^-89. A sender that finds a
 //! collision on purpose gains what it has anyway: it may write any series.
 
 use std::cell::Cell;
 
 use hashbrown::HashTable;
+use model::KeyHasher;
 use storage::SeriesRef;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Entries of one generation: 2 x 2^20 entries of 32 bytes, and 5 bytes each for finding them at a load of at
 /// least 7/16, are 87 MiB at most, used only when two million series are really sent.
@@ -88,22 +88,24 @@ impl Generation {
 pub(crate) struct RefCache {
     young: Generation,
     old: Generation,
-    seed: u64,
+    hasher: KeyHasher,
     generation_max: usize,
 }
 
 impl RefCache {
     pub(crate) fn new(generation_max: usize) -> Self {
-        use std::hash::BuildHasher;
-        // The standard library's keys are the only source of randomness needed here.
-        let seed = std::collections::hash_map::RandomState::new().hash_one(0_u64);
         let generation_max = generation_max.min(GENERATION_ENTRIES_MAX);
-        RefCache { young: Generation::default(), old: Generation::default(), seed, generation_max }
+        RefCache {
+            young: Generation::default(),
+            old: Generation::default(),
+            hasher: KeyHasher::default(),
+            generation_max,
+        }
     }
 
     #[inline]
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
+    pub(crate) fn hasher(&self) -> KeyHasher {
+        self.hasher
     }
 
     /// The series of a key, and whether it is in the young generation; an old one is to be inserted again by
@@ -137,12 +139,6 @@ impl RefCache {
     }
 }
 
-/// Key of a run of bytes.
-#[inline]
-pub(crate) fn key(bytes: &[u8], seed: u64) -> u128 {
-    xxh3_128_with_seed(bytes, seed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +146,7 @@ mod tests {
     #[test]
     fn bounded_and_keeps_what_is_used() {
         let (mut c, near) = (RefCache::new(100), Cell::new(0));
-        let keys: Vec<u128> = (0..1000_u64).map(|i| key(&i.to_le_bytes(), c.seed())).collect();
+        let keys: Vec<u128> = (0..1000_u64).map(|i| c.hasher().hash(&i.to_le_bytes())).collect();
         for (i, k) in keys.iter().enumerate() {
             c.insert(*k, SeriesRef(i as u64 + 1));
             let (found, fresh) = c.peek(keys[0], &near).expect("used all the time");
@@ -168,7 +164,7 @@ mod tests {
     #[test]
     fn any_order_and_any_hint_give_the_same() {
         let (mut c, near) = (RefCache::new(100), Cell::new(0));
-        let keys: Vec<u128> = (0..80_u64).map(|i| key(&i.to_le_bytes(), c.seed())).collect();
+        let keys: Vec<u128> = (0..80_u64).map(|i| c.hasher().hash(&i.to_le_bytes())).collect();
         for (i, k) in keys.iter().enumerate() {
             c.insert(*k, SeriesRef(i as u64 + 1));
         }

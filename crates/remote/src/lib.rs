@@ -15,7 +15,7 @@ mod v2;
 mod validate;
 mod wire;
 
-pub use receive::{MessageType, Receiver, ReceiverOptions, WriteResponse, WriteStats};
+pub use receive::{Answer, MessageType, Receiver, ReceiverOptions, WriteResponse, WriteStats};
 pub use snappy::DECODED_BYTES_MAX;
 pub use v1::DecodedV1;
 pub use v2::DecodedV2;

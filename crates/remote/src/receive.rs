@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use model::clock::Clock;
 use parking_lot::{Mutex, RwLock};
-use storage::{AppendError, Appendable, SeriesRef};
+use storage::{AppendError, Appendable, Logged, SeriesRef};
 use telemetry::Registry;
 
 use crate::cache::{GENERATION_ENTRIES_MAX, RefCache};
@@ -146,6 +146,21 @@ impl WriteResponse {
     }
 }
 
+/// An answer that may be given once what it speaks of survives a kill.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer.
+    pub response: WriteResponse,
+    /// To be waited for; `None` where there is nothing to wait for.
+    pub logged: Option<Box<dyn Logged>>,
+}
+
+impl From<WriteResponse> for Answer {
+    fn from(response: WriteResponse) -> Self {
+        Answer { response, logged: None }
+    }
+}
+
 /// Samples may be this far ahead of the clock: upstream's 10 minutes.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
 /// Scratch sets kept for reuse, of some hundred KiB each in steady use: more requests than this at once
@@ -277,13 +292,28 @@ impl Receiver {
         Ok(message)
     }
 
+    /// Whether [`Receiver::begin`] does not wait for the disk.
+    #[must_use]
+    pub fn begins_soon(&self) -> bool {
+        self.store.commits_soon()
+    }
+
     /// Stores a request. Blocks on the store: give it a thread.
     #[must_use]
     pub fn write(&self, message: MessageType, body: &[u8]) -> WriteResponse {
+        let Answer { response, logged } = self.begin(message, body);
+        logged.iter().for_each(|l| l.wait());
+        response
+    }
+
+    /// Puts a request's samples in place; the sender is to be answered once the log is written. Takes a
+    /// microsecond a sample, and waits for the disk where [`Receiver::begins_soon`] does not say otherwise.
+    #[must_use]
+    pub fn begin(&self, message: MessageType, body: &[u8]) -> Answer {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
         let mut decoded = std::mem::take(&mut scratch.body);
-        let response = match decompress(body, &mut decoded).map_err(|e| e.replace("snappy: ", "s2: ")) {
-            Err(text) => WriteResponse::refused(400, text),
+        let answer = match decompress(body, &mut decoded).map_err(|e| e.replace("snappy: ", "s2: ")) {
+            Err(text) => WriteResponse::refused(400, text).into(),
             Ok(()) => match message {
                 MessageType::V1 => self.write_v1(&decoded, &mut scratch),
                 MessageType::V2 => self.write_v2(&decoded, &mut scratch),
@@ -297,7 +327,7 @@ impl Receiver {
                 kept.push(scratch);
             }
         }
-        response
+        answer
     }
 
     /// Series that the cache knows.

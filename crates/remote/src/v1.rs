@@ -49,14 +49,13 @@ impl DecodedV1 {
                 let range = r.bytes()?;
                 self.clear();
                 let found = match last_sample(body, range) {
-                    Some(at) => body.get(range.0..at).and_then(&known).map(|k| (k, at)),
+                    Some((at, t, v)) => body.get(range.0..at).and_then(&known).map(|k| (k, at, t, v)),
                     None => None,
                 };
                 match found {
-                    Some((k, at)) => {
+                    Some((k, at, t, v)) => {
                         // Label fields, then one sample to the end and nothing else.
                         self.labels = (range.0, at);
-                        let (t, v) = sample(body, (at + 2, range.1))?;
                         self.times.push(t);
                         self.values.push(v);
                         each(self, Some(k))?;
@@ -169,11 +168,11 @@ fn push(to: &mut Vec<(usize, usize)>, range: (usize, usize), what: &'static str)
     Ok(())
 }
 
-/// Where the field of a series' only sample would begin, if the series ends with one as every sender writes
-/// it: a value (left out where it is 0) and a time of six bytes (the years 1971 to 2109). Bytes within a label
+/// Where the field of a series' only sample would begin, its time and its value, if the series ends with one
+/// as every sender writes it: a value (left out where it is 0) and a time of six bytes (the years 1971 to 2109). Bytes within a label
 /// may look the same; whether what stands before are label fields is for the caller to find out.
 #[inline]
-fn last_sample(body: &[u8], (start, end): (usize, usize)) -> Option<usize> {
+fn last_sample(body: &[u8], (start, end): (usize, usize)) -> Option<(usize, i64, f64)> {
     const TIME: u8 = 0x10;
     const VALUE: u8 = 0x09;
     const SAMPLE: u8 = 0x12;
@@ -182,10 +181,17 @@ fn last_sample(body: &[u8], (start, end): (usize, usize)) -> Option<usize> {
     if tail[11] != TIME {
         return None;
     }
-    if tail[..3] == [SAMPLE, 16, VALUE] {
-        return Some(end - 18);
+    let [.., b0, b1, b2, b3, b4, b5] = *tail;
+    let long = b0 & b1 & b2 & b3 & b4 & 0x80 != 0 && b5 < 0x80;
+    if !long {
+        return None;
     }
-    (tail[9..11] == [SAMPLE, 7]).then_some(end - 9)
+    let t = [b0, b1, b2, b3, b4, b5].iter().rev().fold(0, |t, b| t << 7 | i64::from(b & 0x7f));
+    if tail[..3] == [SAMPLE, 16, VALUE] {
+        let [_, _, _, value @ .., _, _, _, _, _, _, _] = *tail;
+        return Some((end - 18, t, f64::from_le_bytes(value)));
+    }
+    (tail[9..11] == [SAMPLE, 7]).then_some((end - 9, t, 0.0))
 }
 
 #[inline]

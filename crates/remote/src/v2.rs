@@ -1,8 +1,7 @@
 //! `io.prometheus.write.v2.Request`: strings stand once in a table of symbols, series refer to them.
 
-use model::{Exemplar, MetricMetadata, MetricType};
+use model::{Exemplar, KeyHasher, MetricMetadata, MetricType};
 
-use crate::cache::key;
 use crate::v1::{LABELS_MAX, SAMPLES_MAX, exemplar_labels};
 use crate::wire::{BYTES, FIXED64, Reader, VARINT, WireError, expect};
 
@@ -34,10 +33,10 @@ impl DecodedV2 {
     pub fn for_each<E: From<WireError>>(
         &mut self,
         body: &[u8],
-        seed: u64,
+        hasher: KeyHasher,
         mut each: impl FnMut(&mut DecodedV2, (usize, usize)) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.read_symbols(body, seed)?;
+        self.read_symbols(body, hasher)?;
         let mut r = Reader::new(body);
         while !r.done() {
             let (field, wire) = r.tag()?;
@@ -67,7 +66,7 @@ impl DecodedV2 {
     }
 
     /// First pass: symbols may stand anywhere in the message.
-    fn read_symbols(&mut self, body: &[u8], seed: u64) -> Result<(), WireError> {
+    fn read_symbols(&mut self, body: &[u8], hasher: KeyHasher) -> Result<(), WireError> {
         self.symbols.clear();
         self.hashes.clear();
         let mut r = Reader::new(body);
@@ -84,7 +83,7 @@ impl DecodedV2 {
             }
             // A body has at most 32 MiB, so offsets fit.
             self.symbols.push((start as u32, end as u32));
-            self.hashes.push(key(body.get(start..end).unwrap_or_default(), seed));
+            self.hashes.push(hasher.hash(body.get(start..end).unwrap_or_default()));
         }
         Ok(())
     }
@@ -179,12 +178,12 @@ impl DecodedV2 {
     }
 
     /// Cache key of the series' labels; `None` where a reference is out of bounds.
-    pub(crate) fn label_key(&mut self, seed: u64) -> Option<u128> {
+    pub(crate) fn label_key(&mut self, hasher: KeyHasher) -> Option<u128> {
         self.key_bytes.clear();
         for r in &self.refs {
             self.key_bytes.extend_from_slice(&self.hashes.get(*r as usize)?.to_le_bytes());
         }
-        Some(key(&self.key_bytes, seed))
+        Some(hasher.hash(&self.key_bytes))
     }
 
     fn symbol<'b>(&self, body: &'b [u8], r: u32) -> Option<&'b [u8]> {

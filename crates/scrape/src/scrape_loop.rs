@@ -465,7 +465,8 @@ impl Work {
             app.rollback();
             return;
         }
-        if let Err(err) = app.commit() {
+        // A thread that waits for the log wakes up once more for each scrape.
+        if let Err(err) = app.commit_soon() {
             tracing::error!(scrape_pool = self.shared.name, target = %self.target.url(), %err, "Scrape commit failed");
         }
         if extra {

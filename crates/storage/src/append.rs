@@ -1,5 +1,7 @@
 //! Writing: a transaction collects samples, then commits them together.
 
+use std::future::Future;
+
 use model::{Exemplar, HistogramValue, Labels, MetricMetadata};
 
 use crate::{AppendError, StorageError};
@@ -28,6 +30,28 @@ pub struct CommitStats {
     pub refused: u64,
 }
 
+/// A commit whose samples are in place, while the log is still being written.
+#[derive(Debug)]
+pub struct Underway {
+    /// What it stored.
+    pub stats: CommitStats,
+    /// Tells when it survives a kill of the process; `None` where it does already.
+    pub logged: Option<Box<dyn Logged>>,
+}
+
+impl From<CommitStats> for Underway {
+    fn from(stats: CommitStats) -> Self {
+        Underway { stats, logged: None }
+    }
+}
+
+/// Ends when a commit survives a kill of the process, or is held in memory because the disk does not take it.
+/// Whoever is tired of waiting, on a disk that hangs, calls [`Logged::wait`]. Dropping it stops nothing.
+pub trait Logged: Future<Output = ()> + Send + Unpin + std::fmt::Debug {
+    /// As the future, on the caller's thread, and not for long: a disk that does not write is said to hang.
+    fn wait(&self);
+}
+
 /// One refused element of a batch.
 #[derive(Clone, Debug)]
 pub struct Rejected {
@@ -41,6 +65,12 @@ pub struct Rejected {
 pub trait Appendable: Send + Sync {
     /// Opens a transaction. Many may be open at once.
     fn appender(&self) -> Box<dyn Appender + '_>;
+
+    /// Whether [`Appender::commit_soon`] does not wait for the disk, so that small transactions need no thread
+    /// of their own.
+    fn commits_soon(&self) -> bool {
+        false
+    }
 }
 
 /// A transaction. Dropped without `commit`, it leaves nothing behind but series created on the way.
@@ -128,6 +158,15 @@ pub trait Appender: Send {
     /// # Errors
     /// The log could not be written; nothing of the transaction is visible then.
     fn commit(self: Box<Self>) -> Result<CommitStats, StorageError>;
+
+    /// As [`Appender::commit`] without waiting for the log: visible once it survives a kill, which what is
+    /// returned tells. For who has others to serve meanwhile. Stores that do not tell the two apart commit.
+    ///
+    /// # Errors
+    /// As [`Appender::commit`].
+    fn commit_soon(self: Box<Self>) -> Result<Underway, StorageError> {
+        self.commit().map(Underway::from)
+    }
 
     /// Forgets the transaction.
     fn rollback(self: Box<Self>);

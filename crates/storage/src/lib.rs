@@ -16,7 +16,7 @@ mod merge;
 mod query;
 mod status;
 
-pub use append::{Appendable, Appender, CommitStats, Rejected, SeriesRef};
+pub use append::{Appendable, Appender, CommitStats, Logged, Rejected, SeriesRef, Underway};
 pub use context::{Budget, CancelToken, QueryContext};
 pub use error::{AppendError, StorageError};
 pub use exemplar::{ExemplarQueryable, ExemplarSeries};

@@ -7,8 +7,8 @@ use model::Labels;
 use storage::{AppendError, Appender, SeriesRef};
 
 use super::batch::Refused;
-use super::{Failure, Receiver, Scratch, Verdict, WriteResponse, too_far_ahead, verdict};
-use crate::cache::{RefCache, key};
+use super::{Answer, Failure, Receiver, Scratch, Verdict, WriteResponse, too_far_ahead, verdict};
+use crate::cache::RefCache;
 use crate::v1::{self, DecodedV1};
 use crate::{histogram, validate};
 
@@ -37,13 +37,13 @@ struct Known {
 impl Known {
     #[inline]
     fn find(labels: &[u8], cache: &RefCache, near: &Cell<u32>) -> Option<Known> {
-        let key = key(labels, cache.seed());
+        let key = cache.hasher().hash(labels);
         cache.peek(key, near).map(|(series, fresh)| Known { key, series, fresh })
     }
 }
 
 impl Receiver {
-    pub(super) fn write_v1(&self, body: &[u8], scratch: &mut Scratch) -> WriteResponse {
+    pub(super) fn write_v1(&self, body: &[u8], scratch: &mut Scratch) -> Answer {
         let (cache, near) = (self.cache.read(), Cell::new(0));
         let mut run = Run {
             body,
@@ -73,12 +73,17 @@ impl Receiver {
         if let Err(f) = result {
             app.rollback();
             // References learned from series that the rolled-back transaction made stay valid in the store.
-            return WriteResponse::refused(f.status, f.text);
+            return WriteResponse::refused(f.status, f.text).into();
         }
-        match (app.commit(), limited) {
-            (Err(e), _) => WriteResponse::refused(500, e.to_string()),
-            (Ok(_), Some((status, text))) => WriteResponse::refused(status, text),
-            (Ok(_), None) => WriteResponse { status: 204, error: String::new(), written: None },
+        match (app.commit_soon(), limited) {
+            (Err(e), _) => WriteResponse::refused(500, e.to_string()).into(),
+            (Ok(done), Some((status, text))) => {
+                Answer { response: WriteResponse::refused(status, text), logged: done.logged }
+            }
+            (Ok(done), None) => {
+                let response = WriteResponse { status: 204, error: String::new(), written: None };
+                Answer { response, logged: done.logged }
+            }
         }
     }
 }
@@ -94,7 +99,7 @@ impl Run<'_> {
         let (label_key, known) = match known {
             Some(Known { key, series, fresh }) => (key, Some((series, fresh))),
             None => {
-                let key = key(s.label_bytes(self.body), self.cache.seed());
+                let key = self.cache.hasher().hash(s.label_bytes(self.body));
                 (key, self.cache.peek(key, self.near))
             }
         };

@@ -9,7 +9,8 @@ use storage::{AppendError, Appender, SeriesRef};
 
 use super::batch::Refused;
 use super::{
-    ERRORS_LISTED_MAX, Failure, Receiver, Scratch, Verdict, WriteResponse, WriteStats, too_far_ahead, verdict,
+    Answer, ERRORS_LISTED_MAX, Failure, Receiver, Scratch, Verdict, WriteResponse, WriteStats, too_far_ahead,
+    verdict,
 };
 use crate::cache::RefCache;
 use crate::v2::DecodedV2;
@@ -42,7 +43,7 @@ enum Known {
 }
 
 impl Receiver {
-    pub(super) fn write_v2(&self, body: &[u8], scratch: &mut Scratch) -> WriteResponse {
+    pub(super) fn write_v2(&self, body: &[u8], scratch: &mut Scratch) -> Answer {
         let (cache, near) = (self.cache.read(), Cell::new(0));
         let mut run = Run {
             receiver: self,
@@ -63,7 +64,7 @@ impl Receiver {
         let mut series = std::mem::take(&mut scratch.v2);
         scratch.batch.clear();
         let result = series
-            .for_each(body, cache.seed(), |s, range| run.series(s, range, scratch))
+            .for_each(body, cache.hasher(), |s, range| run.series(s, range, scratch))
             .and_then(|()| run.flush(Some(&series), scratch));
         scratch.v2 = series;
         self.metrics.invalid_labels.add(run.invalid as f64);
@@ -71,19 +72,22 @@ impl Receiver {
         let none = Some(WriteStats::default());
         if let Err(f) = result {
             app.rollback();
-            return WriteResponse { status: f.status, error: f.text, written: none };
+            return WriteResponse { status: f.status, error: f.text, written: none }.into();
         }
-        if let Err(e) = app.commit() {
-            return WriteResponse { status: 500, error: e.to_string(), written: none };
-        }
+        let logged = match app.commit_soon() {
+            Ok(done) => done.logged,
+            Err(e) => return WriteResponse { status: 500, error: e.to_string(), written: none }.into(),
+        };
         self.metrics.without_metadata.add(without_metadata as f64);
         if errors.is_empty() {
-            return WriteResponse { status: 204, error: String::new(), written: Some(stats) };
+            let response = WriteResponse { status: 204, error: String::new(), written: Some(stats) };
+            return Answer { response, logged };
         }
         if errors_unlisted > 0 {
             errors.push(format!("{errors_unlisted} more errors"));
         }
-        WriteResponse { status: limited.max(400), error: errors.join("\n"), written: Some(stats) }
+        let error = errors.join("\n");
+        Answer { response: WriteResponse { status: limited.max(400), error, written: Some(stats) }, logged }
     }
 }
 
@@ -105,7 +109,7 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let o = &self.receiver.options;
         // With type and unit as labels the set is not the one of the request, so the cache does not help.
-        let label_key = if o.type_and_unit_labels { None } else { s.label_key(self.cache.seed()) };
+        let label_key = if o.type_and_unit_labels { None } else { s.label_key(self.cache.hasher()) };
         let known = label_key.and_then(|k| Some((k, self.cache.peek(k, self.near)?)));
         if let (Some((k, (series, fresh))), [t], [v]) = (known, &s.times[..], &s.values[..])
             && s.exemplars.is_empty()

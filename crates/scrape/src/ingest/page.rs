@@ -3,17 +3,14 @@
 //! A line is remembered by length and 128-bit hash of its key, not by its text: the text of a series is
 //! 100 to 200 bytes, and all targets' texts together were the largest part of a server's memory and out of
 //! every cache when the next scrape came. Two keys of one page are taken for the same with a probability of
-//! n²/2^129, which for a target of a million lines is 10^-27; the hash is seeded, so nobody can aim at it.
+//! n²/2^129, which for a target of a million lines is 10^-27; nobody can aim at it.
 //!
 //! A page that looks like the last one is walked through sequential memory. The hash table holds only entry
 //! numbers and is asked where a line is not the expected one.
 
-use std::hash::BuildHasher as _;
-
 use hashbrown::HashTable;
-use model::MetricType;
+use model::{KeyHasher, MetricType};
 use storage::SeriesRef;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Index of an entry. The highest bit is free for callers.
 pub(super) type EntryId = u32;
@@ -78,7 +75,7 @@ pub(super) struct Entry {
 pub(super) struct Page {
     entries: Vec<Entry>,
     table: HashTable<EntryId>,
-    seed: u64,
+    hasher: KeyHasher,
     order: Vec<EntryId>,
     /// Order of the page being read, from the first difference on; before that, it equals `order`.
     next_order: Vec<EntryId>,
@@ -95,7 +92,7 @@ impl Default for Page {
         Page {
             entries: Vec::new(),
             table: HashTable::new(),
-            seed: std::hash::RandomState::new().hash_one(0_u8),
+            hasher: KeyHasher::default(),
             order: Vec::new(),
             next_order: Vec::new(),
             diverged: false,
@@ -108,8 +105,8 @@ impl Default for Page {
 }
 
 #[inline]
-fn hash_of(key: &[u8], seed: u64) -> KeyHash {
-    let hash = xxh3_128_with_seed(key, seed);
+fn hash_of(key: &[u8], hasher: KeyHasher) -> KeyHash {
+    let hash = hasher.hash(key);
     KeyHash(hash as u64, (hash >> 64) as u64)
 }
 
@@ -160,7 +157,7 @@ impl Page {
         if is_series && rest.get(bytes) != Some(&BEHIND) {
             return None;
         }
-        if hash_of(rest.get(..bytes)?, self.seed) != entry.hash {
+        if hash_of(rest.get(..bytes)?, self.hasher) != entry.hash {
             return None;
         }
         let bytes = bytes + usize::from(is_series);
@@ -178,7 +175,7 @@ impl Page {
 
     /// Looks a key up: the expected line first, then the hash table. Found, the walk goes on behind it.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<EntryId> {
-        let hash = hash_of(key, self.seed);
+        let hash = hash_of(key, self.hasher);
         let entries = &self.entries;
         let same = |id: EntryId| entries.get(id as usize).is_some_and(|e| e.is(key, hash));
         if let Some(id) = self.order.get(self.cursor).copied()
@@ -215,7 +212,7 @@ impl Page {
         }
         let id = self.entries.len() as EntryId;
         self.entries.push(Entry {
-            hash: hash_of(key, self.seed),
+            hash: hash_of(key, self.hasher),
             key_bytes,
             series: entry.series,
             seen: iteration,

@@ -529,6 +529,10 @@ impl Appendable for Db {
         }
         Box::new(HeadAppender::new(Arc::clone(&self.0.head)))
     }
+
+    fn commits_soon(&self) -> bool {
+        !self.0.head.log.is_strict()
+    }
 }
 
 impl Queryable for Db {

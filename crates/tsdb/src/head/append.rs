@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::HashSet;
 use model::{CounterResetHint, Exemplar, FloatHistogram, Histogram, HistogramValue, Labels, MetricMetadata};
-use storage::{AppendError, Appender, CommitStats, Rejected, SeriesRef, StorageError};
+use storage::{AppendError, Appender, CommitStats, Logged, Rejected, SeriesRef, StorageError, Underway};
 
 use super::Head;
 use super::isolation::Applying;
@@ -19,7 +19,7 @@ use super::series::Applied;
 use crate::wal::record::{
     self, ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, histogram_type,
 };
-use crate::wal::{RecordCompressor, Ticket, WalCompression};
+use crate::wal::{OnItsWay, RecordCompressor, Ticket, WalCompression};
 
 /// Buffers kept for the next transaction: scrapes of one server are of like size.
 /// Each has a compressor of some 100 KB beside its samples.
@@ -288,11 +288,11 @@ impl HeadAppender {
     }
 
     /// Puts the samples into their series, while the log is being written; they are seen once it is.
-    fn apply(&mut self, work: &mut LateWork, logged: Option<Ticket>) -> CommitStats {
+    fn apply(&mut self, work: &mut LateWork, logged: Option<Ticket>, wait: bool) -> CommitStats {
         let head = Arc::clone(&self.head);
         let mut tally = Tally::default();
         let fenced = head.applying.read();
-        let applying = head.isolation.begin();
+        let applying = head.isolation.begin(&head.log);
         // A block may have been begun since: what it covers is closed.
         let mut bounds = self.bounds.unwrap_or_else(|| Bounds::of(&head));
         bounds.min_valid = bounds.min_valid.max(head.min_valid.load(Ordering::Acquire));
@@ -345,11 +345,14 @@ impl HeadAppender {
             head.widen(tally.min, tally.max);
         }
         drop(fenced);
-        if let Some(ticket) = logged {
-            head.log.wait(&ticket);
+        // From when it is written on readers see it.
+        match logged {
+            Some(ticket) if !wait => applying.seen_with(ticket),
+            logged => {
+                logged.iter().for_each(|ticket| head.log.wait(ticket));
+                drop(applying);
+            }
         }
-        // From here on readers see it.
-        drop(applying);
         for (kind, counter) in [&m.floats, &m.histograms].into_iter().enumerate() {
             let late = work.stored.get(kind).copied().unwrap_or_default();
             counter.add((tally.stored.get(kind).copied().unwrap_or_default() + late) as f64);
@@ -371,6 +374,40 @@ impl HeadAppender {
             samples: tally.stored.iter().chain(&work.stored).sum(),
             refused: tally.refused.iter().chain(&tally.too_old).sum(),
         }
+    }
+
+    /// Logs the transaction and puts it in place; `wait` for the log to be written.
+    fn put(mut self: Box<Self>, wait: bool) -> Result<Underway, StorageError> {
+        if self.head.stopped.load(Ordering::Acquire) {
+            return Err(StorageError::NotReady);
+        }
+        let head = Arc::clone(&self.head);
+        let _under_way = head.commits.enter();
+        let mut logged = self.log()?;
+        let log = match self.buffers.late.iter().all(Vec::is_empty) {
+            true => None,
+            false => {
+                // The log of late samples must not speak of series that this one does not know.
+                if let Some(ticket) = logged.take() {
+                    head.log.wait(&ticket);
+                }
+                let b = &self.buffers;
+                let at = |i: &u32| *i as usize;
+                let floats: Vec<SampleRecord> =
+                    b.late[0].iter().filter_map(|i| b.floats.get(at(i)).copied()).collect();
+                let histograms: Vec<HistogramRecord> =
+                    b.late[1].iter().filter_map(|i| b.histograms.get(at(i)).cloned()).collect();
+                Some(head.log_late(&floats, &histograms)?)
+            }
+        };
+        let mut work = LateWork::default();
+        let unseen = logged.clone().filter(|_| !wait);
+        let stats = self.apply(&mut work, logged, wait);
+        self.end();
+        head.finish_late(log, work)?;
+        let logged = unseen
+            .map(|ticket| -> Box<dyn Logged> { Box::new(OnItsWay::new(Arc::clone(&head.log), ticket)) });
+        Ok(Underway { stats, logged })
     }
 
     /// Lets go of the series that this transaction marked.
@@ -662,34 +699,12 @@ impl Appender for HeadAppender {
         Ok(())
     }
 
-    fn commit(mut self: Box<Self>) -> Result<CommitStats, StorageError> {
-        if self.head.stopped.load(Ordering::Acquire) {
-            return Err(StorageError::NotReady);
-        }
-        let head = Arc::clone(&self.head);
-        let _under_way = head.commits.enter();
-        let mut logged = self.log()?;
-        let log = match self.buffers.late.iter().all(Vec::is_empty) {
-            true => None,
-            false => {
-                // The log of late samples must not speak of series that this one does not know.
-                if let Some(ticket) = logged.take() {
-                    head.log.wait(&ticket);
-                }
-                let b = &self.buffers;
-                let at = |i: &u32| *i as usize;
-                let floats: Vec<SampleRecord> =
-                    b.late[0].iter().filter_map(|i| b.floats.get(at(i)).copied()).collect();
-                let histograms: Vec<HistogramRecord> =
-                    b.late[1].iter().filter_map(|i| b.histograms.get(at(i)).cloned()).collect();
-                Some(head.log_late(&floats, &histograms)?)
-            }
-        };
-        let mut work = LateWork::default();
-        let stats = self.apply(&mut work, logged);
-        self.end();
-        head.finish_late(log, work)?;
-        Ok(stats)
+    fn commit(self: Box<Self>) -> Result<CommitStats, StorageError> {
+        self.put(true).map(|underway| underway.stats)
+    }
+
+    fn commit_soon(self: Box<Self>) -> Result<Underway, StorageError> {
+        self.put(false)
     }
 
     fn discard_out_of_order(&mut self, discard: bool) {

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Head;
+use crate::wal::{Log, Ticket};
 
 /// What a reader sees: commits that were complete when it began.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// Commits from this number on came later.
     before: u64,
-    /// Commits that were under way: as many as there were threads at it.
+    /// Commits that were under way: as many as there were threads at it, and those that the log has not
+    /// written yet.
     applying: Vec<u64>,
 }
 
@@ -37,18 +39,27 @@ struct Reader {
     sees_below: u64,
 }
 
+/// A commit that readers do not see yet.
+#[derive(Debug)]
+struct Unseen {
+    commit: u64,
+    /// It is in place, and seen when this is written. Nobody waits for that: it is looked at when a commit or
+    /// a reader comes.
+    logged: Option<Ticket>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     next_reader: u64,
     readers: BTreeMap<u64, Reader>,
     next_commit: u64,
-    applying: Vec<u64>,
+    applying: Vec<Unseen>,
 }
 
 impl State {
     /// Commits below this number are seen by everyone, those who come included.
     fn low(&self) -> u64 {
-        let applying = self.applying.iter().copied().min();
+        let applying = self.applying.iter().map(|u| u.commit).min();
         let readers = self.readers.values().map(|r| r.sees_below).min();
         applying.into_iter().chain(readers).min().unwrap_or(self.next_commit)
     }
@@ -69,9 +80,20 @@ pub(super) struct Applying<'a> {
     pub(super) low: u64,
 }
 
+impl Applying<'_> {
+    /// All is in place; readers see it from when its records are written.
+    pub(super) fn seen_with(self, ticket: Ticket) {
+        if let Some(unseen) =
+            self.isolation.state.lock().applying.iter_mut().find(|u| u.commit == self.commit)
+        {
+            unseen.logged = Some(ticket);
+        }
+    }
+}
+
 impl Drop for Applying<'_> {
     fn drop(&mut self) {
-        self.isolation.state.lock().applying.retain(|c| *c != self.commit);
+        self.isolation.state.lock().applying.retain(|u| u.commit != self.commit || u.logged.is_some());
     }
 }
 
@@ -96,12 +118,34 @@ impl Drop for ReaderGuard {
 }
 
 impl Isolation {
+    /// Lets readers see what is written by now. What the disk does not take in time is held in memory by the
+    /// log, and seen as well.
+    fn settle(&self, log: &Log) {
+        let overdue = {
+            let mut state = self.state.lock();
+            if state.applying.iter().all(|u| u.logged.is_none()) {
+                return;
+            }
+            let written = log.written_through();
+            state.applying.retain(|u| u.logged.as_ref().is_none_or(|t| !t.is_written(written)));
+            state.applying.iter().find_map(|u| u.logged.clone().filter(Ticket::is_overdue))
+        };
+        if let Some(ticket) = overdue {
+            // Not for long: its time is up.
+            log.wait(&ticket);
+            let written = log.written_through();
+            let mut state = self.state.lock();
+            state.applying.retain(|u| u.logged.as_ref().is_none_or(|t| !t.is_written(written)));
+        }
+    }
+
     /// Begins to put a commit in place.
-    pub(super) fn begin(&self) -> Applying<'_> {
+    pub(super) fn begin(&self, log: &Log) -> Applying<'_> {
+        self.settle(log);
         let mut state = self.state.lock();
         let commit = state.next_commit;
         state.next_commit += 1;
-        state.applying.push(commit);
+        state.applying.push(Unseen { commit, logged: None });
         Applying { isolation: self, commit, low: state.low() }
     }
 
@@ -125,10 +169,12 @@ impl Isolation {
 impl Head {
     /// Says that someone reads from `mint` on, and what is complete now.
     pub(crate) fn reader(self: &Arc<Self>, mint: i64) -> ReaderGuard {
+        self.isolation.settle(&self.log);
         let mut state = self.isolation.state.lock();
         let id = state.next_reader;
         state.next_reader += 1;
-        let snapshot = Snapshot { before: state.next_commit, applying: state.applying.clone() };
+        let applying = state.applying.iter().map(|u| u.commit).collect();
+        let snapshot = Snapshot { before: state.next_commit, applying };
         let sees_below = snapshot.applying.iter().copied().min().unwrap_or(snapshot.before);
         state.readers.insert(id, Reader { mint, sees_below });
         drop(state);

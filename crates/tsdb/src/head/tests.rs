@@ -1,6 +1,8 @@
 //! The head as its users see it.
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Exemplar, Histogram, HistogramValue, Labels, MatchOp, Matcher, Span, stale_nan};
 use storage::{AppendError, Appender, LabelHints, Querier, QueryContext, SampleBuf, SelectHints, SeriesRef};
@@ -8,7 +10,7 @@ use storage::{AppendError, Appender, LabelHints, Querier, QueryContext, SampleBu
 use super::append::HeadAppender;
 use super::{Head, HeadQuerier, Truncation};
 use crate::db::DbOptions;
-use crate::disk::{MemDisk, WriteMode};
+use crate::disk::{FaultDisk, MemDisk, WriteMode};
 
 fn options() -> DbOptions {
     let mut options = DbOptions::new("/data");
@@ -389,4 +391,61 @@ fn several_times_in_one_commit_are_hidden_from_the_first_on() {
     };
     assert_eq!(set.series.iter().map(times).collect::<Vec<_>>(), [vec![1000], vec![5000], vec![1000]]);
     assert_eq!(read(&head, &[]).iter().map(|(_, s)| s.len()).collect::<Vec<_>>(), [4, 3, 2]);
+}
+
+/// Who does not wait for the log keeps its samples from readers until they survive a kill.
+#[test]
+fn what_is_committed_without_waiting_is_seen_once_it_is_written() {
+    let disk = FaultDisk::new(1);
+    let options = DbOptions { disk: Arc::new(disk.clone()), ..options() };
+    let head = open(&options);
+    let thread = head.log.spawn_writer().unwrap();
+    let up = labels(&[("__name__", "up")]);
+    let append = |t: i64| {
+        let mut a = app(&head);
+        a.append(SeriesRef::NONE, &up, 0, t, 1.0).unwrap();
+        a
+    };
+    let seen = || read(&head, &[]).first().map_or(0, |(_, samples)| samples.len());
+    let wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    };
+    append(1000).commit().unwrap();
+    assert_eq!(seen(), 1);
+
+    disk.freeze();
+    let mut logged = append(2000).commit_soon().unwrap().logged.unwrap();
+    assert_eq!(seen(), 1, "a kill would lose it");
+    let woken = Arc::new(Woken::default());
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(std::pin::Pin::new(&mut logged).poll(&mut context).is_pending());
+    disk.thaw();
+    wait_for(&|| woken.0.load(Ordering::SeqCst));
+    assert!(std::pin::Pin::new(&mut logged).poll(&mut context).is_ready());
+    assert_eq!(seen(), 2);
+
+    // A disk that hangs hides nothing: its time up, the sample is held, and seen.
+    disk.freeze();
+    let logged = append(3000).commit_soon().unwrap().logged.unwrap();
+    wait_for(&|| head.log.is_writing());
+    wait_for(&|| seen() == 3);
+    assert_eq!(head.log_status().held_records, 0, "its write is under way");
+    logged.wait();
+    disk.thaw();
+    head.log.sync().unwrap();
+    drop(thread);
+    drop(head);
+    assert_eq!(read(&open(&options), &[])[0].1.len(), 3);
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

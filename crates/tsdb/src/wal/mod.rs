@@ -20,7 +20,7 @@ mod writer;
 pub use crate::db::WalCompression;
 pub use durable::FILE_NAME as SYNCED_FILE;
 pub use log::{Log, LogRules, LogStatus};
-pub(crate) use log::{LogThread, Ticket};
+pub(crate) use log::{LogThread, OnItsWay, Ticket};
 pub use reader::{SegmentReader, WalLoss};
 pub(crate) use segment::PAGE_BYTES;
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};

@@ -76,6 +76,8 @@ pub struct WalWriter {
     synced: u64,
     /// Something was written since the last sync.
     dirty: bool,
+    /// Segments up to this one have durable names: the folder needs no sync for them.
+    named: Option<u64>,
     /// A failed write left bytes behind `good` that could not be cut off yet.
     untidy: bool,
     /// Bytes written since the start.
@@ -89,6 +91,8 @@ pub struct SyncWork {
     current: (PathBuf, u64),
     /// The current segment and its length.
     reaches: (u64, u64),
+    /// The current segment's name is not durable yet.
+    name: bool,
     disk: Arc<dyn Disk>,
 }
 
@@ -131,8 +135,8 @@ impl SyncWork {
             Err(e) => return Err(e),
         }
         match self.current.0.parent() {
-            Some(dir) => self.disk.sync_dir(dir),
-            None => Ok(()),
+            Some(dir) if self.name => self.disk.sync_dir(dir),
+            _ => Ok(()),
         }
     }
 }
@@ -168,6 +172,7 @@ impl WalWriter {
             synced: 0,
             // Its name.
             dirty: true,
+            named: None,
             untidy: false,
             written: 0,
         })
@@ -351,8 +356,15 @@ impl WalWriter {
             files: std::mem::take(&mut self.unsynced),
             current: (self.file.path().to_path_buf(), before),
             reaches: (self.segment, self.good),
+            name: self.named != Some(self.segment),
             disk: Arc::clone(&self.disk),
         })
+    }
+
+    /// Says that a sync that reached this segment succeeded: a folder that has not changed is not synced again,
+    /// which would be a flush of the disk's cache each time.
+    pub(crate) fn sync_done(&mut self, segment: u64) {
+        self.named = Some(segment);
     }
 
     /// Says that a sync failed, so that the next one is not left out.

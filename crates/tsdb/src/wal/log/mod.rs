@@ -19,11 +19,12 @@
 mod queue;
 mod sync;
 mod thread;
+mod ticket;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -34,6 +35,7 @@ use super::{RecordCompressor, WalCompression, WalWriter};
 use crate::disk::{Disk, DiskError, DiskResult};
 use queue::{Form, Queue, Record, Unsynced, records};
 pub(crate) use thread::LogThread;
+pub(crate) use ticket::{OnItsWay, Ticket};
 
 /// How long a commit waits for its records to be written: above any write into the page cache, and short
 /// against a scrape interval. Only the first commits after a disk began to hang wait; later ones see that it
@@ -124,11 +126,6 @@ pub struct LogRules {
     /// Bytes of records held in memory while the disk refuses them.
     pub hold_bytes: u64,
 }
-
-/// A commit whose records are on their way.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Ticket(u64);
 
 /// The log's writing end, for many commits at once.
 #[derive(Debug)]
@@ -260,7 +257,7 @@ impl Log {
     }
 
     #[cfg(test)]
-    pub(super) fn is_writing(&self) -> bool {
+    pub(crate) fn is_writing(&self) -> bool {
         self.state.is_locked()
     }
 
@@ -303,7 +300,7 @@ impl Log {
             if queue.holding {
                 self.keep_budget(&mut queue);
             }
-            (Ticket(commit), queue.holding, std::mem::take(&mut queue.idle))
+            (Ticket::of(commit), queue.holding, std::mem::take(&mut queue.idle))
         };
         if self.threaded.load(Ordering::Acquire) {
             if idle {
@@ -317,30 +314,6 @@ impl Log {
             }
         }
         Ok(ticket)
-    }
-
-    /// Waits until a commit's records are with the system, or are held.
-    pub(crate) fn wait(&self, ticket: &Ticket) {
-        let mut queue = self.queue.lock();
-        if queue.written >= ticket.0 || queue.holding {
-            return;
-        }
-        let until = Instant::now() + PATIENCE;
-        while queue.written < ticket.0 && !queue.holding {
-            if self.done.wait_until(&mut queue, until).timed_out() {
-                drop(queue);
-                return match self.state.try_lock() {
-                    // Nobody is at it: the thread that writes gets no processor, and the disk is well.
-                    Some(mut state) => drop(self.write_queue(&mut state)),
-                    None => {
-                        let mut queue = self.queue.lock();
-                        if queue.written < ticket.0 {
-                            self.hangs(&mut queue);
-                        }
-                    }
-                };
-            }
-        }
     }
 
     fn begin_strict<'a>(
@@ -365,7 +338,7 @@ impl Log {
         }
         let seq = state.seq;
         drop(state);
-        self.sync_to(seq).map(|()| Ticket(0))
+        self.sync_to(seq).map(|()| Ticket::of(0))
     }
 
     /// Nobody waits from here on.
@@ -373,7 +346,7 @@ impl Log {
         if !std::mem::replace(&mut queue.holding, true) {
             tracing::error!(dir = %self.dir.display(), "log: the disk hangs; records are held in memory until it goes on");
         }
-        self.done.notify_all();
+        self.tell(queue);
         self.keep_budget(queue);
     }
 
@@ -434,7 +407,7 @@ impl Log {
         {
             let mut queue = self.queue.lock();
             queue.holding = true;
-            self.done.notify_all();
+            self.tell(&mut queue);
             self.keep_budget(&mut queue);
         }
         if state.failing.is_none() {
@@ -455,7 +428,7 @@ impl Log {
                         let dropped = std::mem::take(&mut queue.dropped);
                         tracing::info!(dropped, "log is written again");
                     }
-                    self.done.notify_all();
+                    self.tell(&mut queue);
                     state.failing = None;
                     break Ok(());
                 }

@@ -1,6 +1,7 @@
 //! What commits hand to the log, and copies of what is written and not synced yet.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 /// Copies of what is written and not synced. A second of a million samples is 3 MB; this is a disk that
 /// hangs for 20 seconds at that rate. What is beyond is in the file, but lost where its fsync fails.
@@ -60,6 +61,8 @@ pub(super) struct Queue {
     pub(super) idle: bool,
     /// The thread that writes is to end.
     pub(super) stop: bool,
+    /// Tasks that wait for commits, at most one a commit.
+    wakers: Vec<(u64, Waker)>,
 }
 
 impl Queue {
@@ -82,6 +85,29 @@ impl Queue {
             self.bytes += record.data.len() as u64;
             self.records.push_front(record);
         }
+    }
+
+    /// Commits up to this one are written or held.
+    pub(super) fn settled_through(&self) -> u64 {
+        if self.holding { u64::MAX } else { self.written }
+    }
+
+    pub(super) fn is_settled(&self, commit: u64) -> bool {
+        commit <= self.settled_through()
+    }
+
+    /// Wakes a task when a commit is settled.
+    pub(super) fn wake_with(&mut self, commit: u64, waker: &Waker) {
+        match self.wakers.iter_mut().find(|(of, _)| *of == commit) {
+            Some((_, kept)) => kept.clone_from(waker),
+            None => self.wakers.push((commit, waker.clone())),
+        }
+    }
+
+    /// Wakes the tasks whose commits are settled.
+    pub(super) fn wake(&mut self) {
+        let through = self.settled_through();
+        self.wakers.extract_if(.., |(commit, _)| *commit <= through).for_each(|(_, waker)| waker.wake());
     }
 
     /// The oldest records, at most `n`.

@@ -74,6 +74,9 @@ impl Log {
             match done {
                 Ok(()) => {
                     synced.seq = synced.seq.max(seq);
+                    if let (Some(writer), Some((segment, _))) = (&mut state.writer, reaches) {
+                        writer.sync_done(segment);
+                    }
                     drop(state);
                     drop(covered);
                     if let (Ok(()), Some((segment, offset))) = (&held, reaches) {
@@ -115,7 +118,7 @@ impl Log {
             let again = covered.records.into_iter().chain(later.records);
             queue.push_front(again.map(|r| Record { keep: true, ..r }));
             queue.holding = true;
-            self.done.notify_all();
+            self.tell(&mut queue);
         }
         state.distrust = true;
         if let Some(writer) = &mut state.writer {
