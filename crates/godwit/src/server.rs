@@ -6,6 +6,7 @@ mod new_series;
 mod not_built;
 mod parts;
 mod run;
+mod slow_disk;
 mod steps;
 
 pub use run::run;

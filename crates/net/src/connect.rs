@@ -24,8 +24,6 @@ use crate::secret::os_text;
 const CONNECT_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Before the other address family is tried beside the first (RFC 8305 says 250 ms, Go 300 ms).
 const FALLBACK_DELAY: Duration = Duration::from_millis(300);
-/// Addresses of one name that are tried; the rest would not be reached within any scrape's timeout.
-const ADDRESSES_MAX: usize = 16;
 
 /// Anything bytes flow through.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -325,11 +323,7 @@ fn dns_name(printed: &str) -> &str {
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let addresses: Vec<SocketAddr> = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => {
-            let found = tokio::net::lookup_host((host, port)).await;
-            let found = found.map_err(|_| ConnectError(format!("dial tcp: lookup {host}: no such host")))?;
-            found.take(ADDRESSES_MAX).collect()
-        }
+        Err(_) => crate::names::lookup(host, port).await,
     };
     let Some(first) = addresses.first().copied() else {
         return Err(ConnectError(format!("dial tcp: lookup {host}: no such host")));

@@ -9,6 +9,7 @@ mod der;
 mod error;
 mod gunzip;
 mod line;
+mod names;
 mod oauth2;
 mod proxy;
 mod secret;

@@ -65,11 +65,11 @@ pub fn files(data: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Damages one file, chosen by the dice among those of a kind; the number of the trial chooses kind and damage.
+/// One file of a kind, which the number of the trial chooses, and a place in it where something is.
 ///
 /// # Errors
-/// A file cannot be written.
-pub fn damage(data: &Path, number: usize, dice: &mut Dice) -> Result<Option<Trial>> {
+/// It cannot be read.
+pub fn pick(data: &Path, number: usize, dice: &mut Dice) -> Result<Option<(PathBuf, u64)>> {
     let kind = KINDS[number % KINDS.len()];
     let fit = |p: &PathBuf| p.display().to_string().contains(kind);
     let files: Vec<PathBuf> = files(data).into_iter().filter(fit).collect();
@@ -77,11 +77,20 @@ pub fn damage(data: &Path, number: usize, dice: &mut Dice) -> Result<Option<Tria
         return Ok(None);
     }
     let file = files[dice.below(files.len() as u64) as usize].clone();
-    let path = data.join(&file);
-    let mut bytes = std::fs::read(&path)?;
+    let bytes = std::fs::read(data.join(&file))?;
     // Pages of a log end in zeros: damage where nothing is says nothing.
     let used = bytes.iter().rposition(|b| *b != 0).map_or(bytes.len(), |at| at + 1);
-    let offset = dice.below(used as u64) as usize;
+    Ok(Some((file, dice.below(used as u64))))
+}
+
+/// Damages one file, chosen by the dice among those of a kind; the number of the trial chooses kind and damage.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn damage(data: &Path, number: usize, dice: &mut Dice) -> Result<Option<Trial>> {
+    let Some((file, offset)) = pick(data, number, dice)? else { return Ok(None) };
+    let path = data.join(&file);
+    let (mut bytes, offset) = (std::fs::read(&path)?, offset as usize);
     let damage = [Damage::Bit, Damage::Cut, Damage::Zeros, Damage::Noise][number / KINDS.len() % 4];
     match damage {
         Damage::Bit => bytes[offset] ^= 1 << dice.below(8),

@@ -2,14 +2,17 @@
 //! list of faults and what came of each.
 
 mod damage;
+mod device;
 mod disk;
+mod fuse;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-pub use damage::{Damage, Trial, damage, files};
+pub use damage::{Damage, Trial, damage, files, pick};
+pub use device::{Cut, Device, Done, Forgets, Frozen};
 pub use disk::{Ballast, Memory, Mounted};
 
 use crate::http;

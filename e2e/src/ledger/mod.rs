@@ -209,7 +209,11 @@ impl Ledger {
         let ledger = self.clone();
         std::thread::spawn(move || {
             loop {
-                ledger.lock().write(format!("beat {}\n", now_ms()));
+                {
+                    let (mut state, now) = (ledger.lock(), now_ms());
+                    state.beats.push(now);
+                    state.write(format!("beat {now}\n"));
+                }
                 std::thread::sleep(BEAT);
             }
         });

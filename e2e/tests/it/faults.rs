@@ -10,7 +10,7 @@ use e2e::kills::{Dice, SHORT_BLOCKS};
 use e2e::ledger::{Check, Found, Ledger};
 use e2e::wait::until;
 
-fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("GODWIT_TEST_LONG").is_some()
 }
 
@@ -24,30 +24,30 @@ fn mounted(what: anyhow::Result<Mounted>) -> Option<Mounted> {
     what.inspect_err(|e| println!("skipped, this needs root and file systems to mount: {e:#}")).ok()
 }
 
-fn limited(rig: &mut Rig) -> Option<Memory> {
+pub(crate) fn limited(rig: &mut Rig) -> Option<Memory> {
     let memory = Memory::limit(MEMORY).inspect_err(|e| println!("without a memory limit: {e:#}")).ok();
     rig.wrapper = memory.as_ref().map(Memory::wrapper).unwrap_or_default();
     memory
 }
 
-fn clean(what: &str, found: &Found) {
+pub(crate) fn clean(what: &str, found: &Found) {
     println!("{what}: {found}");
     assert!(found.is_clean() && found.acknowledged > 20, "{what}: {found:#?}");
 }
 
 /// Shares of scrapes and queries between two moments.
-struct Shares {
+pub(crate) struct Shares {
     from: i64,
     queries: (u64, u64),
 }
 
 impl Shares {
-    fn begin(rig: &Rig) -> Shares {
+    pub(crate) fn begin(rig: &Rig) -> Shares {
         let figures = rig.figures();
         Shares { from: time(), queries: (figures.queries, figures.queries_failed) }
     }
 
-    fn look(self, rig: &Rig) -> Share {
+    pub(crate) fn look(self, rig: &Rig) -> Share {
         let figures = rig.figures();
         Share {
             scrapes: rig.scrapes(self.from, time()),
@@ -58,13 +58,13 @@ impl Shares {
         }
     }
 
-    fn end(self, what: &str, rig: &Rig) {
+    pub(crate) fn end(self, what: &str, rig: &Rig) {
         self.look(rig).hold(what);
     }
 }
 
-struct Share {
-    scrapes: (u64, u64),
+pub(crate) struct Share {
+    pub(crate) scrapes: (u64, u64),
     good: u64,
     bad: u64,
     longest_ms: u64,
@@ -74,7 +74,7 @@ struct Share {
 impl Share {
     /// A loaded machine may be late with one scrape in ten; a server that stands still with its disk makes none.
     /// Four queries a second are asked; a server that answers slowly because of the machine answers one.
-    fn hold(&self, what: &str) {
+    pub(crate) fn hold(&self, what: &str) {
         let Share { scrapes: (came, due), good, bad, longest_ms, seconds } = *self;
         println!(
             "{what}: {} of scrapes, {good} queries answered, {bad} not, the longest {longest_ms} ms",
@@ -86,7 +86,7 @@ impl Share {
 }
 
 /// All of the log that was held is on the disk.
-fn nothing_held(rig: &mut Rig) {
+pub(crate) fn nothing_held(rig: &mut Rig) {
     until("the log is written out", || {
         rig.alive()?;
         let held = rig.metric(HELD)?;

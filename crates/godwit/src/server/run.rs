@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use web::{Readiness, ReloadRequest, notices};
 
 use super::parts::{self, Sources};
-use super::{Failure, auto_reload, new_series, not_built, steps};
+use super::{Failure, auto_reload, new_series, not_built, slow_disk, steps};
 use crate::args::ServerArgs;
 use crate::late::LateDb;
 use crate::reload::Reloader;
@@ -120,9 +120,11 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
                     }
                     let watch = auto_reload::start(&args, &sources, Arc::clone(&reloader), stop.clone());
                     let notice = new_series::watch(late.clone(), state.clone());
+                    let disk_notice = slow_disk::watch(late.clone(), state.clone());
                     until_stopped(&reloader, &state, &mut reloads, &stop).await;
                     watch.abort();
                     notice.abort();
+                    disk_notice.abort();
                     Ok(())
                 }
             };

@@ -11,6 +11,7 @@ mod real;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng, Spo
 pub use memory::MemDisk;
 pub use real::RealDisk;
 pub use sandbox::SandboxDisk;
+pub(crate) use unreadable::{read_all_around, read_around};
 
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,13 @@ impl DiskError {
     pub fn is_full(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    }
+    /// The device has bytes there that it cannot give: EIO, and what file systems with checksums and disks
+    /// that know of a bad sector say (ENODATA, EBADMSG, EILSEQ, EUCLEAN). The numbers are Linux's on all
+    /// architectures but MIPS and SPARC.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.op == "read" && matches!(self.source.raw_os_error(), Some(5 | 61 | 74 | 84 | 117))
     }
 }
 

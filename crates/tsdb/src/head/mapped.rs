@@ -641,7 +641,7 @@ fn load(
     if from > 0 && disk.size(path)? <= from {
         return disk.open_read(path).map(Some);
     }
-    let bytes = crate::disk::read_all(disk, path, 2 * FILE_BYTES_MAX)?;
+    let bytes = crate::disk::read_all_around(disk, path, 2 * FILE_BYTES_MAX)?;
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
     if magic != Some(MAGIC) || bytes.get(4) != Some(&1) {
         if bytes.iter().any(|b| *b != 0) {

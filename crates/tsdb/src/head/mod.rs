@@ -30,6 +30,7 @@ mod read;
 mod replay;
 mod select;
 mod series;
+mod sizes;
 mod source;
 mod stale;
 mod stats;
@@ -304,6 +305,11 @@ impl Head {
             |h| h.log_status().held_bytes as f64,
         );
         gauge(
+            "godwit_tsdb_wal_behind_seconds",
+            "How long the oldest commit has waited to be on the disk: below one second on a disk that keeps up.",
+            |h| h.log_status().behind_ms as f64 / 1000.0,
+        );
+        gauge(
             "godwit_tsdb_head_chunks_held_bytes",
             "Bytes of complete head chunks that are in memory and not on disk yet; some MB while all is well.",
             |h| h.files.held().0 as f64,
@@ -342,14 +348,13 @@ impl Head {
             "The highest TSDB append ID that has been given out.",
             |h| h.isolation.watermarks().1 as f64,
         );
-        gauge("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", |h| {
-            h.wal_size() as f64
-        });
-        gauge(
-            "prometheus_tsdb_out_of_order_wbl_storage_size_bytes",
-            "Size of the write log directory.",
-            |h| dir_size(&*h.disk, &h.late.dir) as f64,
-        );
+        for (name, folder) in [
+            ("prometheus_tsdb_wal_storage_size_bytes", &self.wal_dir),
+            ("prometheus_tsdb_out_of_order_wbl_storage_size_bytes", &self.late.dir),
+        ] {
+            let size = sizes::FolderSize::new(Arc::clone(&self.disk), folder.clone());
+            registry.gauge_fn(name, "Size of the write log directory.", move || size.get() as f64);
+        }
         gauge(
             "prometheus_tsdb_out_of_order_wbl_segment_current",
             "Write log segment index that TSDB is currently writing to.",

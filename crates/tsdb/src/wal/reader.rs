@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::segment::{
     FIRST, FULL, HEADER_BYTES, LAST, MIDDLE, PAGE_BYTES, PAGE_END, SNAPPY, TYPE_MASK, ZSTD,
 };
-use crate::disk::{Disk, DiskResult, ReadFile};
+use crate::disk::{Disk, DiskResult, ReadFile, read_around};
 
 /// Bytes read at once: 32 pages.
 const READ_BYTES: usize = 32 * PAGE_BYTES;
@@ -65,6 +65,8 @@ pub struct SegmentReader {
     torn: bool,
     /// Records are not decompressed.
     sums_only: bool,
+    /// What the disk could not read of what was asked for so far.
+    unreadable: Vec<std::ops::Range<u64>>,
 }
 
 impl std::fmt::Debug for SegmentReader {
@@ -111,6 +113,7 @@ impl SegmentReader {
             good_end: offset,
             torn: false,
             sums_only: false,
+            unreadable: Vec::new(),
         })
     }
 
@@ -145,7 +148,8 @@ impl SegmentReader {
     /// The next record, decompressed; `None` at the end.
     ///
     /// # Errors
-    /// The device failed. Damaged bytes are no error: see [`SegmentReader::losses`].
+    /// The device failed as a whole. Damaged bytes and sectors that cannot be read are no error: see
+    /// [`SegmentReader::losses`].
     pub fn next_record(&mut self) -> DiskResult<Option<&[u8]>> {
         loop {
             let start = self.at;
@@ -214,7 +218,13 @@ impl SegmentReader {
         });
     }
 
+    /// Whether the disk could not read some of these bytes.
+    fn cannot_read(&self, from: u64, to: u64) -> bool {
+        self.unreadable.iter().any(|bad| bad.start < to && from < bad.end)
+    }
+
     fn lose(&mut self, from: u64, to: u64, why: String) {
+        let why = if self.cannot_read(from, to) { "the disk cannot read it".to_string() } else { why };
         match self.losses.last_mut() {
             Some(last) if last.offset + last.bytes >= from => last.bytes = to.max(from) - last.offset,
             _ => self.losses.push(WalLoss {
@@ -267,7 +277,12 @@ impl SegmentReader {
             self.base = self.at / PAGE_BYTES as u64 * PAGE_BYTES as u64;
             let size = (self.len - self.base).min(READ_BYTES as u64) as usize;
             self.buf.resize(size, 0);
-            self.file.read_exact_at(&mut self.buf, self.base)?;
+            for bad in read_around(&*self.file, &mut self.buf, self.base)? {
+                // Once, however often it is read again.
+                if !self.unreadable.contains(&bad) {
+                    self.unreadable.push(bad);
+                }
+            }
         }
         let from = (self.at - self.base) as usize;
         let page_end = (from / PAGE_BYTES + 1) * PAGE_BYTES;
@@ -296,7 +311,7 @@ impl SegmentReader {
                     Fragment::Good(kind, from + HEADER_BYTES, from + HEADER_BYTES + size)
                 }
                 // A header or data that the file's end cuts off: the tail of a crash.
-                Err(_) if self.len < page_end && torn_tail(rest) => {
+                Err(_) if self.len < page_end && torn_tail(rest) && !self.cannot_read(self.at, self.len) => {
                     self.torn = true;
                     self.begun.get_or_insert(self.at);
                     self.at = self.len;

@@ -98,6 +98,8 @@ pub struct LogStatus {
     pub given_up: u64,
     /// Writes that failed, since the start.
     pub failed_writes: u64,
+    /// How long the oldest commit has waited to be durable, in milliseconds: some hundreds on a healthy disk.
+    pub behind_ms: u64,
 }
 
 impl std::ops::Add for LogStatus {
@@ -110,6 +112,7 @@ impl std::ops::Add for LogStatus {
             dropped_records: self.dropped_records + other.dropped_records,
             given_up: self.given_up + other.given_up,
             failed_writes: self.failed_writes + other.failed_writes,
+            behind_ms: self.behind_ms.max(other.behind_ms),
         }
     }
 }
@@ -253,6 +256,7 @@ impl Log {
             dropped_records: self.dropped.load(Ordering::Relaxed),
             given_up: self.given_up.load(Ordering::Relaxed),
             failed_writes: self.failed_writes.load(Ordering::Relaxed),
+            behind_ms: queue.behind().as_millis() as u64,
         }
     }
 
@@ -295,6 +299,7 @@ impl Log {
         let (ticket, holding, idle) = {
             let mut queue = self.queue.lock();
             queue.commits += 1;
+            queue.waiting_since.get_or_insert_with(Instant::now);
             let commit = queue.commits;
             records(commit, first(), compressed).for_each(|record| queue.push(record));
             if queue.holding {
@@ -321,6 +326,7 @@ impl Log {
         first: impl FnOnce() -> Vec<u8>,
         compressed: impl Iterator<Item = (&'a [u8], u8)> + Clone,
     ) -> DiskResult<Ticket> {
+        self.queue.lock().waiting_since.get_or_insert_with(Instant::now);
         // Nothing is acknowledged from memory: waiting is all there is.
         let mut state = self.state.lock();
         // What a failed fsync left comes first.

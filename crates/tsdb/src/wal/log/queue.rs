@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 /// Copies of what is written and not synced. A second of a million samples is 3 MB; this is a disk that
 /// hangs for 20 seconds at that rate. What is beyond is in the file, but lost where its fsync fails.
@@ -63,9 +64,24 @@ pub(super) struct Queue {
     pub(super) stop: bool,
     /// Tasks that wait for commits, at most one a commit.
     wakers: Vec<(u64, Waker)>,
+    /// When the first commit came that no sync covers, and the first of those that the sync under way (or
+    /// the next one, where it failed) covers.
+    pub(super) waiting_since: Option<Instant>,
+    pub(super) syncing_since: Option<Instant>,
 }
 
 impl Queue {
+    /// A sync begins: it covers all that came.
+    pub(super) fn sync_begins(&mut self) {
+        let waiting = self.waiting_since.take();
+        self.syncing_since = self.syncing_since.or(waiting);
+    }
+
+    /// How long the oldest commit has waited for its sync.
+    pub(super) fn behind(&self) -> Duration {
+        self.syncing_since.or(self.waiting_since).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }

@@ -41,6 +41,7 @@ impl Log {
         synced.note.begin(&*self.disk)?;
         // Twice: what a failed fsync dropped is written anew and synced at once.
         for last_try in [false, true] {
+            self.queue.lock().sync_begins();
             let mut state = self.state.lock();
             let held = self.write_queue(&mut state).and_then(|()| self.cut_suspects(&mut state));
             let inherited = std::mem::take(&mut state.inherited);
@@ -53,6 +54,9 @@ impl Log {
                 let mut state = self.state.lock();
                 state.unsynced.restore(covered);
                 synced.seq = synced.seq.max(seq);
+                if held.is_ok() {
+                    self.queue.lock().syncing_since = None;
+                }
                 return held.map(|()| worked);
             }
             worked = true;
@@ -79,6 +83,9 @@ impl Log {
                     }
                     drop(state);
                     drop(covered);
+                    if held.is_ok() {
+                        self.queue.lock().syncing_since = None;
+                    }
                     if let (Ok(()), Some((segment, offset))) = (&held, reaches) {
                         synced.note.reached(&*self.disk, segment, offset);
                     }
