@@ -1,66 +1,161 @@
-//! A million active series: what they cost in memory and CPU, and how long a start takes after a clean stop and
-//! after kill -9, for godwit and real Prometheuses one after the other under the same load.
+//! How cost grows with the number of active series: memory, CPU, and how long a start takes after kill -9 and
+//! after a clean stop, for godwit and real peers one after the other under the same load.
 //!
-//! Every figure is the server's own, from `/proc/PID`; the fleet that it scrapes lives in this process.
+//! Every figure is the server's own, from `/proc/PID`; the fleet that it scrapes lives in this process. Pages are
+//! made as they are asked for: kept ones of ten million series would be as large as what is measured.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::http;
 use e2e::options;
-use e2e::process::Server;
+use e2e::process::{Server, peer};
 use e2e::program::Program;
 use e2e::usage::{self, Usage};
 use testkit::{Fleet, SERIES_A_POD};
 
 const HELP: &str = "\
-million: memory, CPU and start time with many active series, godwit beside real Prometheuses
+million: memory, CPU and start time with many active series, godwit beside real peers
 
-  --targets N     targets, each on a port of its own (100)
-  --series N      series of a target, a multiple of 500 (10000)
-  --interval N    seconds between two scrapes (15)
-  --seconds N     length of the measured window, after two intervals of warm-up (300)
-  --subjects A,B  godwit, lts (3.5), old (2.42), new (3.15, where peers.sh --go or GODWIT_PEER_NEW gives it)
-                  (godwit,lts)
+  --series A,B    numbers of active series, one run for each (1000000)
+  --subjects A,B  godwit, prometheus (3.5), prometheus-old (2.42), prometheus-new (3.15, where peers.sh --go or
+                  GODWIT_PEER_NEW gives it), victoria-metrics (GODWIT_PEER_VM names it) (godwit,prometheus)
+  --image WHAT    images of godwit's head: off, on, both (both)
+  --peers N       no peer beyond so many series (1000000)
+  --targets N     targets, each on a port of its own (one for 1000 series, from 10 to 100)
+  --interval N    seconds between two scrapes (1 up to 10000 series, 5 up to 100000, 15 up to 1000000, else 60)
+  --seconds N     least length of the measured window, after two intervals of warm-up; whole intervals, two at
+                  least (90)
+  --results FILE  the same as JSON
 
-GODWIT_BIN names godwit's binary. Data lies in the folder for temporary files (TMPDIR); a run with the default
-values wants 4 GiB of memory and 4 GiB of disk.";
+GODWIT_BIN names godwit's binary. Data lies in the folder for temporary files (TMPDIR). A million series want 4 GiB
+of memory and 4 GiB of disk; ten million of godwit alone, 5 GiB and 8 GiB.";
 
-const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
 /// Rest before the memory of an idle server is read.
 const IDLE: Duration = Duration::from_secs(5);
-/// How long a server may take to take in all series, and to start over them.
+/// How long a server may take to take in all series, to stop, and to start over them.
 const SLOWEST: Duration = Duration::from_secs(1200);
+/// Of the series, what must be there again: some may have gone while the numbers were read.
+const THERE: f64 = 0.999;
+const EMPTY: &str = "scrape_configs: []\n";
 
 struct Plan {
-    targets: usize,
-    series: usize,
-    interval: u64,
+    sizes: Vec<usize>,
+    peers_max: usize,
+    targets: Option<usize>,
+    interval: Option<u64>,
     seconds: u64,
-    subjects: Vec<Program>,
+    subjects: Vec<Subject>,
+    results: Option<PathBuf>,
+}
+
+/// A server and how it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Godwit { image: bool },
+    Peer(Program),
+    Victoria,
+}
+
+impl Subject {
+    fn title(self) -> &'static str {
+        match self {
+            Subject::Godwit { image: false } => "godwit",
+            Subject::Godwit { image: true } => "godwit, image",
+            Subject::Peer(program) => program.title(),
+            Subject::Victoria => "VictoriaMetrics",
+        }
+    }
+
+    fn path(self) -> Result<PathBuf> {
+        match self {
+            Subject::Godwit { .. } => Program::Godwit.path(),
+            Subject::Peer(program) => program.path(),
+            Subject::Victoria => match std::env::var_os("GODWIT_PEER_VM") {
+                Some(path) => Ok(path.into()),
+                None => peer("victoria-metrics"),
+            },
+        }
+    }
+
+    fn args(self) -> Vec<&'static str> {
+        if self == Subject::Victoria {
+            return vec![
+                "-httpListenAddr=127.0.0.1:{port}",
+                "-promscrape.config=prometheus.yml",
+                "-promscrape.maxScrapeSize=256MB",
+                "-storageDataPath=data",
+            ];
+        }
+        let mut args = vec![
+            "--web.listen-address=127.0.0.1:{port}",
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.enable-lifecycle",
+        ];
+        if matches!(self, Subject::Godwit { .. }) {
+            args.push("--godwit.config=godwit.yml");
+        }
+        args
+    }
+
+    fn ready(self) -> &'static str {
+        if self == Subject::Victoria { "/health" } else { "/-/ready" }
+    }
+
+    /// Series that it knows.
+    fn series(self, server: &Server) -> Result<f64> {
+        match self {
+            Subject::Victoria => {
+                let answer = http::get(server.port, "/prometheus/api/v1/status/tsdb?topN=1")?.json()?;
+                Ok(answer["data"]["totalSeries"].as_f64().unwrap_or(0.0))
+            }
+            _ => metric(server, "prometheus_tsdb_head_series"),
+        }
+    }
+
+    /// Samples it took in since its start.
+    fn samples(self, server: &Server) -> Result<f64> {
+        match self {
+            Subject::Victoria => metric(server, "vm_rows_inserted_total"),
+            _ => metric(server, "prometheus_tsdb_head_samples_appended_total"),
+        }
+    }
 }
 
 impl Plan {
     fn read(words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
         let mut plan = Plan {
-            targets: 100,
-            series: 10_000,
-            interval: 15,
-            seconds: 300,
-            subjects: vec![Program::Godwit, Program::Lts],
+            sizes: vec![1_000_000],
+            peers_max: 1_000_000,
+            targets: None,
+            interval: None,
+            seconds: 90,
+            subjects: Vec::new(),
+            results: None,
         };
+        let (mut names, mut images) = ("godwit,prometheus".to_string(), vec![false, true]);
         let go_on = options::read(words, &[], |name, value| {
             match name {
-                "--targets" => plan.targets = value.parse()?,
-                "--series" => plan.series = value.parse()?,
-                "--interval" => plan.interval = value.parse::<u64>()?.max(1),
-                "--seconds" => plan.seconds = value.parse::<u64>()?.max(1),
-                "--subjects" => {
-                    plan.subjects = value.split(',').map(subject).collect::<Result<_>>()?;
+                "--series" => plan.sizes = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+                "--subjects" => names = value.to_string(),
+                "--image" => {
+                    images = match value {
+                        "off" => vec![false],
+                        "on" => vec![true],
+                        "both" => vec![false, true],
+                        _ => bail!("none of off, on, both"),
+                    }
                 }
+                "--peers" => plan.peers_max = value.parse()?,
+                "--targets" => plan.targets = Some(value.parse::<usize>()?.max(1)),
+                "--interval" => plan.interval = Some(value.parse::<u64>()?.max(1)),
+                "--seconds" => plan.seconds = value.parse()?,
+                "--results" => plan.results = Some(value.into()),
                 _ => return Ok(false),
             }
             Ok(true)
@@ -68,33 +163,69 @@ impl Plan {
         if !go_on {
             return Ok(None);
         }
-        ensure!(plan.series.is_multiple_of(SERIES_A_POD), "--series: a multiple of {SERIES_A_POD}");
+        for name in names.split(',') {
+            match name {
+                "godwit" => {
+                    plan.subjects.extend(images.iter().map(|image| Subject::Godwit { image: *image }))
+                }
+                "prometheus" => plan.subjects.push(Subject::Peer(Program::Lts)),
+                "prometheus-old" => plan.subjects.push(Subject::Peer(Program::Old)),
+                "prometheus-new" => plan.subjects.push(Subject::Peer(Program::New)),
+                "victoria-metrics" => plan.subjects.push(Subject::Victoria),
+                other => bail!("--subjects: {other:?} is no subject; --help lists all"),
+            }
+        }
+        // Not after an hour of measuring.
+        plan.subjects.iter().try_for_each(|s| s.path().map(drop))?;
+        plan.sizes.iter().try_for_each(|s| plan.load(*s).map(drop))?;
         Ok(Some(plan))
     }
 
-    fn total(&self) -> usize {
-        self.targets * self.series
+    fn load(&self, series: usize) -> Result<Load> {
+        let targets = self.targets.unwrap_or((series / 1000).clamp(10, 100));
+        let of_target = series / targets;
+        ensure!(
+            of_target > 0 && of_target.is_multiple_of(SERIES_A_POD) && of_target * targets == series,
+            "--series: {series} is no multiple of {SERIES_A_POD} for each of {targets} targets"
+        );
+        // So many samples a second that the server's own idling is no part of the figure, and so few that two
+        // cores carry it with the fleet: 10,000 to 167,000.
+        let interval = self.interval.unwrap_or(match series {
+            0..=10_000 => 1,
+            10_001..=100_000 => 5,
+            100_001..=1_000_000 => 15,
+            _ => 60,
+        });
+        let seconds = self.seconds.div_ceil(interval).max(2) * interval;
+        Ok(Load { series, targets, interval, seconds })
     }
 }
 
-fn subject(name: &str) -> Result<Program> {
-    Ok(match name {
-        "godwit" => Program::Godwit,
-        "lts" => Program::Lts,
-        "old" => Program::Old,
-        "new" => Program::New,
-        other => bail!("--subjects: {other:?} is none of godwit, lts, old, new"),
-    })
+/// What a run is about.
+struct Load {
+    series: usize,
+    targets: usize,
+    interval: u64,
+    seconds: u64,
 }
 
 /// What became of one subject: rows of the table in order.
-type Rows = Vec<(&'static str, String)>;
-
-fn mib(bytes: u64) -> String {
-    format!("{:.0}", bytes as f64 / f64::from(1 << 20))
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    value: f64,
+    digits: usize,
 }
 
-/// Sum of a metric of ours over its labels.
+fn row(name: &'static str, unit: &'static str, value: f64, digits: usize) -> Row {
+    Row { name, unit, value, digits }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Sum of a server's metric over its labels.
 fn metric(server: &Server, name: &str) -> Result<f64> {
     let page = http::get(server.port, "/metrics")?.text();
     let mut sum = 0.0;
@@ -107,13 +238,28 @@ fn metric(server: &Server, name: &str) -> Result<f64> {
     Ok(sum)
 }
 
-fn disk_bytes(folder: &Path) -> u64 {
-    let mut sum = 0;
+/// Files under a folder. What goes meanwhile is left out.
+fn files(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(meta) = entry.metadata() else { continue };
-        sum += if meta.is_dir() { disk_bytes(&entry.path()) } else { meta.len() };
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => files(&entry.path(), out),
+            Ok(meta) if meta.is_file() => out.push(entry.path()),
+            _ => {}
+        }
     }
-    sum
+}
+
+/// Takes a folder's files out of the page cache.
+fn drop_cache(folder: &Path) -> Result<()> {
+    let mut all = Vec::new();
+    files(folder, &mut all);
+    for path in all {
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        // Pages that are not on the device yet stay.
+        file.sync_all()?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -125,13 +271,31 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// A start over the data: wall and CPU seconds until it is ready, and the most memory until then.
-fn start_again(program: Program, folder: &Path, more: &[&str]) -> Result<(Server, String)> {
+/// Names of a start's three rows: wall and CPU seconds until it is ready, memory then.
+type StartNames = [&'static str; 3];
+const WARM: StartNames =
+    ["start after kill -9: wall", "start after kill -9: CPU", "start after kill -9: peak RSS"];
+const COLD: StartNames = ["the same, files not cached: wall", "cold: CPU", "cold: peak RSS"];
+const CLEAN: StartNames =
+    ["start after a clean stop: wall", "start after a clean stop: CPU", "start after a clean stop: peak RSS"];
+
+/// A start over the data, with all of its series.
+fn start_again(
+    subject: Subject,
+    folder: &Path,
+    series: f64,
+    names: StartNames,
+    rows: &mut Vec<Row>,
+) -> Result<Server> {
     let began = Instant::now();
-    let server = Server::start_within(&program.path()?, more, folder, "/-/ready", SLOWEST)?;
+    let server = Server::start_within(&subject.path()?, &subject.args(), folder, subject.ready(), SLOWEST)?;
     let (wall, used) = (began.elapsed().as_secs_f64(), usage::of(server.pid())?);
-    let text = format!("{wall:.1} s / {:.1} CPU-s / {} MiB", used.cpu_seconds, mib(used.rss_peak_bytes));
-    Ok((server, text))
+    rows.push(row(names[0], "s", wall, 2));
+    rows.push(row(names[1], "s", used.cpu_seconds, 2));
+    rows.push(row(names[2], "MiB", mib(used.rss_peak_bytes), 0));
+    let there = subject.series(&server)?;
+    ensure!(there >= series * THERE, "{there} of {series} series are there: {}", names[0]);
+    Ok(server)
 }
 
 /// Mean of the memory, once a second, over a window; and the CPU seconds used by others meanwhile.
@@ -150,81 +314,111 @@ fn window(server: &Server, seconds: u64) -> Result<(Usage, Usage, u64, f64)> {
     Ok((first, last, sum / count.max(1), busy))
 }
 
-fn measure(program: Program, plan: &Plan, fleet: &Fleet) -> Result<Rows> {
+fn measure(subject: Subject, load: &Load, fleet: &Fleet) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
-    let (path, empty) = (program.path()?, "scrape_configs: []\n");
+    let config = folder.join("prometheus.yml");
     let addresses: Vec<String> = fleet.addresses().iter().map(|a| format!("'{a}'")).collect();
     let scraping = format!(
         "global: {{scrape_interval: {0}s, scrape_timeout: {0}s}}\nscrape_configs:\n- job_name: fleet\n  static_configs:\n  - targets: [{1}]\n",
-        plan.interval,
+        load.interval,
         addresses.join(", ")
     );
-    let arguments =
-        [LISTEN, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.enable-lifecycle"];
-    let say = |what: &str| eprintln!("{program:?}: {what}");
+    let say = |what: &str| eprintln!("{} series, {}: {what}", load.series, subject.title());
 
-    std::fs::write(folder.join("prometheus.yml"), empty)?;
-    let server = Server::start(&path, &arguments, folder, "/-/ready")?;
+    let image = subject == Subject::Godwit { image: true };
+    std::fs::write(folder.join("godwit.yml"), format!("storage: {{head_image: {image}}}\n"))?;
+    std::fs::write(&config, EMPTY)?;
+    let server = Server::start(&subject.path()?, &subject.args(), folder, subject.ready())?;
     std::thread::sleep(IDLE);
     let idle = usage::of(server.pid())?;
     say("taking in the series");
-    std::fs::write(folder.join("prometheus.yml"), &scraping)?;
-    ensure!(http::request(server.port, "POST", "/-/reload", &[], &[])?.status == 200, "no reload");
+    std::fs::write(&config, &scraping)?;
+    let reloaded = http::request(server.port, "POST", "/-/reload", &[], &[])?.status;
+    ensure!(matches!(reloaded, 200 | 204), "no reload: status {reloaded}");
+    // A start shall find nothing to scrape: it would be measured too.
     let began = Instant::now();
-    wait_until("all series are in", || {
-        Ok(metric(&server, "prometheus_tsdb_head_series")? >= plan.total() as f64)
-    })?;
+    wait_until("all series are in", || Ok(subject.series(&server)? >= load.series as f64))?;
     let (taken_in, warm) = (began.elapsed().as_secs_f64(), usage::of(server.pid())?);
-    std::thread::sleep(Duration::from_secs(plan.interval * 2));
+    std::fs::write(&config, EMPTY)?;
+    std::thread::sleep(Duration::from_secs(load.interval * 2));
 
     say("measuring");
-    let (samples, pages) = (metric(&server, "prometheus_tsdb_head_samples_appended_total")?, fleet.served());
-    let (first, last, rss, busy) = window(&server, plan.seconds)?;
-    let samples = metric(&server, "prometheus_tsdb_head_samples_appended_total")? - samples;
+    let (samples, pages) = (subject.samples(&server)?, fleet.served());
+    let (first, last, rss, busy) = window(&server, load.seconds)?;
+    let samples = subject.samples(&server)? - samples;
     let pages = (fleet.served() - pages) as f64;
-    let due = plan.targets as f64 * plan.seconds as f64 / plan.interval as f64;
-    let series = metric(&server, "prometheus_tsdb_head_series")?;
-
-    say("stopping and starting");
-    let began = Instant::now();
-    ensure!(server.stop()?.success(), "the stop was not clean");
-    let stopped = began.elapsed().as_secs_f64();
-    let disk = disk_bytes(&folder.join("data"));
-    let (server, after_stop) = start_again(program, folder, &arguments)?;
-    let there = metric(&server, "prometheus_tsdb_head_series")?;
-    ensure!(there >= series * 0.999, "{there} of {series} series are there after a clean stop");
-    // Scraped once or twice more, so that the end comes in the midst of work.
-    std::thread::sleep(Duration::from_secs(plan.interval * 2));
-    server.kill()?;
-    let (server, after_kill) = start_again(program, folder, &arguments)?;
-    let there = metric(&server, "prometheus_tsdb_head_series")?;
-    ensure!(there >= series * 0.999, "{there} of {series} series are there after kill -9");
-    server.kill()?;
+    let due = load.targets as f64 * load.seconds as f64 / load.interval as f64;
+    let series = subject.series(&server)?;
+    ensure!(samples > 0.0, "no samples");
 
     let cpu = last.cpu_seconds - first.cpu_seconds;
-    Ok(vec![
-        ("active series", format!("{series:.0}")),
-        ("samples a second in the window", format!("{:.0}", samples / plan.seconds as f64)),
-        ("scrapes served / due", format!("{pages:.0} / {due:.0}")),
-        ("RSS idle, MiB", mib(idle.rss_bytes)),
-        ("RSS steady, MiB", mib(rss)),
-        ("RSS peak, MiB", mib(last.rss_peak_bytes)),
-        (
-            "bytes per active series (steady less idle)",
-            format!("{:.0}", rss.saturating_sub(idle.rss_bytes) as f64 / series),
-        ),
-        ("CPU-s per million samples", format!("{:.2}", cpu / samples * 1e6)),
-        (
-            "CPU-s to take in the series / wall s",
-            format!("{:.1} / {taken_in:.1}", warm.cpu_seconds - idle.cpu_seconds),
-        ),
-        ("clean stop, s", format!("{stopped:.1}")),
-        ("start after a clean stop: wall / CPU / peak RSS", after_stop),
-        ("start after kill -9: wall / CPU / peak RSS", after_kill),
-        ("data on disk at the clean stop, MiB", mib(disk)),
-        ("cores busy with others (the fleet too)", format!("{busy:.2}")),
-    ])
+    let own = rss.saturating_sub(idle.rss_bytes) as f64;
+    let mut rows = vec![
+        row("active series", "", series, 0),
+        row("samples in the window", "1/s", samples / load.seconds as f64, 0),
+        row("scrapes served of those due", "%", pages / due * 100.0, 1),
+        row("CPU of a million samples", "s", cpu / samples * 1e6, 2),
+        row("CPU to take in the series", "s", warm.cpu_seconds - idle.cpu_seconds, 1),
+        row("time to take in the series", "s", taken_in, 1),
+        row("memory of an active series (steady less idle RSS)", "B", own / series, 0),
+        row("RSS idle", "MiB", mib(idle.rss_bytes), 0),
+        row("RSS steady", "MiB", mib(rss), 0),
+        row("RSS peak", "MiB", mib(last.rss_peak_bytes), 0),
+    ];
+    say("killing and starting");
+    server.kill()?;
+    let server = start_again(subject, folder, series, WARM, &mut rows)?;
+    server.kill()?;
+    drop_cache(&folder.join("data"))?;
+    let mut server = start_again(subject, folder, series, COLD, &mut rows)?;
+    say("stopping and starting");
+    let began = Instant::now();
+    server.signal("TERM")?;
+    wait_until("the server has stopped", || server.has_ended())?;
+    rows.push(row("clean stop", "s", began.elapsed().as_secs_f64(), 1));
+    let mut all = Vec::new();
+    files(&folder.join("data"), &mut all);
+    let disk = all.iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
+    rows.push(row("data on disk then", "MiB", mib(disk), 0));
+    start_again(subject, folder, series, CLEAN, &mut rows)?.kill()?;
+    rows.push(row("cores busy with others (the fleet too)", "", busy, 2));
+    Ok(rows)
+}
+
+/// The table of one number of series, and what is kept of it.
+fn table(load: &Load, columns: &[(Subject, Vec<Row>)]) -> serde_json::Value {
+    println!(
+        "\n{} targets of {} series each {} s; window {} s; gzip on the wire\n",
+        load.targets,
+        load.series / load.targets,
+        load.interval,
+        load.seconds
+    );
+    let titles: Vec<&str> = columns.iter().map(|(s, _)| s.title()).collect();
+    println!("| | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len()));
+    for (at, first) in columns.first().into_iter().flat_map(|(_, rows)| rows).enumerate() {
+        let text = |r: &Row| format!("{:.*}", r.digits, r.value);
+        let cells: Vec<String> =
+            columns.iter().map(|(_, rows)| rows.get(at).map_or_else(String::new, text)).collect();
+        let unit = if first.unit.is_empty() { String::new() } else { format!(", {}", first.unit) };
+        println!("| {}{unit} | {} |", first.name, cells.join(" | "));
+    }
+    let subjects = columns.iter().map(|(subject, rows)| {
+        let name =
+            |r: &Row| if r.unit.is_empty() { r.name.into() } else { format!("{}, {}", r.name, r.unit) };
+        let rows: serde_json::Map<String, serde_json::Value> =
+            rows.iter().map(|r| (name(r), r.value.into())).collect();
+        (subject.title().to_string(), rows.into())
+    });
+    let subjects: serde_json::Map<String, serde_json::Value> = subjects.collect();
+    serde_json::json!({
+        "series": load.series,
+        "targets": load.targets,
+        "interval_seconds": load.interval,
+        "window_seconds": load.seconds,
+        "subjects": subjects,
+    })
 }
 
 fn main() -> Result<()> {
@@ -233,21 +427,25 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let fleet = runtime.block_on(Fleet::start(plan.targets, plan.series / SERIES_A_POD))?;
-    let mut columns = Vec::new();
-    for &program in &plan.subjects {
-        columns.push(measure(program, &plan, &fleet).with_context(|| format!("{program:?}"))?);
-    }
-    println!(
-        "{} targets of {} series each {} s; window {} s; gzip on the wire\n",
-        plan.targets, plan.series, plan.interval, plan.seconds
-    );
-    let names: Vec<String> = plan.subjects.iter().map(|p| p.title().to_string()).collect();
-    println!("| | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
-    for (row, (name, _)) in columns.first().into_iter().flatten().enumerate() {
-        let cells: Vec<&str> =
-            columns.iter().map(|c| c.get(row).map_or("", |(_, text)| text.as_str())).collect();
-        println!("| {name} | {} |", cells.join(" | "));
+    let mut all = Vec::new();
+    for &series in &plan.sizes {
+        let load = plan.load(series)?;
+        let pods = load.series / load.targets / SERIES_A_POD;
+        let fleet = runtime.block_on(Fleet::start(load.targets, pods))?;
+        let mut columns = Vec::new();
+        for &subject in &plan.subjects {
+            if matches!(subject, Subject::Godwit { .. }) || series <= plan.peers_max {
+                let rows = measure(subject, &load, &fleet)
+                    .with_context(|| format!("{series}, {}", subject.title()))?;
+                columns.push((subject, rows));
+            }
+        }
+        all.push(table(&load, &columns));
+        // After each size: a run of hours may be ended early.
+        if let Some(path) = &plan.results {
+            std::fs::write(path, serde_json::to_vec_pretty(&all)?)
+                .with_context(|| path.display().to_string())?;
+        }
     }
     Ok(())
 }
