@@ -218,6 +218,29 @@ fn series_that_ended_leave_memory_and_nothing_else() {
     );
 }
 
+/// Where nothing lives long the head is never cut: what left it early is all there is.
+#[test]
+fn blocks_of_series_that_ended_do_not_pile_up() {
+    let mut w = World::new();
+    let db = w.open();
+    let mut most = 0;
+    for minute in 0..90_usize {
+        let t = minute as i64 * MINUTE;
+        let series = |m: usize| (m * 10)..(m * 10 + 10);
+        if minute > 0 {
+            w.put(&db, series(minute - 1), t, stale_nan());
+        }
+        w.put(&db, series(minute), t + 1, minute as f64);
+        w.minute(&db, minute as i64);
+        most = most.max(db.blocks().unwrap().len());
+    }
+    let blocks = db.blocks().unwrap();
+    assert!(blocks.iter().all(|b| b.meta_json.contains("from-stale-series")), "the head was cut");
+    assert!((5..=15).contains(&most), "{most} blocks");
+    drop(db);
+    assert_eq!(read(&w.open()), w.ledger);
+}
+
 #[test]
 fn readers_from_before_see_what_leaves() {
     let mut w = World::new();

@@ -11,7 +11,7 @@ use ulid::Ulid;
 
 use super::metrics::DbMetrics;
 use super::{DbOptions, Inner, PendingLate, View};
-use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
+use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER, HINT_STALE_SERIES};
 use crate::compact;
 use crate::head::{CutSource, Truncation};
 
@@ -72,6 +72,19 @@ pub(super) fn open_or_repair(
         (Err(_), Ok(_)) => Err(e),
         (_, Err(e)) => Err(e),
     }
+}
+
+/// Blocks of series that ended, behind what blocks of the head end with, above which they are not left for later.
+/// A head that is cut each two hours has at most 18 of them; where every pod lives ten minutes it is never cut,
+/// for nothing in it is ever three hours old, and there would be 144 a day.
+const STALE_WAITING_MAX: usize = 8;
+
+/// Whether blocks of series that ended are to be joined before the head has given their time. They keep their
+/// mark, if all of them have it; joined more often, each sample would be written more often.
+fn crowd_of_stale(metas: &[BlockMeta], end: i64) -> bool {
+    let mut stale = metas.iter().filter(|m| m.compaction.has_hint(HINT_STALE_SERIES));
+    let marked = stale.clone().all(|m| m.compaction.has_hint(HINT_OUT_OF_ORDER));
+    marked && stale.by_ref().filter(|m| m.maxt_ms > end).count() > STALE_WAITING_MAX
 }
 
 /// Name of what a damaged block becomes.
@@ -288,7 +301,11 @@ impl Inner {
             // log's samples up to their end for stored.
             let head = if self.head.is_initialized() { self.head.min_time() } else { i64::MAX };
             let end = super::in_order_end(&blocks).unwrap_or(i64::MIN).min(head);
-            metas.retain(|m| !m.compaction.has_hint(HINT_OUT_OF_ORDER) || m.maxt_ms <= end);
+            let crowd = crowd_of_stale(&metas, end);
+            metas.retain(|m| {
+                let late = m.compaction.has_hint(HINT_OUT_OF_ORDER);
+                !late || m.maxt_ms <= end || crowd && m.compaction.has_hint(HINT_STALE_SERIES)
+            });
             if let Some(uploaded) = self.uploaded() {
                 // As upstream: the first one that waits holds up those behind it.
                 let waits = |m: &BlockMeta| {
