@@ -1,6 +1,7 @@
 //! The whole of `prometheus.yml`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::alerting::AlertingConfig;
 use crate::error::ConfigError;
@@ -32,7 +33,8 @@ pub struct Config {
     /// Paths and globs, joined to the config's folder.
     pub scrape_config_files: Vec<String>,
     /// Jobs of the main file; [`Config::scrape_configs_all`] adds those of `scrape_config_files`.
-    pub scrape_configs: Vec<ScrapeConfig>,
+    /// Shared: everything that needs a job holds this one.
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
     /// `storage`.
     pub storage: StorageConfig,
     /// `tracing`.
@@ -100,7 +102,7 @@ impl Config {
         let items = node.get("scrape_configs").map_or(&[][..], Node::items);
         let mut taken = Taken::new();
         for (i, job) in self.scrape_configs.iter_mut().enumerate() {
-            let node = items.get(i).unwrap_or(node);
+            let (job, node) = (Arc::make_mut(job), items.get(i).unwrap_or(node));
             job.inherit(&self.global, node, cx);
             if taken.insert(job.job_name.clone(), String::new()).is_some() {
                 let at = node.get("job_name").unwrap_or(node);
@@ -209,7 +211,7 @@ impl Config {
         self.alerting.set_directory(dir);
         self.tracing.tls_config.set_directory(dir);
         self.rule_files.iter_mut().chain(&mut self.scrape_config_files).for_each(|file| join(dir, file));
-        self.scrape_configs.iter_mut().for_each(|job| job.set_directory(dir));
+        self.scrape_configs.iter_mut().for_each(|job| Arc::make_mut(job).set_directory(dir));
         self.remote_write.iter_mut().for_each(|remote| remote.http.set_directory(dir));
         self.remote_read.iter_mut().for_each(|remote| remote.http.set_directory(dir));
     }
@@ -218,7 +220,7 @@ impl Config {
     ///
     /// # Errors
     /// An unreadable or wrong file, or a job name that another job has.
-    pub fn scrape_configs_all(&self, options: &LoadOptions) -> Result<Vec<ScrapeConfig>, ConfigError> {
+    pub fn scrape_configs_all(&self, options: &LoadOptions) -> Result<Vec<Arc<ScrapeConfig>>, ConfigError> {
         let mut jobs = self.scrape_configs.clone();
         let mut taken: Taken =
             jobs.iter().map(|job| (job.job_name.clone(), "main config file".to_string())).collect();
@@ -241,13 +243,14 @@ impl Config {
         path: &Path,
         taken: &mut Taken,
         options: &LoadOptions,
-    ) -> Result<Vec<ScrapeConfig>, ConfigError> {
+    ) -> Result<Vec<Arc<ScrapeConfig>>, ConfigError> {
         let text = read_text(path)?;
         let file = path.display().to_string();
         let mut cx = Decoder::new(options);
         let loaded = decode_text(&text, ScrapeConfigFile::default(), &mut cx, |read, node, cx| {
             let items = node.and_then(|node| node.get("scrape_configs")).map_or(&[][..], Node::items);
             for (job, node) in read.scrape_configs.iter_mut().zip(items) {
+                let job = Arc::make_mut(job);
                 job.inherit(&self.global, node, cx);
                 let at = node.get("job_name").unwrap_or(node);
                 match taken.get(&job.job_name) {
@@ -268,7 +271,7 @@ impl Config {
             return Err(ConfigError::Invalid { file, problems: cx.into_problems() });
         };
         let dir = path.parent().unwrap_or(Path::new("."));
-        read.scrape_configs.iter_mut().for_each(|job| job.set_directory(dir));
+        read.scrape_configs.iter_mut().for_each(|job| Arc::make_mut(job).set_directory(dir));
         Ok(read.scrape_configs)
     }
 
@@ -311,7 +314,7 @@ impl ScrapeConfig {
 /// A file named by `scrape_config_files`.
 #[derive(Default)]
 struct ScrapeConfigFile {
-    scrape_configs: Vec<ScrapeConfig>,
+    scrape_configs: Vec<Arc<ScrapeConfig>>,
 }
 
 yaml_record!(ScrapeConfigFile, "a scrape config file", {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dns::DnsServers;
 use crate::metrics::Metrics;
-use crate::provider::{Mechanism, ProviderConfig};
+use crate::provider::{Mechanism, ProviderConfig, static_groups};
 
 /// Target groups of each job: all of them, always. A job without targets has an empty list.
 pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
@@ -94,16 +94,18 @@ impl Changed {
     }
 }
 
+/// What a provider found, by source.
+type Groups = BTreeMap<String, TargetGroup>;
+
 #[derive(Debug)]
 struct Provider {
-    config: ProviderConfig,
+    /// [`ProviderConfig::key`].
+    key: u64,
+    config: Arc<ProviderConfig>,
     /// Jobs that use it.
     sets: BTreeSet<String>,
-    /// By source.
-    groups: BTreeMap<String, TargetGroup>,
-    /// Identifies it for its updates.
+    groups: Arc<Mutex<Groups>>,
     stop: CancellationToken,
-    id: u64,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -152,38 +154,53 @@ impl Manager {
     }
 
     /// The configurations to run with their jobs, those that must be started with their mechanism; and the
-    /// number of those that cannot be.
+    /// number of those that cannot be. Equal ones are found by a hash: thousands of jobs have one each.
     fn wanted(&self, jobs: &HashMap<String, SdConfigs>) -> (Vec<Wanted>, usize) {
-        let running: Vec<ProviderConfig> = self.inner.state.lock().iter().map(|p| p.config.clone()).collect();
+        let mut running: HashMap<u64, Vec<Arc<ProviderConfig>>> = HashMap::new();
+        for provider in self.inner.state.lock().iter() {
+            running.entry(provider.key).or_default().push(Arc::clone(&provider.config));
+        }
         let mut wanted: Vec<Wanted> = Vec::new();
+        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut failed = 0;
+        let mut add = |job: &String, config: ProviderConfig| {
+            let key = config.key();
+            let places = places.entry(key).or_default();
+            for place in places.iter() {
+                if let Some(known) = wanted.get_mut(*place).filter(|w| *w.config == config) {
+                    known.sets.insert(job.clone());
+                    return true;
+                }
+            }
+            let mut mechanism = None;
+            let config = match running.get(&key).and_then(|same| same.iter().find(|c| ***c == config)) {
+                Some(running) => Arc::clone(running),
+                None => match config.build(job, &self.inner.options, &self.inner.metrics) {
+                    Ok(made) => {
+                        mechanism = Some(made);
+                        Arc::new(config)
+                    }
+                    Err(error) => {
+                        tracing::error!(err = %error, r#type = config.mechanism(), config = %job, "Cannot create service discovery");
+                        failed += 1;
+                        return false;
+                    }
+                },
+            };
+            places.push(wanted.len());
+            wanted.push(Wanted { key, config, sets: [job.clone()].into(), mechanism });
+            true
+        };
         // In order of names, so that figures of a shared mechanism always name the same job.
         let ordered: BTreeMap<_, _> = jobs.iter().collect();
         for (job, configs) in ordered {
-            let mut add = |wanted: &mut Vec<Wanted>, config: ProviderConfig| {
-                if let Some(known) = wanted.iter_mut().find(|w| w.config == config) {
-                    known.sets.insert(job.clone());
-                    return;
-                }
-                let mut mechanism = None;
-                if !running.contains(&config) {
-                    match config.build(job, &self.inner.options, &self.inner.metrics) {
-                        Ok(made) => mechanism = Some(made),
-                        Err(error) => {
-                            tracing::error!(err = %error, r#type = config.mechanism(), config = %job, "Cannot create service discovery");
-                            failed += 1;
-                            return;
-                        }
-                    }
-                }
-                wanted.push(Wanted { config, sets: [job.clone()].into(), mechanism });
-            };
+            let mut has = false;
             for config in ProviderConfig::list(configs) {
-                add(&mut wanted, config);
+                has |= add(job, config);
             }
-            if !wanted.iter().any(|w| w.sets.contains(job)) {
+            if !has {
                 // The job exists, without targets: its old ones must go.
-                add(&mut wanted, ProviderConfig::Static(Vec::new()));
+                add(job, ProviderConfig::Static(Vec::new()));
             }
         }
         (wanted, failed)
@@ -192,21 +209,27 @@ impl Manager {
     /// Puts the wanted providers in place; returns those that were stopped.
     fn replace(&self, wanted: Vec<Wanted>) -> Vec<Provider> {
         let mut state = self.inner.state.lock();
-        let mut old = std::mem::take(&mut *state);
-        let mut next_id = old.iter().map(|p| p.id + 1).max().unwrap_or(0);
+        let mut old: HashMap<u64, Vec<Provider>> = HashMap::new();
+        for provider in state.drain(..) {
+            old.entry(provider.key).or_default().push(provider);
+        }
         for want in wanted {
-            if let Some(at) = old.iter().position(|p| p.config == want.config) {
-                let mut provider = old.swap_remove(at);
+            let same = old.get_mut(&want.key);
+            let kept = same.and_then(|same| {
+                let at = same.iter().position(|p| p.config == want.config)?;
+                Some(same.swap_remove(at))
+            });
+            if let Some(mut provider) = kept {
                 for set in provider.sets.difference(&want.sets) {
                     self.inner.metrics.forget_refresh(provider.config.mechanism(), set);
                 }
                 provider.sets = want.sets;
                 state.push(provider);
             } else if let Some(mechanism) = want.mechanism {
-                state.push(self.start(next_id, want.config, want.sets, mechanism));
-                next_id += 1;
+                state.push(self.start(want.key, want.config, want.sets, mechanism));
             }
         }
+        let old: Vec<Provider> = old.into_values().flatten().collect();
         let jobs: BTreeSet<&String> = state.iter().flat_map(|p| &p.sets).collect();
         let name = &self.inner.options.name;
         for provider in &old {
@@ -224,38 +247,42 @@ impl Manager {
 
     fn start(
         &self,
-        id: u64,
-        config: ProviderConfig,
+        key: u64,
+        config: Arc<ProviderConfig>,
         sets: BTreeSet<String>,
         mechanism: Box<dyn Mechanism>,
     ) -> Provider {
         tracing::debug!(discovery = mechanism.name(), config = ?sets, "Starting provider");
         let stop = self.inner.stop.child_token();
-        let (sender, receiver) = mpsc::channel(1);
-        let tasks = vec![
-            tokio::spawn(mechanism.run(sender, stop.clone())),
-            tokio::spawn(self.clone().take_updates(id, receiver, stop.clone())),
-        ];
-        Provider { config, sets, groups: BTreeMap::new(), stop, id, tasks }
+        let groups = Arc::new(Mutex::new(BTreeMap::new()));
+        let mut tasks = Vec::new();
+        if let ProviderConfig::Static(fixed) = &*config {
+            // Said once and for all: no tasks that wait for nothing.
+            self.inner.metrics.received_updates.with(&[&self.inner.options.name]).inc();
+            merge(&mut groups.lock(), static_groups(fixed));
+        } else {
+            let (sender, receiver) = mpsc::channel(1);
+            tasks.push(tokio::spawn(mechanism.run(sender, stop.clone())));
+            tasks.push(tokio::spawn(self.clone().take_updates(Arc::clone(&groups), receiver, stop.clone())));
+        }
+        Provider { key, config, sets, groups, stop, tasks }
     }
 
     async fn take_updates(
         self,
-        id: u64,
+        groups: Arc<Mutex<Groups>>,
         mut updates: mpsc::Receiver<Vec<TargetGroup>>,
         stop: CancellationToken,
     ) {
         let received = self.inner.metrics.received_updates.with(&[&self.inner.options.name]);
         loop {
-            let groups = tokio::select! {
-                groups = updates.recv() => groups,
+            let update = tokio::select! {
+                update = updates.recv() => update,
                 () = stop.cancelled() => return,
             };
-            let Some(groups) = groups else { return };
+            let Some(update) = update else { return };
             received.inc();
-            let mut state = self.inner.state.lock();
-            let Some(provider) = state.iter_mut().find(|p| p.id == id) else { return };
-            if merge(&mut provider.groups, groups) {
+            if merge(&mut groups.lock(), update) {
                 self.inner.changed.set();
             }
         }
@@ -305,8 +332,9 @@ impl Manager {
     fn all_groups(&self) -> TargetSets {
         let mut all = TargetSets::new();
         for provider in self.inner.state.lock().iter() {
+            let groups = provider.groups.lock();
             for set in &provider.sets {
-                all.entry(set.clone()).or_default().extend(provider.groups.values().cloned());
+                all.entry(set.clone()).or_default().extend(groups.values().cloned());
             }
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -322,14 +350,15 @@ impl Manager {
 
 /// A configuration to run.
 struct Wanted {
-    config: ProviderConfig,
+    key: u64,
+    config: Arc<ProviderConfig>,
     sets: BTreeSet<String>,
     /// `None` where it runs already.
     mechanism: Option<Box<dyn Mechanism>>,
 }
 
 /// Puts groups in place by source; one without targets removes. True where anything changed.
-fn merge(groups: &mut BTreeMap<String, TargetGroup>, updates: Vec<TargetGroup>) -> bool {
+fn merge(groups: &mut Groups, updates: Vec<TargetGroup>) -> bool {
     let mut changed = false;
     for group in updates {
         if group.targets.is_empty() {

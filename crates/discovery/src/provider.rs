@@ -1,6 +1,7 @@
 //! What a mechanism is, and how one is made from its configuration.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 
 use config::{DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
@@ -65,6 +66,21 @@ impl ProviderConfig {
             out.push(ProviderConfig::Static(configs.static_configs.clone()));
         }
         out
+    }
+
+    /// A hash of what usually tells two configurations apart.
+    pub(crate) fn key(&self) -> u64 {
+        let mut h = DefaultHasher::new();
+        self.mechanism().hash(&mut h);
+        match self {
+            ProviderConfig::Static(groups) => {
+                groups.iter().for_each(|g| (&g.targets, &g.labels).hash(&mut h))
+            }
+            ProviderConfig::File(config) => config.files.hash(&mut h),
+            ProviderConfig::Http(config) => config.url.hash(&mut h),
+            ProviderConfig::Dns(config) => config.names.hash(&mut h),
+        }
+        h.finish()
     }
 
     /// Name of the mechanism.

@@ -1,6 +1,7 @@
 //! Reloading: one configuration is read whole, then handed to each part in a fixed order; where a part
 //! refuses, those before it get the old one back, so that the old configuration stays in force everywhere.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,11 +22,24 @@ pub struct Loaded {
     /// The main file.
     pub config: Config,
     /// Its jobs and those of `scrape_config_files`.
-    pub jobs: Vec<ScrapeConfig>,
+    pub jobs: Vec<Arc<ScrapeConfig>>,
     /// godwit's own settings; those of `storage.retention` and the like can change while running.
     pub settings: GodwitSettings,
     /// `storage.retention` of these, with selectors read.
     pub keep: Vec<KeepRule>,
+}
+
+impl Loaded {
+    /// Jobs that did not change are those of the configuration before: one of each is held.
+    fn keep_jobs_of(&mut self, old: &Loaded) {
+        let old: HashMap<&str, &Arc<ScrapeConfig>> =
+            old.jobs.iter().map(|job| (job.job_name.as_str(), job)).collect();
+        for job in self.config.scrape_configs.iter_mut().chain(&mut self.jobs) {
+            if let Some(same) = old.get(job.job_name.as_str()).filter(|same| **same == job) {
+                *job = Arc::clone(same);
+            }
+        }
+    }
 }
 
 struct Step {
@@ -93,7 +107,11 @@ impl Reloader {
     }
 
     async fn replace(&self, in_force: &mut Option<Arc<Loaded>>) -> Result<(), String> {
-        let new = Arc::new((self.read)()?);
+        let mut new = (self.read)()?;
+        if let Some(old) = in_force.as_ref() {
+            new.keep_jobs_of(old);
+        }
+        let new = Arc::new(new);
         for (index, step) in self.steps.iter().enumerate() {
             let Err(error) = (step.apply)(Arc::clone(&new)).await else { continue };
             if let Some(old) = in_force.as_ref() {

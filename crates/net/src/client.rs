@@ -154,6 +154,26 @@ impl HttpClient {
         })
     }
 
+    /// Whether its files can be used now, as [`HttpClient::new`] found them.
+    ///
+    /// # Errors
+    /// TLS material that cannot be read or used.
+    pub fn check(&self) -> Result<(), ClientError> {
+        self.transport().map(drop).map_err(ClientError::Config)
+    }
+
+    /// Whether there are clones of it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
+    }
+
+    /// Whether `other` is a clone of it.
+    #[must_use]
+    pub fn is_same(&self, other: &HttpClient) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Sends a request with credentials, headers and redirects as configured. The caller bounds the time:
     /// dropping the future ends everything. Headers of the request win over configured ones.
     ///

@@ -4,6 +4,7 @@
 //! [`target`]s and keeps one task a target, the [`scrape_loop`]; [`ingest`] turns a response body into
 //! appends. `net` fetches. Nothing here knows how targets are discovered.
 
+mod clients;
 mod failure_log;
 mod gourl;
 pub mod ingest;

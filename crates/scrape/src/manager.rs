@@ -13,6 +13,7 @@ use telemetry::Registry;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::Clients;
 use crate::failure_log::FailureLog;
 use crate::metrics::{self, Metrics};
 use crate::offset;
@@ -56,6 +57,7 @@ pub(crate) struct Env {
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: net::BodyPool,
+    pub(crate) clients: Clients,
     pub(crate) threads: Threads,
     /// Places for large bodies to be ingested at the same time, one a core: more only takes the cores from
     /// targets whose pages are small. A page of a million lines takes half a second.
@@ -107,6 +109,7 @@ impl Manager {
             clock,
             metrics: Metrics::new(registry),
             bodies: net::BodyPool::new(options.bodies),
+            clients: Clients::default(),
             threads: Threads::start(options.threads),
             large: tokio::sync::Semaphore::new(options.threads.max(1)),
             options,
@@ -134,14 +137,18 @@ impl Manager {
     ///
     /// # Errors
     /// A client or a log that cannot be made; the configuration before stays in force then.
-    pub async fn apply_config(&self, config: &Config, jobs: Vec<ScrapeConfig>) -> Result<(), ManagerError> {
+    pub async fn apply_config(
+        &self,
+        config: &Config,
+        jobs: Vec<Arc<ScrapeConfig>>,
+    ) -> Result<(), ManagerError> {
         let mut state = self.inner.state.lock().await;
         let env = &self.inner.env;
         let mut configs = BTreeMap::new();
         for job in jobs {
             // A job that did not change keeps its Arc, so that "same job" is a pointer comparison below.
-            let kept = state.configs.get(&job.job_name).filter(|old| ***old == job).cloned();
-            configs.insert(job.job_name.clone(), kept.unwrap_or_else(|| Arc::new(job)));
+            let kept = state.configs.get(&job.job_name).filter(|old| **old == job).cloned();
+            configs.insert(job.job_name.clone(), kept.unwrap_or(job));
         }
 
         // Everything that can fail comes before anything that changes.
@@ -195,6 +202,7 @@ impl Manager {
             self.inner.newest.lock().remove(&name);
             pool.retire();
         }
+        env.clients.forget_unused();
         drop(state);
         // Discovery sends its groups after a reload. Should it hold them back because they are the same,
         // the new rules are applied to the groups at hand.

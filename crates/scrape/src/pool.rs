@@ -36,7 +36,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(env: &Env, config: Arc<ScrapeConfig>) -> Result<Self, ClientError> {
-        let client = HttpClient::new(&config.http, client_options(env, None))?;
+        let client = env.clients.get(&config.http, || client_options(env, None))?;
         Ok(Prepared { config, client })
     }
 }

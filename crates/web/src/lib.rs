@@ -34,4 +34,6 @@ mod write;
 pub use notifications::{Notifications, text as notices};
 pub use router::router;
 pub use scrape_views::{PoolTargets, ScrapeViews, TargetMetadata, TargetView};
-pub use state::{BuildInfo, ConfigView, Inner, MetricsPage, Options, Parts, Readiness, ReloadRequest, State};
+pub use state::{
+    BuildInfo, ConfigTexts, ConfigView, Inner, MetricsPage, Options, Parts, Readiness, ReloadRequest, State,
+};

@@ -128,17 +128,23 @@ impl Default for Options {
     }
 }
 
+/// The configuration in force printed back, secrets masked.
+pub trait ConfigTexts: std::fmt::Debug + Send + Sync {
+    /// All of it: `/api/v1/status/config`.
+    fn whole(&self) -> &str;
+    /// One scrape pool's part.
+    fn pool(&self, job: &str) -> Option<String>;
+    /// One scrape pool's `relabel_configs`.
+    fn relabel_rules(&self, job: &str) -> Option<&[RelabelConfig]>;
+}
+
 /// What of the configuration in force the handlers need, made once a reload.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigView {
-    /// The whole configuration printed back, secrets masked: `/api/v1/status/config`.
-    pub yaml: String,
+    /// Its texts; `None` before there is one.
+    pub texts: Option<Arc<dyn ConfigTexts>>,
     /// `global.external_labels`, for `/federate`.
     pub external_labels: Labels,
-    /// Each scrape pool's configuration printed back, by job name.
-    pub scrape_pools: BTreeMap<String, String>,
-    /// Each scrape pool's `relabel_configs`, by job name.
-    pub relabel_rules: BTreeMap<String, Vec<RelabelConfig>>,
     /// Retention in words: `15d`, `15d or 500MiB`.
     pub storage_retention: String,
     /// `global.query_log_file`, "" for none.

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::Secret;
@@ -488,6 +489,15 @@ impl<T: Decode> Decode for Vec<T> {
             }
         }
         true
+    }
+}
+
+impl<T: Decode + Clone> Decode for Arc<T> {
+    fn zero() -> Self {
+        Arc::new(T::zero())
+    }
+    fn decode(&mut self, node: &Node, cx: &mut Decoder) -> bool {
+        Arc::make_mut(self).decode(node, cx)
     }
 }
 

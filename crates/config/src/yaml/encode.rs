@@ -129,6 +129,15 @@ impl<T: Encode> Encode for Vec<T> {
     }
 }
 
+impl<T: Encode> Encode for std::sync::Arc<T> {
+    fn encode(&self) -> Out {
+        T::encode(self)
+    }
+    fn is_zero(&self) -> bool {
+        T::is_zero(self)
+    }
+}
+
 impl<T: Encode> Encode for Option<T> {
     fn encode(&self) -> Out {
         self.as_ref().map_or(Out::Null, Encode::encode)

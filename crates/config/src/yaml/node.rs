@@ -159,11 +159,14 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let (node, anchor) = match self.stack.pop() {
-                    Some(Open::Seq { mut node, anchor, items }) => {
+                    Some(Open::Seq { mut node, anchor, mut items }) => {
+                        // A vector begins with room for four: half of a large file's tree.
+                        items.shrink_to_fit();
                         node.kind = Kind::Seq(items);
                         (node, anchor)
                     }
-                    Some(Open::Map { mut node, anchor, block, pairs, .. }) => {
+                    Some(Open::Map { mut node, anchor, block, mut pairs, .. }) => {
+                        pairs.shrink_to_fit();
                         // A block mapping's event begins at its first ':'; its first key is the better place.
                         if let Some((key, _)) = pairs.first().filter(|_| block) {
                             node.pos = key.pos;

@@ -76,6 +76,7 @@ impl Sources {
         if self.file.is_none() {
             // Under a route prefix our own pages are there, too.
             for job in &mut config.scrape_configs {
+                let job = Arc::make_mut(job);
                 job.metrics_path = format!("{}{}", self.prefix, job.metrics_path);
             }
         }

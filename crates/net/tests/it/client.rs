@@ -175,7 +175,7 @@ fn proxied(url: &str, no_proxy: &str) -> HttpClientConfig {
     let yaml = format!(
         "scrape_configs:\n- job_name: x\n  proxy_url: {url}\n  no_proxy: '{no_proxy}'\n  proxy_connect_header:\n    X-Via: [secret]\n"
     );
-    config::Config::parse(&yaml, &config::LoadOptions::default()).unwrap().scrape_configs.remove(0).http
+    config::Config::parse(&yaml, &config::LoadOptions::default()).unwrap().scrape_configs[0].http.clone()
 }
 
 #[tokio::test]

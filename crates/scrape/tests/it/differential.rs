@@ -191,7 +191,7 @@ async fn the_same_as_a_real_prometheus() {
     let rig = Rig::with_options(&yaml, scrape::Options { fqdn: None, ..options() }).await;
     let load = config::LoadOptions::default();
     let jobs = config::Config::parse(&yaml, &load).unwrap().scrape_configs;
-    let group = |job: &config::ScrapeConfig| {
+    let group = |job: &std::sync::Arc<config::ScrapeConfig>| {
         let sd = &job.sd.static_configs[0];
         let targets = sd.targets.iter().map(|t| BTreeMap::from([("__address__".to_string(), t.clone())]));
         let group =

@@ -13,7 +13,8 @@ use crate::state::{BuildInfo, State};
 /// `/status/config`.
 pub(super) fn config(state: &State) -> ApiResult {
     let mut answer = Answer::new();
-    answer.json.raw("{\"yaml\":").string(&state.parts.config.load().yaml).raw("}");
+    let config = state.parts.config.load();
+    answer.json.raw("{\"yaml\":").string(config.texts.as_ref().map_or("", |texts| texts.whole())).raw("}");
     Ok(answer.done())
 }
 

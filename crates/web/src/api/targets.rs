@@ -23,9 +23,9 @@ pub(super) fn pools(state: &State) -> ApiResult {
 pub(super) fn pool_config(state: &State, call: &Call) -> ApiResult {
     let pool = pool_parameter(call)?;
     let config = state.parts.config.load();
-    let yaml = config.scrape_pools.get(pool).ok_or_else(|| unknown_pool(pool))?;
+    let yaml = config.texts.as_ref().and_then(|texts| texts.pool(pool)).ok_or_else(|| unknown_pool(pool))?;
     let mut answer = Answer::new();
-    answer.json.raw("{\"yaml\":").string(yaml).raw("}");
+    answer.json.raw("{\"yaml\":").string(&yaml).raw("}");
     Ok(answer.done())
 }
 
@@ -50,7 +50,8 @@ pub(super) fn relabel_steps(state: &State, call: &Call) -> ApiResult {
     let labels: BTreeMap<String, String> =
         serde_json::from_str(labels).map_err(|e| ApiError::bad_data(format!("error parsing labels: {e}")))?;
     let config = state.parts.config.load();
-    let rules = config.relabel_rules.get(pool).ok_or_else(|| unknown_pool(pool))?;
+    let texts = config.texts.as_ref();
+    let rules = texts.and_then(|texts| texts.relabel_rules(pool)).ok_or_else(|| unknown_pool(pool))?;
     let mut builder = Labels::from_pairs(&labels).to_builder();
     let steps = model::relabel::trace(rules, &mut builder);
     let mut answer = Answer::with_capacity(512 * (1 + rules.len()));

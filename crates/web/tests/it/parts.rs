@@ -140,6 +140,21 @@ fn engine_options() -> promql::EngineOptions {
 }
 
 /// What `relabel_configs` of the oracle's configuration says.
+#[derive(Debug)]
+struct Texts(Vec<RelabelConfig>);
+
+impl web::ConfigTexts for Texts {
+    fn whole(&self) -> &str {
+        "global: {}\n"
+    }
+    fn pool(&self, job: &str) -> Option<String> {
+        (job == "prometheus").then(|| "job_name: prometheus\n".to_string())
+    }
+    fn relabel_rules(&self, job: &str) -> Option<&[RelabelConfig]> {
+        (job == "prometheus").then_some(self.0.as_slice())
+    }
+}
+
 fn relabel_rules() -> Vec<RelabelConfig> {
     let replace = RelabelParts {
         source_labels: Some(vec!["x".into()]),
@@ -168,10 +183,8 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
     change(&mut options);
     let shared = Arc::new(store.clone());
     let config = ConfigView {
-        yaml: "global: {}\n".into(),
+        texts: Some(Arc::new(Texts(relabel_rules()))),
         external_labels: Labels::from_pairs([("cluster", "c1")]),
-        relabel_rules: [("prometheus".to_string(), relabel_rules())].into(),
-        scrape_pools: [("prometheus".to_string(), "job_name: prometheus\n".to_string())].into(),
         storage_retention: "15d".into(),
         query_log_file: String::new(),
     };

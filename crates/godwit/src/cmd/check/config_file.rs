@@ -1,6 +1,7 @@
 //! `check config`: the file, and everything it names.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use config::{
     Config, HttpClientConfig, LoadOptions, ScrapeConfig, StaticConfig, TlsConfig, changes_since_2x,
@@ -50,7 +51,7 @@ pub(super) fn run(options: &Options) -> u8 {
 
 struct Found {
     config: Config,
-    jobs: Vec<ScrapeConfig>,
+    jobs: Vec<Arc<ScrapeConfig>>,
     rule_files: Vec<String>,
 }
 
@@ -173,7 +174,7 @@ fn notes(file: &str, config: &Config, all: bool) -> Vec<String> {
     notes.into_iter().map(|note| format!("{}:{}: {}", note.line, note.column, note.text)).collect()
 }
 
-fn long_intervals(jobs: &[ScrapeConfig], options: &Options) -> bool {
+fn long_intervals(jobs: &[Arc<ScrapeConfig>], options: &Options) -> bool {
     let long = jobs.iter().find(|job| job.scrape_interval >= options.lookback);
     let Some(job) = long.filter(|_| options.lints("too-long-scrape-interval")) else { return false };
     eprintln!(
