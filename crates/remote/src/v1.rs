@@ -169,8 +169,9 @@ fn push(to: &mut Vec<(usize, usize)>, range: (usize, usize), what: &'static str)
 }
 
 /// Where the field of a series' only sample would begin, its time and its value, if the series ends with one
-/// as every sender writes it: a value (left out where it is 0) and a time of six bytes (the years 1971 to 2109). Bytes within a label
-/// may look the same; whether what stands before are label fields is for the caller to find out.
+/// as every sender writes it: a value (left out where it is 0) and a time of six bytes (the years 1971 to
+/// 2109). Bytes within a label may look the same; whether what stands before are label fields is for the caller
+/// to find out.
 #[inline]
 fn last_sample(body: &[u8], (start, end): (usize, usize)) -> Option<(usize, i64, f64)> {
     const TIME: u8 = 0x10;

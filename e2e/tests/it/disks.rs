@@ -13,17 +13,12 @@ use e2e::ledger::{Check, Found};
 use e2e::wait::until;
 use testkit::Fleet;
 
-use crate::faults::{Shares, limited, long, nothing_held};
+use crate::faults::{Shares, clean, grow, limited, long, nothing_held};
 
 /// A device, or the reason why there is none on this machine.
 fn device(folder: &Path, bytes: u64) -> Option<Device> {
     let made = Device::new(&folder.join("disk"), bytes);
     made.inspect_err(|e| println!("skipped, this needs root, FUSE and loop devices: {e:#}")).ok()
-}
-
-fn clean(what: &str, found: &Found) {
-    println!("{what}: {found}");
-    assert!(found.is_clean(), "{what}: {found:#?}");
 }
 
 /// Acknowledged samples are on the disk within a second in which the machine ran.
@@ -88,29 +83,6 @@ fn power_cuts_and_a_disk_that_forgets() {
 #[test]
 fn power_cuts_and_a_disk_that_forgets_in_strict_mode() {
     power_cuts(if long() { 50 } else { 2 }, true);
-}
-
-/// Waits for a folder with everything in it.
-fn grow(rig: &mut Rig) {
-    rig.start().unwrap();
-    until("blocks, a checkpoint, late samples", || {
-        rig.alive()?;
-        let done = [
-            "prometheus_tsdb_checkpoint_creations_total",
-            "prometheus_tsdb_compactions_total",
-            "prometheus_tsdb_head_out_of_order_samples_appended_total",
-        ];
-        for name in done {
-            anyhow::ensure!(rig.metric(name)? > 0.0, "no {name} yet");
-        }
-        Ok(())
-    })
-    .unwrap();
-    rig.go_on(4.0).unwrap();
-    rig.kill().unwrap();
-    rig.start_alone().unwrap();
-    clean("before any fault", &rig.check(&Check::default()).unwrap());
-    rig.kill().unwrap();
 }
 
 /// A block of 4 KiB of one file cannot be read: what it costs is named, nothing is wrong, and nothing is thrown

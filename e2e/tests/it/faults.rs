@@ -35,6 +35,13 @@ pub(crate) fn clean(what: &str, found: &Found) {
     assert!(found.is_clean() && found.acknowledged > 20, "{what}: {found:#?}");
 }
 
+/// Kills, says what the log had to say, and starts: all is there.
+pub(crate) fn all_there_after_a_kill(rig: &mut Rig, what: &str) {
+    println!("{:?}", said(&rig.kill().unwrap()));
+    rig.start_alone().unwrap();
+    clean(what, &rig.check(&Check::default()).unwrap());
+}
+
 /// Shares of scrapes and queries between two moments.
 pub(crate) struct Shares {
     from: i64,
@@ -132,9 +139,7 @@ fn full_disk(folder: &Path, disk: &Mounted, seconds: f64) {
     drop(ballast);
     nothing_held(&mut rig);
     rig.go_on(1.0).unwrap();
-    println!("{:?}", said(&rig.kill().unwrap()));
-    rig.start_alone().unwrap();
-    clean("started on a full disk, after kill -9", &rig.check(&Check::default()).unwrap());
+    all_there_after_a_kill(&mut rig, "started on a full disk, after kill -9");
     let writes = rig.figures();
     assert_eq!(writes.refused, 0, "{writes:?}");
     println!("{:?}", said(&rig.stop().unwrap()));
@@ -180,9 +185,7 @@ fn a_frozen_disk(shared: bool) {
     println!("writes: {} taken, {} not now", frozen.taken, frozen.not_now);
     nothing_held(&mut rig);
     rig.go_on(1.0).unwrap();
-    println!("{:?}", said(&rig.kill().unwrap()));
-    rig.start_alone().unwrap();
-    clean("disk stood still, after kill -9", &rig.check(&Check::default()).unwrap());
+    all_there_after_a_kill(&mut rig, "disk stood still, after kill -9");
     rig.stop().unwrap();
     if let Some(memory) = memory {
         println!("peak memory {} MiB", memory.peak() >> 20);
@@ -270,6 +273,12 @@ fn a_disk_that_takes_two_seconds() {
 /// A folder with everything in it, of a server that was killed.
 fn grown(folder: &Path) -> Rig {
     let mut rig = Rig::new(folder, &folder.join("data"), &SHORT_BLOCKS).unwrap();
+    grow(&mut rig);
+    rig
+}
+
+/// Runs until the folder has everything in it, then kills.
+pub(crate) fn grow(rig: &mut Rig) {
     rig.start().unwrap();
     until("blocks, a checkpoint, late samples", || {
         rig.alive()?;
@@ -289,7 +298,6 @@ fn grown(folder: &Path) -> Rig {
     rig.start_alone().unwrap();
     clean("before any damage", &rig.check(&Check::default()).unwrap());
     rig.kill().unwrap();
-    rig
 }
 
 /// The first query that meets damage in a block fails, and says so; later ones answer, at the latest when upkeep

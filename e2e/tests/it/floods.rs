@@ -16,7 +16,7 @@ use e2e::process::{Server, free_port, godwit};
 use e2e::wait::until;
 use testkit::{Answer, FakeTarget};
 
-use crate::faults::{Shares, clean, limited, long};
+use crate::faults::{Shares, all_there_after_a_kill, clean, limited, long};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -95,9 +95,7 @@ fn a_hundred_thousand_targets_at_once() {
     println!("up: {:?}", e2e::answers::query(rig.port, &up).unwrap().values().next());
     println!("series: {}", rig.metric("prometheus_tsdb_head_series").unwrap());
     share.hold("beside a flood of targets");
-    println!("{:?}", said(&rig.kill().unwrap()));
-    rig.start_alone().unwrap();
-    clean("flood of targets, after kill -9", &rig.check(&Check::default()).unwrap());
+    all_there_after_a_kill(&mut rig, "flood of targets, after kill -9");
     rig.stop().unwrap();
     if let Some(memory) = memory {
         println!("peak memory {} MiB", memory.peak() >> 20);

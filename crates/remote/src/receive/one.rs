@@ -75,16 +75,15 @@ impl Receiver {
             // References learned from series that the rolled-back transaction made stay valid in the store.
             return WriteResponse::refused(f.status, f.text).into();
         }
-        match (app.commit_soon(), limited) {
-            (Err(e), _) => WriteResponse::refused(500, e.to_string()).into(),
-            (Ok(done), Some((status, text))) => {
-                Answer { response: WriteResponse::refused(status, text), logged: done.logged }
-            }
-            (Ok(done), None) => {
-                let response = WriteResponse { status: 204, error: String::new(), written: None };
-                Answer { response, logged: done.logged }
-            }
-        }
+        let logged = match app.commit_soon() {
+            Ok(done) => done.logged,
+            Err(e) => return WriteResponse::refused(500, e.to_string()).into(),
+        };
+        let response = match limited {
+            Some((status, text)) => WriteResponse::refused(status, text),
+            None => WriteResponse { status: 204, error: String::new(), written: None },
+        };
+        Answer { response, logged }
     }
 }
 

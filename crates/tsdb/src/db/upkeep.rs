@@ -82,9 +82,9 @@ const STALE_WAITING_MAX: usize = 8;
 /// Whether blocks of series that ended are to be joined before the head has given their time. They keep their
 /// mark, if all of them have it; joined more often, each sample would be written more often.
 fn crowd_of_stale(metas: &[BlockMeta], end: i64) -> bool {
-    let mut stale = metas.iter().filter(|m| m.compaction.has_hint(HINT_STALE_SERIES));
+    let stale = metas.iter().filter(|m| m.compaction.has_hint(HINT_STALE_SERIES));
     let marked = stale.clone().all(|m| m.compaction.has_hint(HINT_OUT_OF_ORDER));
-    marked && stale.by_ref().filter(|m| m.maxt_ms > end).count() > STALE_WAITING_MAX
+    marked && stale.filter(|m| m.maxt_ms > end).count() > STALE_WAITING_MAX
 }
 
 /// Name of what a damaged block becomes.

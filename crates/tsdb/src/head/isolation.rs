@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Head;
 use crate::wal::{Log, Ticket};
@@ -62,6 +62,14 @@ impl State {
         let applying = self.applying.iter().map(|u| u.commit).min();
         let readers = self.readers.values().map(|r| r.sees_below).min();
         applying.into_iter().chain(readers).min().unwrap_or(self.next_commit)
+    }
+
+    /// Lets readers see what is in place and written.
+    fn let_see(&mut self, log: &Log) {
+        if self.applying.iter().any(|u| u.logged.is_some()) {
+            let written = log.written_through();
+            self.applying.retain(|u| u.logged.as_ref().is_none_or(|t| !t.is_written(written)));
+        }
     }
 }
 
@@ -118,31 +126,23 @@ impl Drop for ReaderGuard {
 }
 
 impl Isolation {
-    /// Lets readers see what is written by now. What the disk does not take in time is held in memory by the
-    /// log, and seen as well.
-    fn settle(&self, log: &Log) {
-        let overdue = {
-            let mut state = self.state.lock();
-            if state.applying.iter().all(|u| u.logged.is_none()) {
-                return;
-            }
-            let written = log.written_through();
-            state.applying.retain(|u| u.logged.as_ref().is_none_or(|t| !t.is_written(written)));
-            state.applying.iter().find_map(|u| u.logged.clone().filter(Ticket::is_overdue))
-        };
+    /// The state, in which readers see what is written by now. What the disk does not take in time is held in
+    /// memory by the log, and seen as well.
+    fn settled(&self, log: &Log) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.let_see(log);
+        let overdue = state.applying.iter().find_map(|u| u.logged.clone().filter(Ticket::is_overdue));
         if let Some(ticket) = overdue {
             // Not for long: its time is up.
-            log.wait(&ticket);
-            let written = log.written_through();
-            let mut state = self.state.lock();
-            state.applying.retain(|u| u.logged.as_ref().is_none_or(|t| !t.is_written(written)));
+            MutexGuard::unlocked(&mut state, || log.wait(&ticket));
+            state.let_see(log);
         }
+        state
     }
 
     /// Begins to put a commit in place.
     pub(super) fn begin(&self, log: &Log) -> Applying<'_> {
-        self.settle(log);
-        let mut state = self.state.lock();
+        let mut state = self.settled(log);
         let commit = state.next_commit;
         state.next_commit += 1;
         state.applying.push(Unseen { commit, logged: None });
@@ -169,8 +169,7 @@ impl Isolation {
 impl Head {
     /// Says that someone reads from `mint` on, and what is complete now.
     pub(crate) fn reader(self: &Arc<Self>, mint: i64) -> ReaderGuard {
-        self.isolation.settle(&self.log);
-        let mut state = self.isolation.state.lock();
+        let mut state = self.isolation.settled(&self.log);
         let id = state.next_reader;
         state.next_reader += 1;
         let applying = state.applying.iter().map(|u| u.commit).collect();

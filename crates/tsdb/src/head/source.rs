@@ -92,9 +92,7 @@ impl Source {
         }
         Ok(Some(rest))
     }
-}
 
-impl Source {
     /// As [`Source::prepare`], of the log of late samples, which may not be there.
     pub(super) fn prepare_late(
         disk: &Arc<dyn Disk>,

@@ -23,7 +23,6 @@ use crate::head::floats::Part;
 use crate::head::holes::{Holes, Put, fill_hole, put_float};
 use crate::head::mapped::HeadChunks;
 use crate::head::metrics::HeadMetrics;
-
 use crate::head::series::{ChunkRules, ChunkSink};
 use crate::head::table::{Page, PageInner};
 
