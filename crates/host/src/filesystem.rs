@@ -59,7 +59,7 @@ pub(crate) fn collect(roots: &Roots, state: &MountState, out: &mut Output) -> Co
 
 fn ask(mount: &Mount, roots: &Roots, state: &MountState) -> Result<rustix::fs::StatFs, String> {
     let path = roots.rootfs.join(mount.point.trim_start_matches('/'));
-    let statfs = |path: &Path| rustix::fs::statfs(path).map_err(|e| e.to_string());
+    let statfs = |path: &Path| rustix::fs::statfs(path).map_err(error_text);
     if !is_remote(&mount.fs_type) {
         return statfs(&path);
     }
@@ -77,6 +77,19 @@ fn ask(mount: &Mount, roots: &Roots, state: &MountState) -> Result<rustix::fs::S
         return Err(e.to_string());
     }
     receiver.recv_timeout(MOUNT_TIMEOUT).unwrap_or_else(|_| Err("mountpoint timeout".to_string()))
+}
+
+/// The error as node_exporter writes it into `device_error`: Go's table of errors is the C library's with a
+/// small first letter, unless the second one is a capital ("RFS specific error").
+fn error_text(error: rustix::io::Errno) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else { return String::new() };
+    if letters.clone().next().is_some_and(|c| c.is_ascii_uppercase()) {
+        return text.to_string();
+    }
+    first.to_ascii_lowercase().to_string() + letters.as_str()
 }
 
 fn write(mount: &Mount, answer: Result<rustix::fs::StatFs, String>, out: &mut Output) {
@@ -194,6 +207,21 @@ mod tests {
         assert_eq!((mount.major.as_str(), mount.minor.as_str(), mount.read_only), ("98", "0", true));
         for bad in ["", "1 2 3", "36 35 98 / / rw - ext4 x rw", "36 35 98:0 / - ext4"] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_read_as_those_of_node_exporter() {
+        use rustix::io::Errno;
+        for (error, text) in [
+            (Errno::NOTCONN, "transport endpoint is not connected"),
+            (Errno::ACCESS, "permission denied"),
+            (Errno::IO, "input/output error"),
+            (Errno::STALE, "stale file handle"),
+            // EDOTDOT.
+            (Errno::from_raw_os_error(73), "RFS specific error"),
+        ] {
+            assert_eq!(error_text(error), text);
         }
     }
 

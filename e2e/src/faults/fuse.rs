@@ -111,15 +111,39 @@ fn answer(backing: &mut impl Backing, message: &[u8]) -> Option<Result<Vec<u8>, 
     })
 }
 
+/// What such a mount is named in the list of mounts.
+const SOURCE: &str = "godwit-test";
+
+/// Takes away what a killed test left mounted: a mount that nobody serves, and the disk on it. Other programs
+/// of the machine would see it (and show an error for it) until the machine ends.
+fn sweep() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let points =
+        || mounts.lines().filter_map(|line| line.split(' ').nth(4).map(|point| (line, Path::new(point))));
+    let dead = points().filter(|(line, point)| {
+        line.contains(&format!(" - fuse {SOURCE} "))
+            && rustix::fs::statfs(*point).is_err_and(|e| e == rustix::io::Errno::NOTCONN)
+    });
+    for (_, point) in dead {
+        let above = point.with_extension("");
+        for at in points().map(|(_, p)| p).filter(|p| *p == above).chain([point]) {
+            // Where another test was quicker it is gone.
+            let _ = rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+    Ok(())
+}
+
 /// Mounts a folder with the one file in it, served by a thread until it is unmounted.
 ///
 /// # Errors
 /// No right to mount, or no such file systems in the kernel.
 pub(super) fn mount(at: &Path, mut backing: impl Backing) -> Result<()> {
+    sweep()?;
     let mut device = File::options().read(true).write(true).open("/dev/fuse").context("/dev/fuse")?;
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other\0", device.as_raw_fd());
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())?;
-    rustix::mount::mount("godwit-test", at, "fuse", rustix::mount::MountFlags::empty(), Some(options))
+    rustix::mount::mount(SOURCE, at, "fuse", rustix::mount::MountFlags::empty(), Some(options))
         .with_context(|| format!("mount {}", at.display()))?;
     // Reads, writes and flushes may wait: for the others, which every look at any loop device of the machine
     // asks for, there is a thread of its own.
