@@ -267,8 +267,14 @@ pub(crate) fn merge_chunks(mut chunks: Vec<RawChunk>) -> Result<Vec<RawChunk>, C
 pub struct Recode {
     /// XOR2, which Prometheus 3.14 reads and 3.5 does not; else what every version reads.
     pub xor2: bool,
-    /// Samples that a chunk aims at.
+    /// Samples that a chunk aims at; fewer than twice as many are in one.
     pub samples: usize,
+}
+
+impl Recode {
+    fn encoding(self) -> ChunkEncoding {
+        if self.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor }
+    }
 }
 
 /// Memory that is used from one series to the next.
@@ -284,20 +290,24 @@ const FULL_PERCENT: usize = 60;
 /// From its 128th sample on a chunk of XOR2 has a start timestamp beside each, known or not: some 20 bits.
 const XOR2_SAMPLES_MAX: usize = 127;
 
-/// Encodes floats anew where they are not as wanted: of another encoding, or in chunks that are smaller.
-/// Histograms and floats with start timestamps stay as they are.
+/// Encodes floats anew where they are not as wanted: of another encoding, or neighbours in chunks that are
+/// smaller. Histograms and floats with start timestamps stay as they are, and so do chunks that are large enough:
+/// each sample is written anew twice on its way from the head to a block of days, not with every merge.
 ///
 /// # Errors
 /// Malformed bytes.
 pub(crate) fn recode_floats(
     chunks: Vec<RawChunk>,
-    wanted: Recode,
+    mut wanted: Recode,
     work: &mut RecodeWork,
 ) -> Result<Vec<RawChunk>, ChunkError> {
+    if wanted.xor2 {
+        wanted.samples = wanted.samples.min(XOR2_SAMPLES_MAX);
+    }
     let mut out = Vec::with_capacity(chunks.len());
     let mut run: Vec<RawChunk> = Vec::new();
     for chunk in chunks {
-        if matches!(chunk.encoding, ChunkEncoding::Xor | ChunkEncoding::Xor2) {
+        if is_loose(&chunk, wanted)? {
             run.push(chunk);
         } else {
             recode_run(&mut run, wanted, work, &mut out)?;
@@ -308,23 +318,23 @@ pub(crate) fn recode_floats(
     Ok(out)
 }
 
+/// To be written anew if it has a neighbour that is, too.
+fn is_loose(chunk: &RawChunk, wanted: Recode) -> Result<bool, ChunkError> {
+    if !matches!(chunk.encoding, ChunkEncoding::Xor | ChunkEncoding::Xor2) {
+        return Ok(false);
+    }
+    let samples = usize::from(chunkenc::sample_count(chunk.encoding, &chunk.data)?);
+    Ok(chunk.encoding != wanted.encoding() || samples * 100 < wanted.samples * FULL_PERCENT)
+}
+
 fn recode_run(
     run: &mut Vec<RawChunk>,
-    mut wanted: Recode,
+    wanted: Recode,
     work: &mut RecodeWork,
     out: &mut Vec<RawChunk>,
 ) -> Result<(), ChunkError> {
-    let encoding = if wanted.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor };
-    if wanted.xor2 {
-        wanted.samples = wanted.samples.min(XOR2_SAMPLES_MAX);
-    }
-    let mut small = 0;
-    for chunk in run.iter() {
-        let samples = usize::from(chunkenc::sample_count(chunk.encoding, &chunk.data)?);
-        small += usize::from(samples * 100 < wanted.samples * FULL_PERCENT);
-    }
-    // One small chunk is the rest at the end: it has nobody to be joined with.
-    if small <= 1 && run.iter().all(|c| c.encoding == encoding) {
+    // One small chunk has nobody to be joined with.
+    if run.len() <= 1 && run.iter().all(|c| c.encoding == wanted.encoding()) {
         out.append(run);
         return Ok(());
     }
@@ -340,6 +350,10 @@ fn recode_run(
         out.extend(builder.finish());
         return Ok(());
     }
+    // In equal parts of at least as many as wanted, if there are so many: a rest would be a small chunk that no
+    // later merge can join with anything.
+    let total = samples.times.len();
+    let limit = total.div_ceil((total / limit).max(1)).clamp(1, usize::from(chunkenc::SAMPLES_MAX));
     for (times, values) in samples.times.chunks(limit).zip(samples.values.chunks(limit)) {
         if let (Some(mint_ms), Some(maxt_ms)) = (times.first(), times.last()) {
             let data = tight.encode(times, values).into();

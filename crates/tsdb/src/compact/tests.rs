@@ -324,3 +324,28 @@ fn blocks_merge_series_by_series() {
     assert!(made.unwrap().meta.is_none() && merged.meta().compaction.deletable);
     assert!(!disk.exists(&Path::new("data").join(ulid.to_string())).unwrap());
 }
+
+/// What one merge made large enough the next leaves as it is; small neighbours are joined in equal parts.
+#[test]
+fn chunks_of_floats_grow_once() {
+    let wanted = super::Recode { xor2: false, samples: 480 };
+    let mut work = super::RecodeWork::default();
+    let made = |from: i64, n: i64| {
+        let mut b = super::ChunkBuilder::new(usize::MAX);
+        (from..from + n).for_each(|i| b.push(0, i * 30_000, (i % 7) as f64).unwrap());
+        b.finish()
+    };
+    let counts = |chunks: &[RawChunk]| -> Vec<u16> {
+        chunks.iter().map(|c| crate::chunkenc::sample_count(c.encoding, &c.data).unwrap()).collect()
+    };
+    let mut joined = |parts: &[(i64, i64)]| {
+        let chunks = parts.iter().flat_map(|(from, n)| made(*from, *n)).collect();
+        counts(&super::recode_floats(chunks, wanted, &mut work).unwrap())
+    };
+    assert_eq!(joined(&[(0, 120), (120, 120)]), [240]);
+    assert_eq!(joined(&[(0, 240), (240, 240), (480, 240)]), [720]);
+    assert_eq!(joined(&[(0, 720), (720, 720)]), [720, 720]);
+    assert_eq!(joined(&[(0, 500), (500, 500), (1000, 30)]), [500, 500, 30]);
+    assert_eq!(joined(&[(0, 20), (20, 500), (520, 250), (770, 251)]), [20, 500, 501]);
+    assert_eq!(joined(&(0..10).map(|n| (n * 120, 120)).collect::<Vec<_>>()), [600, 600]);
+}
