@@ -145,6 +145,11 @@ impl Inner {
             if self.cancel.is_cancelled() {
                 break;
             }
+            // A block must not lack a page that turns out to be none while the block is written.
+            self.head.wake(&mut || !self.cancel.is_cancelled());
+            if !self.head.is_compactable() {
+                break;
+            }
             let (mint, maxt) = self.head.next_block_range();
             self.cut_block(mint, maxt)?;
             cut = true;

@@ -39,6 +39,9 @@ impl Head {
         if !self.is_initialized() || self.min_time() >= mint {
             return Ok(Truncation::Done);
         }
+        if self.lost_pages() {
+            return Ok(Truncation::Postponed);
+        }
         // No sample before `mint` comes in from here on.
         self.min_valid.fetch_max(mint, Ordering::AcqRel);
         if self.late.has_unlogged() {

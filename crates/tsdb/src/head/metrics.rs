@@ -1,6 +1,6 @@
 //! The head's figures, under upstream's names (`tsdb/head.go`, `tsdb/wlog/wlog.go`).
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use telemetry::{Counter, Registry, Summary};
 
@@ -36,6 +36,8 @@ pub(crate) struct HeadMetrics {
     pub(crate) chunks: AtomicI64,
     pub(crate) stale: AtomicI64,
     pub(crate) appenders: AtomicI64,
+    /// Series are gone from memory that only the logs have.
+    pub(crate) lost_pages: AtomicBool,
 }
 
 impl HeadMetrics {
@@ -145,6 +147,7 @@ impl HeadMetrics {
             chunks: AtomicI64::new(0),
             stale: AtomicI64::new(0),
             appenders: AtomicI64::new(0),
+            lost_pages: AtomicBool::new(false),
         }
     }
 }

@@ -398,7 +398,15 @@ impl Head {
 
     /// Whether enough time is in the head for a block and the half that stays behind it.
     pub(crate) fn is_compactable(&self) -> bool {
-        self.is_initialized() && self.max_time().saturating_sub(self.min_time()) > self.rules.range_ms / 2 * 3
+        !self.lost_pages()
+            && self.is_initialized()
+            && self.max_time().saturating_sub(self.min_time()) > self.rules.range_ms / 2 * 3
+    }
+
+    /// Whether the logs have series that memory lost. No block is cut then, no image written, nothing removed
+    /// from the logs: the next start has to find it all.
+    fn lost_pages(&self) -> bool {
+        self.metrics.lost_pages.load(Ordering::Acquire)
     }
 
     fn pairs_of(&self, series: u64, out: &mut Vec<u32>) -> bool {

@@ -57,11 +57,12 @@ impl Waker {
 
     /// A page that is as it was written and is none: a fault of ours, which the log makes good at the next start.
     fn broken(&self, base: u64, series: u32, why: &str) {
+        self.metrics.lost_pages.store(true, Ordering::Release);
         tracing::error!(
             first = base,
             series,
             why,
-            "a page of the head image cannot be used; its series are gone from memory until the next start, which reads them from the log"
+            "a page of the head image cannot be used; its series are gone from memory, and the log is kept whole, until the next start, which reads them from it: restart soon"
         );
         if let Err(e) = super::remove(&self.disk, &self.data) {
             tracing::error!(error = %e, "the head image stays; remove the folder godwit_head before the next start");

@@ -36,7 +36,7 @@ impl Pace {
 impl Head {
     /// Whether the log has grown by so much that an image is due.
     pub(crate) fn image_due(&self) -> bool {
-        self.image.is_due(self.log.written())
+        !self.lost_pages() && self.image.is_due(self.log.written())
     }
 
     /// Writes an image. `paced` takes twice as long. False where it is put off: the log is in trouble.
@@ -135,6 +135,10 @@ impl Head {
         }
         w.end()?;
 
+        // Maybe while its pages were copied.
+        if self.lost_pages() {
+            return Ok(false);
+        }
         // What the pages have must be where others find it.
         self.log_series()?;
         let Some(files) = self.files.sync_all()? else { return Ok(false) };

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use storage::{Appender, ChunkEncoding, Querier, QueryContext, RawChunk, SampleBuf, SelectHints, SeriesRef};
 
 use super::End;
-use super::frames::FrameReader;
+use super::frames::{FrameReader, FrameWriter, Kind};
 use crate::db::DbOptions;
 use crate::disk::{Disk, MemDisk, WriteMode, read_all};
 use crate::head::append::HeadAppender;
@@ -166,8 +166,10 @@ fn all_from(head: &Arc<Head>, from: i64) -> All {
     let mut tombstones: Vec<_> = head.tombstones.read().iter().map(|(n, t)| (name(n), t.clone())).collect();
     tombstones.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut exemplars = head.exemplars.select(i64::MIN, i64::MAX, &[vec![Matcher::equal("", "")]]);
-    // Of a series that is gone an image knows more than a log that was cut.
+    // Of a series that is gone an image knows more than a log that was cut, and of one that came back since.
     exemplars.retain(|e| whole || known.contains(&e.labels.to_string()));
+    exemplars.iter_mut().for_each(|e| e.exemplars.retain(|e| e.timestamp_ms >= from));
+    exemplars.retain(|e| !e.exemplars.is_empty());
     All {
         samples,
         chunks,
@@ -557,4 +559,69 @@ fn an_image_of_another_version_is_ignored() {
     let head = open(&life.options);
     assert_eq!(head.image.size(), 0);
     assert_eq!(difference(&all(&head), &from_log(&life.options)), None);
+}
+
+/// Writes the image anew with right checksums, with something else in its first frame of pages.
+fn forge(disk: &Arc<dyn Disk>, change: impl Fn(&mut Vec<u8>)) {
+    let start = end_of(disk).start;
+    let id = start.segment << 32 | start.offset;
+    let reader = FrameReader::open(&**disk, Path::new(IMAGE)).unwrap().unwrap();
+    let mut w = FrameWriter::create(disk, Path::new(IMAGE), id).unwrap();
+    let (mut frame, mut changed) = (Vec::new(), false);
+    while let Some(kind) = reader.next(&mut frame).unwrap() {
+        if kind == Kind::Pages && !changed {
+            change(&mut frame);
+            changed = true;
+        }
+        w.begin(kind).extend_from_slice(&frame);
+        w.end().unwrap();
+    }
+    assert!(changed);
+    w.begin(Kind::End).extend_from_slice(&reader.end().unwrap());
+    w.end().unwrap();
+    w.finish().unwrap();
+}
+
+#[test]
+fn a_sleeping_page_that_is_none_costs_its_series_until_the_next_start() {
+    let mut life = Life::new(true);
+    let commit = |life: &mut Life| {
+        life.t += 15_000;
+        let (t, mut a) = (life.t, life.app());
+        (0..300).for_each(|s| drop(a.append(SeriesRef::NONE, &series(3 * s), 0, t, (t % 7) as f64)));
+        a.commit().unwrap();
+    };
+    (0..12).for_each(|_| commit(&mut life));
+    life.step(&Op::Save);
+    commit(&mut life);
+    let expected = from_log(&life.options);
+    let disk = Arc::clone(&life.options.disk);
+    forge(&disk, |_| ());
+    let head = open(&life.options);
+    assert!(head.image.size() > 0);
+    assert_eq!(difference(&all(&head), &expected), None);
+    drop(head);
+
+    // Number of the page, which series are present, what a start must know; then the first series: flags, and
+    // how many labels it has, which nothing behind it can hold.
+    forge(&disk, |frame| frame[1 + 4 * 8 + 41 + 1] = 0x7f);
+    life.head = open(&life.options);
+    assert_eq!(asleep(&life.head), 2);
+    let samples = |head: &Arc<Head>| -> Vec<(String, usize)> {
+        let all = all(head).samples;
+        all.into_iter().map(|(labels, times, _)| (labels, times.len())).collect()
+    };
+    // 255 series are of the first page, as no series has the number 0. The others are as they were.
+    let left = samples(&life.head);
+    assert_eq!(left.len(), 300 - 255);
+    assert!(left.iter().all(|(_, n)| *n == 13), "{left:?}");
+    assert!(!disk.exists(Path::new(IMAGE)).unwrap(), "the next start must not take it");
+    // What is scraped on is stored, and no image is written that lacks what the log has.
+    commit(&mut life);
+    assert_eq!(samples(&life.head).len(), 300);
+    assert!(!life.head.save_image(false).unwrap());
+    let again = open(&life.options);
+    let found = samples(&again);
+    assert_eq!((again.image.size(), found.len()), (0, 300));
+    assert!(found.iter().all(|(_, n)| *n == 14), "{found:?}");
 }
