@@ -106,6 +106,11 @@ impl Reloader {
         result
     }
 
+    /// The configuration in force; `None` before the first one.
+    pub async fn in_force(&self) -> Option<Arc<Loaded>> {
+        self.in_force.lock().await.clone()
+    }
+
     async fn replace(&self, in_force: &mut Option<Arc<Loaded>>) -> Result<(), String> {
         let mut new = (self.read)()?;
         if let Some(old) = in_force.as_ref() {

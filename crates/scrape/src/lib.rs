@@ -7,6 +7,7 @@
 mod clients;
 mod failure_log;
 mod gourl;
+mod held;
 pub mod ingest;
 mod manager;
 mod metrics;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::failure_log::FailureLog;
+use crate::held::Gate;
 use crate::metrics::{self, Metrics};
 use crate::offset;
 use crate::options::Options;
@@ -62,6 +63,8 @@ pub(crate) struct Env {
     /// Places for large bodies to be ingested at the same time, one a core: more only takes the cores from
     /// targets whose pages are small. A page of a million lines takes half a second.
     pub(crate) large: tokio::sync::Semaphore,
+    /// Shut until the store is open.
+    pub(crate) gate: Arc<Gate>,
     /// The server stops: no waiting, no staleness markers.
     pub(crate) shutdown: CancellationToken,
 }
@@ -112,6 +115,7 @@ impl Manager {
             clients: Clients::default(),
             threads: Threads::start(options.threads),
             large: tokio::sync::Semaphore::new(options.threads.max(1)),
+            gate: Gate::new(options.store_opens_later, options.held_bytes_max, registry),
             options,
             shutdown: CancellationToken::new(),
         });
@@ -299,11 +303,21 @@ impl Manager {
         }
     }
 
+    /// Says that the store takes samples, where [`Options::store_opens_later`]: what was scraped so far is
+    /// stored, with the times at which it was scraped.
+    pub fn store_opened(&self) {
+        self.inner.env.gate.open();
+    }
+
     /// Stops all loops and waits for scrapes in flight, at most [`crate::pool::STOP_GRACE`]. No staleness
     /// markers are written: the next start goes on where this one ends.
     pub async fn stop(&self) {
         self.inner.env.shutdown.cancel();
         let pools: Vec<_> = std::mem::take(&mut *self.inner.pools.write()).into_values().collect();
+        let held = self.inner.env.gate.bytes();
+        if held > 0 {
+            tracing::warn!(bytes = held, "scrapes from before the store was open are not stored");
+        }
         futures_join(pools.iter().map(|pool| pool.stop())).await;
     }
 

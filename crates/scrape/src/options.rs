@@ -40,6 +40,11 @@ pub struct Options {
     pub inline_ingest_bytes_max: usize,
     /// Threads that do nothing but scrape; 0 scrapes on the runtime that the manager is called on.
     pub threads: usize,
+    /// The store takes nothing before [`crate::Manager::store_opened`]; scrapes are held in memory until then.
+    pub store_opens_later: bool,
+    /// Bytes of these, compressed, in all: a sample is some 6, so that 32 MiB are five million. What is
+    /// more is given up and counted.
+    pub held_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -61,6 +66,8 @@ impl Default for Options {
             bodies: net::BodyLimits::default(),
             inline_ingest_bytes_max: 512 << 10,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            store_opens_later: false,
+            held_bytes_max: 32 << 20,
         }
     }
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use exposition::{Format, ScrapeProtocol};
 use http::header::{self, HeaderValue};
-use net::{BodyError, ClientError, HttpClient, Line, PooledBody, ReadOptions};
+use net::{BodyError, ClientError, HttpClient, Line, ReadOptions};
 use parking_lot::Mutex;
 use telemetry::{Histogram, Summary};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::held::{Body, Fetched, Held};
 use crate::ingest::{IngestFailure, IngestOptions, IngestReport, LabelLimits, TargetCache};
 use crate::manager::Env;
 use crate::metrics::Metrics;
@@ -46,6 +47,7 @@ pub(crate) struct Inheritance {
     memory: Box<Memory>,
     settings: Arc<Settings>,
     last_size: usize,
+    held: Vec<Held>,
 }
 
 /// Where a stopped loop finds its heir, if it has one.
@@ -79,13 +81,8 @@ pub(crate) struct ScrapeLoop {
     last_size: usize,
     heir: Heir,
     predecessor: Option<oneshot::Receiver<Inheritance>>,
-}
-
-/// What came of fetching.
-struct Fetched {
-    body: Option<(PooledBody, Format)>,
-    error: Option<String>,
-    body_bytes: f64,
+    /// Scrapes from before the store was open, in their order.
+    held: Vec<Held>,
 }
 
 /// What came of ingesting.
@@ -128,6 +125,7 @@ impl ScrapeLoop {
             last_size: 0,
             heir: Heir::default(),
             predecessor: None,
+            held: Vec::new(),
         }
     }
 
@@ -154,6 +152,7 @@ impl ScrapeLoop {
             self.memory = Some(left.memory);
             self.settings = left.settings;
             self.last_size = left.last_size;
+            self.held = left.held;
             self.scraped = true;
         }
     }
@@ -162,11 +161,12 @@ impl ScrapeLoop {
     fn bequeath(&mut self) -> bool {
         let Some(heir) = self.heir.lock().take() else { return false };
         let Some(memory) = self.memory.take() else { return false };
-        let left = Inheritance { memory, settings: Arc::clone(&self.settings), last_size: self.last_size };
-        match heir.send(left) {
+        let settings = Arc::clone(&self.settings);
+        let held = std::mem::take(&mut self.held);
+        match heir.send(Inheritance { memory, settings, last_size: self.last_size, held }) {
             Ok(()) => true,
             Err(left) => {
-                self.memory = Some(left.memory);
+                (self.memory, self.held) = (Some(left.memory), left.held);
                 false
             }
         }
@@ -194,6 +194,9 @@ impl ScrapeLoop {
             while !self.stop.is_cancelled() {
                 let time = self.aligned(&mut grid);
                 self.scrape(time).await;
+                if !self.held.is_empty() && !Box::pin(self.opened_in_time(&mut ticker)).await {
+                    continue;
+                }
                 tokio::select! {
                     _ = ticker.tick() => {}
                     () = self.stop.cancelled() => {}
@@ -205,16 +208,38 @@ impl ScrapeLoop {
             let now = self.env().clock.now();
             self.scrape(now).await;
         }
+        if !self.held.is_empty() && self.env().gate.is_open() {
+            Box::pin(self.store_held()).await;
+        }
         let left = self.scraped && self.bequeath();
         // No receiver means that nobody waits.
         let _ = done.send(true);
         if !shutdown && self.scraped && !left {
             let clock = Arc::clone(&self.shared);
+            if !self.held.is_empty() {
+                tokio::select! {
+                    () = clock.env.gate.opened() => Box::pin(self.store_held()).await,
+                    () = clock.env.shutdown.cancelled() => return,
+                }
+            }
             let Some(time) = staleness_time(&clock, &mut ticker, self.interval).await else { return };
             if let Some(memory) = self.memory.take() {
                 write_end(&self.shared, memory, time, self.settings.config.extra_scrape_metrics()).await;
             }
         }
+    }
+
+    /// Waits for the next tick, the end, or the store to be open: what is held is stored then, and true
+    /// comes back.
+    async fn opened_in_time(&mut self, ticker: &mut Interval) -> bool {
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = shared.env.gate.opened() => {}
+            _ = ticker.tick() => return false,
+            () = self.stop.cancelled() => return false,
+        }
+        self.store_held().await;
+        true
     }
 
     /// The time that samples get: now, or the nearest point of the grid where that is within the
@@ -286,8 +311,47 @@ impl ScrapeLoop {
         {
             self.last_size = body.len();
         }
+        if !self.env().gate.is_open() {
+            return Box::pin(self.hold(fetched, time, start.elapsed())).await;
+        }
+        if !self.held.is_empty() {
+            Box::pin(self.store_held()).await;
+        }
+        let size = fetched.len();
+        Box::pin(self.store(size, move || fetched, (time, start, None))).await;
+    }
+
+    /// Keeps a scrape until the store is open, as long as there is memory for it.
+    async fn hold(&mut self, fetched: Fetched, time: Duration, took: Duration) {
+        let gate = Arc::clone(&self.env().gate);
+        let held = if fetched.len() <= self.env().options.inline_ingest_bytes_max {
+            Held::new(&gate, fetched, time, took)
+        } else {
+            let _place = self.env().large.acquire().await;
+            let hold = move || Held::new(&gate, fetched, time, took);
+            tokio::task::spawn_blocking(hold).await.ok().flatten()
+        };
+        self.held.extend(held);
+    }
+
+    /// Stores what was held, in its order. Others of the thread have their turn between two pages.
+    async fn store_held(&mut self) {
+        for held in std::mem::take(&mut self.held) {
+            let (size, time, took) = (held.len(), held.time, held.took);
+            self.store(size, move || held.fetched(), (time, Instant::now(), Some(took))).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ingests a scrape of so many bytes, here or on a thread for large ones. `took` where the time since
+    /// `start` is not what it took.
+    async fn store(
+        &mut self,
+        size: usize,
+        fetched: impl FnOnce() -> Fetched + Send + 'static,
+        (time, start, took): (Duration, Instant, Option<Duration>),
+    ) {
         let Some(memory) = self.memory.take() else { return };
-        let size = fetched.body.as_ref().map_or(0, |(body, _)| body.len());
         let work = Work {
             shared: Arc::clone(&self.shared),
             target: Arc::clone(&self.target),
@@ -295,13 +359,14 @@ impl ScrapeLoop {
             timeout: self.timeout,
             start,
             time,
+            took,
         };
         let memory = if size <= self.env().options.inline_ingest_bytes_max {
-            Some(work.ingest(memory, fetched))
+            Some(work.ingest(memory, fetched()))
         } else {
             // Closed never; without a place it goes on all the same.
             let _place = self.env().large.acquire().await;
-            tokio::task::spawn_blocking(move || work.ingest(memory, fetched)).await.ok()
+            tokio::task::spawn_blocking(move || work.ingest(memory, fetched())).await.ok()
         };
         // Lost only where the runtime is shutting down; the next scrape, if any, starts anew.
         self.memory = memory;
@@ -361,7 +426,7 @@ impl ScrapeLoop {
                 if let Some(warning) = chosen.warning {
                     tracing::debug!(target = %self.target.url(), warning, "Invalid content type on scrape");
                 }
-                Fetched { body: Some((body, chosen.format)), error: None, body_bytes }
+                Fetched { body: Some((Body::Pooled(body), chosen.format)), error: None, body_bytes }
             }
             Err(e) => Fetched { body: None, error: Some(e.to_string()), body_bytes },
         }
@@ -376,9 +441,14 @@ struct Work {
     timeout: Duration,
     start: Instant,
     time: Duration,
+    took: Option<Duration>,
 }
 
 impl Work {
+    fn took(&self) -> Duration {
+        self.took.unwrap_or_else(|| self.start.elapsed())
+    }
+
     fn ingest(self, mut memory: Box<Memory>, fetched: Fetched) -> Box<Memory> {
         // A bug in a parser must not end the target's loop, nor must its cache be trusted afterwards.
         let caught =
@@ -386,7 +456,7 @@ impl Work {
         if caught.is_err() {
             let url = self.target.url().to_string();
             tracing::error!(target = url, "ingesting a scrape failed inside the server; please report this");
-            let took = self.start.elapsed();
+            let took = self.took();
             self.target.report(self.time, took, Some("internal error while ingesting the response"), None);
             *memory = new_memory(&self.shared, &self.settings, &self.target);
             self.target.set_metadata(memory.cache.metadata().clone());
@@ -434,7 +504,7 @@ impl Work {
         drop(fetched.body);
         count(&env.metrics, &done.report);
 
-        let took = self.start.elapsed();
+        let took = self.took();
         let refused = done.report.series_refused;
         let note = memory.cache.refused_for().filter(|_| refused > 0 && done.error.is_none()).map(|reason| {
             format!(
@@ -470,7 +540,7 @@ impl Work {
             tracing::error!(scrape_pool = self.shared.name, target = %self.target.url(), %err, "Scrape commit failed");
         }
         if extra {
-            env.metrics.scrape_duration.observe(self.start.elapsed().as_secs_f64());
+            env.metrics.scrape_duration.observe(self.took().as_secs_f64());
         }
     }
 }

@@ -16,7 +16,7 @@ use testkit::Fleet;
 use crate::faults::{Shares, clean, grow, limited, long, nothing_held};
 
 /// A device, or the reason why there is none on this machine.
-fn device(folder: &Path, bytes: u64) -> Option<Device> {
+pub(crate) fn device(folder: &Path, bytes: u64) -> Option<Device> {
     let made = Device::new(&folder.join("disk"), bytes);
     made.inspect_err(|e| println!("skipped, this needs root, FUSE and loop devices: {e:#}")).ok()
 }

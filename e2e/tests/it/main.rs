@@ -9,6 +9,7 @@
 
 mod admin;
 mod api;
+mod before_open;
 mod bomb;
 mod check;
 mod crash;

@@ -1,7 +1,9 @@
 //! Reload when the files change (`--config.auto-reload`): compares digests at an interval, so that a
 //! ConfigMap's swapped links, an editor's rename and an NFS mount without events are all seen alike.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -10,22 +12,33 @@ use super::parts::Sources;
 use crate::args::ServerArgs;
 use crate::reload::Reloader;
 
-/// Starts the watch; does nothing where it is off.
+/// What to look at, and how it was.
+pub struct Watched {
+    path: PathBuf,
+    known: Option<u128>,
+}
+
+/// The files as they are before they are read for the first time: a start may take minutes. `None` where the
+/// watch is off.
+pub fn look(args: &ServerArgs, sources: &Sources) -> Option<Watched> {
+    let path = sources.path().filter(|_| args.config_auto_reload)?;
+    let known = config::config_digest(&path).ok();
+    Some(Watched { path, known })
+}
+
+/// Starts the watch.
 pub fn start(
-    args: &ServerArgs,
-    sources: &Sources,
+    watched: Option<Watched>,
+    interval: Duration,
     reloader: Arc<Reloader>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
-    let (interval, path) = (args.config_auto_reload_interval, sources.path());
-    let enabled = args.config_auto_reload;
     tokio::spawn(async move {
-        let Some(path) = path.filter(|_| enabled) else { return };
+        let Some(Watched { path, mut known }) = watched else { return };
         let digest = || {
             let path = path.clone();
             tokio::task::spawn_blocking(move || config::config_digest(&path))
         };
-        let mut known = digest().await.ok().and_then(Result::ok);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -260,6 +260,9 @@ fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
         type_and_unit_labels: has("type-and-unit-labels"),
         align_timestamps: args.scrape_adjust_timestamps,
         timestamp_tolerance: args.scrape_timestamp_tolerance,
+        store_opens_later: true,
+        // Nobody writes remotely before the store is open: the memory for those bodies is free.
+        held_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(32 << 20),
         ..scrape::Options::default()
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use web::{Readiness, ReloadRequest, notices};
@@ -54,6 +55,8 @@ pub fn run(mut args: ServerArgs, program: &'static str, bare: bool) -> u8 {
 }
 
 async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
+    // Heard from here on: one that comes before a reload can be waits for it, where it would end the process.
+    let mut hangup = signal(SignalKind::hangup()).ok();
     let sources = Sources::new(&args, embedded)?;
     // The first reading proves the file before anything is opened, and decides how the store is opened.
     let first = sources.read().map_err(|text| Failure {
@@ -93,73 +96,101 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let web_task = tokio::spawn(server.run(built.router, closed.clone()));
 
     state.notifications().add(notices::STARTING_UP);
-    let opened = open_store(&args, &sources, &registry, &late, &stop).await;
+    let mut reloader = Reloader::new(sources.reader(), &registry);
+    steps::add(&mut reloader, &args, &late, &built.scrape, &built.discovery, &state, &built.config);
+    let reloader = Arc::new(reloader);
+    let discovery = built.discovery.clone();
+    let discovering = tokio::spawn(async move { discovery.run().await });
+    let (scrape, sets) = (built.scrape.clone(), built.sets);
+    let scraping = tokio::spawn(async move { scrape.run(sets).await });
+    // Targets are found and scraped while the log is replayed: what they say is held until the store is open.
+    let watched = auto_reload::look(&args, &sources);
+    let ending = told_to_stop(&stop);
+    tokio::pin!(ending);
+    let opening = open_store(&args, &sources, &registry, &late, ending.as_mut());
+    let (opened, reloaded) = tokio::join!(opening, reloader.reload());
     state.notifications().remove(notices::STARTING_UP);
-    let result = match opened {
+    let ended = match put_in_force(opened, reloaded, &args, &reloader, &late).await {
         Err(failure) => Err(failure),
         Ok(false) => Ok(()),
         Ok(true) => {
-            let mut reloader = Reloader::new(sources.reader(), &registry);
-            steps::add(&mut reloader, &args, &late, &built.scrape, &built.discovery, &state, &built.config);
-            let reloader = Arc::new(reloader);
-            let discovery = built.discovery.clone();
-            let discovering = tokio::spawn(async move { discovery.run().await });
-            let (scrape, sets) = (built.scrape.clone(), built.sets);
-            let scraping = tokio::spawn(async move { scrape.run(sets).await });
-            let first = reloader.reload().await;
-            let ended = match first {
-                Err(text) => Err(Failure {
-                    text: format!("Error loading config from {:?}: {text}", args.config_file),
-                    code: 1,
-                }),
-                Ok(()) => {
-                    state.set_readiness(Readiness::Ready);
-                    tracing::info!("Server is ready to receive web requests.");
-                    if embedded {
-                        embedded::welcome(&sources.url(), Path::new(&args.storage_path));
-                    }
-                    let watch = auto_reload::start(&args, &sources, Arc::clone(&reloader), stop.clone());
-                    let notice = new_series::watch(late.clone(), state.clone());
-                    let disk_notice = slow_disk::watch(late.clone(), state.clone());
-                    until_stopped(&reloader, &state, &mut reloads, &stop).await;
-                    watch.abort();
-                    notice.abort();
-                    disk_notice.abort();
-                    Ok(())
-                }
-            };
-            state.set_readiness(Readiness::Stopping);
-            state.notifications().add(notices::SHUTTING_DOWN);
-            stop.cancel();
-            tracing::info!("Stopping scrape manager...");
-            built.scrape.stop().await;
-            let _ = tokio::join!(discovering, scraping);
-            ended
+            built.scrape.store_opened();
+            state.set_readiness(Readiness::Ready);
+            tracing::info!("Server is ready to receive web requests.");
+            if embedded {
+                embedded::welcome(&sources.url(), Path::new(&args.storage_path));
+            }
+            let watch = auto_reload::start(
+                watched,
+                args.config_auto_reload_interval,
+                Arc::clone(&reloader),
+                stop.clone(),
+            );
+            let notice = new_series::watch(late.clone(), state.clone());
+            let disk_notice = slow_disk::watch(late.clone(), state.clone());
+            until_stopped(&reloader, &state, &mut reloads, (&mut hangup, ending)).await;
+            watch.abort();
+            notice.abort();
+            disk_notice.abort();
+            Ok(())
         }
     };
-    stop.cancel();
     state.set_readiness(Readiness::Stopping);
+    state.notifications().add(notices::SHUTTING_DOWN);
+    stop.cancel();
+    tracing::info!("Stopping scrape manager...");
+    built.scrape.stop().await;
+    let _ = tokio::join!(discovering, scraping);
     let closing = close_store(&late).await;
     state.notifications().close();
     closed.cancel();
     let _ = web_task.await;
-    result.and(closing)
+    ended.and(closing)
 }
 
-/// Opens the store on a blocking thread. False where the process was told to stop meanwhile.
+/// Gives the open store the settings of the first reload, then puts it in place: no sample comes before them.
+/// False where the process was told to stop meanwhile.
+async fn put_in_force(
+    opened: Result<Option<tsdb::Db>, Failure>,
+    reloaded: Result<(), String>,
+    args: &ServerArgs,
+    reloader: &Reloader,
+    late: &LateDb,
+) -> Result<bool, Failure> {
+    let Some(db) = opened? else { return Ok(false) };
+    let set = match (&reloaded, reloader.in_force().await) {
+        (Ok(()), Some(loaded)) => steps::set_store(&db, &loaded, args),
+        _ => Ok(()),
+    };
+    db.spawn_background();
+    late.set(db);
+    match reloaded.and(set) {
+        Ok(()) => Ok(true),
+        Err(text) => Err(Failure {
+            text: format!("Error loading config from {:?}: {text}", args.config_file),
+            code: 1,
+        }),
+    }
+}
+
+/// Opens the store on a blocking thread. `None` where the process was told to stop meanwhile.
 async fn open_store(
     args: &ServerArgs,
     sources: &Sources,
     registry: &Registry,
     late: &LateDb,
-    stop: &CancellationToken,
-) -> Result<bool, Failure> {
-    tracing::info!(fs_type = fs_type(&args.storage_path), "Starting TSDB ...");
+    ending: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<tsdb::Db>, Failure> {
     let options = parts::db_options(args, sources, registry, late)?;
-    let open = tokio::task::spawn_blocking(move || tsdb::Db::open(options));
+    let path = args.storage_path.clone();
+    let open = tokio::task::spawn_blocking(move || {
+        // A disk that hangs holds up this thread and no other.
+        tracing::info!(fs_type = fs_type(&path), "Starting TSDB ...");
+        tsdb::Db::open(options)
+    });
     let db = tokio::select! {
         opened = open => opened.map_err(|e| Failure::runtime("opening storage failed", e))?,
-        () = told_to_stop(stop) => return Ok(false),
+        () = ending => return Ok(None),
     };
     let db = db.map_err(|e| Failure {
         text: format!(
@@ -168,10 +199,8 @@ async fn open_store(
         ),
         code: 1,
     })?;
-    db.spawn_background();
-    late.set(db);
     tracing::info!("TSDB started");
-    Ok(true)
+    Ok(Some(db))
 }
 
 fn fs_type(path: &str) -> String {
@@ -186,7 +215,7 @@ async fn close_store(late: &LateDb) -> Result<(), Failure> {
     closed.map_err(|e| Failure::runtime("Error stopping storage", e))
 }
 
-/// A signal to end, or `/-/quit`.
+/// A signal to end, or `/-/quit`. One future from the start to the end, so that no signal comes between two.
 async fn told_to_stop(stop: &CancellationToken) {
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -204,11 +233,8 @@ async fn until_stopped(
     reloader: &Reloader,
     state: &web::State,
     requests: &mut mpsc::Receiver<ReloadRequest>,
-    stop: &CancellationToken,
+    (hangup, mut ending): (&mut Option<Signal>, Pin<&mut impl Future<Output = ()>>),
 ) {
-    let ending = told_to_stop(stop);
-    tokio::pin!(ending);
-    let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
         let hung_up = async {
             match hangup.as_mut() {

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use config::{Config, RetentionConfig, ScrapeConfig};
 use model::relabel::RelabelConfig;
-use tsdb::Retention;
 use tsdb::compact::Recode;
+use tsdb::{Db, Retention};
 use web::ConfigView;
 
 use super::not_built;
@@ -39,20 +39,10 @@ pub fn add(
         });
         async move { reopened }
     });
-    let (late, exemplars) = (late.clone(), exemplars_max(args));
-    let xor2 = args.features.has("xor2-encoding");
+    let (late, of_flags) = (late.clone(), OfFlags::new(args));
     reloader.step("db_storage", move |loaded| {
-        let mut done = Ok(());
-        if let Some(db) = late.get() {
-            let tsdb = loaded.config.storage.tsdb.clone().unwrap_or_default();
-            db.set_retention(retention(tsdb.retention.unwrap_or_default()));
-            db.set_stale_share(tsdb.stale_series_compaction_threshold);
-            db.set_exemplars_max(exemplars.max(&loaded.config));
-            db.set_keep_rules(loaded.keep.clone());
-            db.set_recode(recode(&loaded, xor2));
-            done = db.set_out_of_order_window(tsdb.out_of_order_time_window_ms).map_err(|e| e.to_string());
-        }
-        std::future::ready(done)
+        // Before it is open, `set_store` is called when it is.
+        std::future::ready(late.get().map_or(Ok(()), |db| of_flags.set(db, &loaded)))
     });
     let manager = discovery.clone();
     reloader.step("scrape_sd", move |loaded| {
@@ -72,6 +62,37 @@ pub fn add(
         }
         std::future::ready(Ok(()))
     });
+}
+
+/// What the store's settings take from flags.
+#[derive(Clone, Copy)]
+struct OfFlags {
+    exemplars: Exemplars,
+    xor2: bool,
+}
+
+impl OfFlags {
+    fn new(args: &ServerArgs) -> Self {
+        OfFlags { exemplars: exemplars_max(args), xor2: args.features.has("xor2-encoding") }
+    }
+
+    fn set(self, db: &Db, loaded: &Loaded) -> Result<(), String> {
+        let tsdb = loaded.config.storage.tsdb.clone().unwrap_or_default();
+        db.set_retention(retention(tsdb.retention.unwrap_or_default()));
+        db.set_stale_share(tsdb.stale_series_compaction_threshold);
+        db.set_exemplars_max(self.exemplars.max(&loaded.config));
+        db.set_keep_rules(loaded.keep.clone());
+        db.set_recode(recode(loaded, self.xor2));
+        db.set_out_of_order_window(tsdb.out_of_order_time_window_ms).map_err(|e| e.to_string())
+    }
+}
+
+/// Gives a store that was just opened the settings in force.
+///
+/// # Errors
+/// What of them cannot be set.
+pub fn set_store(db: &Db, loaded: &Loaded, args: &ServerArgs) -> Result<(), String> {
+    OfFlags::new(args).set(db, loaded)
 }
 
 /// What flags say about exemplars; the configuration's number goes before where the feature is on.
