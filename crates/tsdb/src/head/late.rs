@@ -441,6 +441,13 @@ impl Head {
                 }
             }
         }
+        // Every page is awake now. What a cut drops from the log it must have seen.
+        if self.lost_pages() {
+            return Err(StorageError::Other(
+                "a page of the head image cannot be used, so late samples stay in the log as they are: restart first"
+                    .to_string(),
+            ));
+        }
         Ok(Some(cut).filter(|c| !c.chunks.is_empty()))
     }
 

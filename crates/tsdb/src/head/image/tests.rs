@@ -624,4 +624,8 @@ fn a_sleeping_page_that_is_none_costs_its_series_until_the_next_start() {
     let found = samples(&again);
     assert_eq!((again.image.size(), found.len()), (0, 300));
     assert!(found.iter().all(|(_, n)| *n == 14), "{found:?}");
+    // Nothing is dropped from the logs.
+    life.step(&Op::Late { series: 297, back: 60_000 });
+    assert!(life.head.has_late() && life.head.begin_late_cut().is_err());
+    assert_eq!(life.head.truncate(life.t).unwrap(), Truncation::Postponed);
 }
