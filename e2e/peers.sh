@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the real programs that tests compare godwit with, as Debian packages, into a cache (or $GODWIT_PEERS):
-#   sid       prometheus, promtool (3.5 LTS), prometheus-node-exporter
+#   sid       prometheus, promtool (3.5 LTS), prometheus-node-exporter, prometheus-alertmanager
 #   bookworm  prometheus-2.42, promtool-2.42
 # Nothing is installed on the system; each package is unpacked beside the others. Needs apt-get and dpkg-deb.
 #
@@ -12,7 +12,7 @@ dir="${GODWIT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/godwit/peers}"
 mkdir -p "$dir/bin"
 dir=$(cd "$dir" && pwd)
 
-command -v apt-get >/dev/null || { echo "peers: this needs apt-get (Debian or Ubuntu) to fetch prometheus and node_exporter; set GODWIT_PEERS to a folder with bin/{prometheus,promtool,prometheus-node-exporter,prometheus-2.42,promtool-2.42} instead" >&2; exit 1; }
+command -v apt-get >/dev/null || { echo "peers: this needs apt-get (Debian or Ubuntu) to fetch prometheus and node_exporter; set GODWIT_PEERS to a folder with bin/{prometheus,promtool,prometheus-node-exporter,prometheus-alertmanager,prometheus-2.42,promtool-2.42} instead" >&2; exit 1; }
 
 # The machine's own Debian mirror: another suite of it has the version that is wanted.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -1)
@@ -42,10 +42,20 @@ fetch() {
   echo "peers: $(cd "$at/debs" && ls *.deb | sed 's/_[a-z0-9]*.deb$//' | tr '\n' ' ')"
 }
 
-fetch sid "$dir" prometheus promtool prometheus-node-exporter
+fetch sid "$dir" prometheus promtool prometheus-node-exporter prometheus-alertmanager
 fetch bookworm "$dir/bookworm" prometheus
 for binary in "$dir"/root/usr/bin/*; do ln -sf "../root/usr/bin/$(basename "$binary")" "$dir/bin/"; done
 for binary in prometheus promtool; do ln -sf "../bookworm/root/usr/bin/$binary" "$dir/bin/$binary-2.42"; done
+
+# Debian's Alertmanager opens its templates under /usr/share: in a mount namespace of its own they are there.
+rm -f "$dir/bin/prometheus-alertmanager"
+cat > "$dir/bin/prometheus-alertmanager" <<SCRIPT
+#!/bin/sh
+exec unshare --mount \$([ "\$(id -u)" = 0 ] || echo --map-root-user) sh -c '
+  mount -t overlay overlay -o "lowerdir=$dir/root/usr/share:/usr/share" /usr/share && exec "$dir/root/usr/bin/prometheus-alertmanager" "\$@"
+' sh "\$@"
+SCRIPT
+chmod +x "$dir/bin/prometheus-alertmanager"
 
 if [ "${1:-}" = --go ]; then
   fetch bookworm "$dir/uml" user-mode-linux

@@ -3,10 +3,12 @@
 //! A type belongs here only if two stages hand it to each other; behaviour belongs to its stage.
 //! Times are milliseconds since the Unix epoch (`i64`) unless a name says otherwise.
 
+pub mod alert;
 pub mod clock;
 pub mod duration;
 pub mod exemplar;
 pub mod float_text;
+pub mod gourl;
 pub mod histogram;
 mod key_hash;
 pub mod labels;
@@ -18,6 +20,7 @@ pub mod sample;
 pub mod secret;
 pub mod target_group;
 
+pub use alert::Alert;
 pub use exemplar::Exemplar;
 pub use histogram::{CounterResetHint, FloatHistogram, Histogram, HistogramValue, Span};
 pub use key_hash::KeyHasher;

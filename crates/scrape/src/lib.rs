@@ -6,7 +6,6 @@
 
 mod clients;
 mod failure_log;
-mod gourl;
 mod held;
 pub mod ingest;
 mod manager;
@@ -21,7 +20,6 @@ mod scrape_loop;
 mod target;
 mod threads;
 
-pub use gourl::TargetUrl;
 pub use manager::{Manager, ManagerError, TargetSets};
 pub use options::Options;
 pub use target::{ScrapeStatus, Target, TargetHealth, TargetsByPool};

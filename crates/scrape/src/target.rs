@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::ScrapeConfig;
+use model::gourl::{self, GoUrl};
 use model::{Labels, TargetGroup};
 use parking_lot::{Mutex, RwLock};
 
-use crate::gourl::{self, TargetUrl};
 use crate::ingest::{MetadataEntry, TargetMetadata};
 
 /// Label with a target's host and port.
@@ -107,7 +107,7 @@ impl Origin {
 pub struct Target {
     labels: Labels,
     public: Labels,
-    url: RwLock<TargetUrl>,
+    url: RwLock<GoUrl>,
     origin: RwLock<Origin>,
     status: Mutex<ScrapeStatus>,
     metadata: RwLock<Option<TargetMetadata>>,
@@ -116,7 +116,7 @@ pub struct Target {
 impl Target {
     pub(crate) fn new(labels: Labels, origin: Origin) -> Self {
         let public = labels.filtered(|name| !name.starts_with(RESERVED_LABEL_PREFIX));
-        let url = gourl::of_target(&labels, &origin.config.params);
+        let url = url_of(&labels, &origin.config.params);
         Target {
             labels,
             public,
@@ -155,7 +155,7 @@ impl Target {
 
     /// The URL that is scraped.
     #[must_use]
-    pub fn url(&self) -> TargetUrl {
+    pub fn url(&self) -> GoUrl {
         self.url.read().clone()
     }
 
@@ -204,7 +204,7 @@ impl Target {
     }
 
     pub(crate) fn set_origin(&self, origin: Origin) {
-        *self.url.write() = gourl::of_target(&self.labels, &origin.config.params);
+        *self.url.write() = url_of(&self.labels, &origin.config.params);
         *self.origin.write() = origin;
     }
 
@@ -305,5 +305,34 @@ impl Fnv1a {
     }
     pub(crate) fn finish(self) -> u64 {
         self.0
+    }
+}
+
+/// The URL of a target's labels; `__param_x` labels replace the first value of the job's parameter `x`.
+fn url_of<'a, P>(labels: &'a Labels, params: P) -> GoUrl
+where
+    P: IntoIterator<Item = (&'a String, &'a Vec<String>)>,
+{
+    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (key, values) in params {
+        all.insert(key, values.iter().map(String::as_str).collect());
+    }
+    for (name, value) in labels {
+        let Some(key) = name.strip_prefix(PARAM_LABEL_PREFIX) else { continue };
+        let values = all.entry(key).or_default();
+        match values.first_mut() {
+            Some(first) => *first = value,
+            None => values.push(value),
+        }
+    }
+    let mut host = labels.get(ADDRESS_LABEL);
+    if host.is_empty() && !labels.get(UNIX_SOCKET_LABEL).is_empty() {
+        host = "localhost";
+    }
+    GoUrl {
+        scheme: labels.get(SCHEME_LABEL).to_string(),
+        host: host.to_string(),
+        path: labels.get(METRICS_PATH_LABEL).to_string(),
+        query: gourl::encode_query(&all),
     }
 }

@@ -2,6 +2,7 @@
 //! store, and stopped when the client goes away.
 
 mod admin;
+mod alertmanagers;
 mod ast;
 mod labels;
 mod params;
@@ -138,7 +139,7 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
         }
         Route::Alerts => api_response(rules::alerts(), encoding),
         Route::Rules => api_response(rules::rules(&call), encoding),
-        Route::Alertmanagers => api_response(rules::alertmanagers(), encoding),
+        Route::Alertmanagers => api_response(alertmanagers::alertmanagers(state), encoding),
         _ => {
             let cancel = call.cancel.clone();
             let owned = state.clone();

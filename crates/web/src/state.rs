@@ -191,6 +191,15 @@ pub struct MetricsPage {
     pub families: Arc<dyn Fn() -> Vec<exposition::Family> + Send + Sync>,
 }
 
+/// URLs of Alertmanagers.
+#[derive(Clone, Debug, Default)]
+pub struct Alertmanagers {
+    /// Those that alerts go to.
+    pub active: Vec<String>,
+    /// Those that relabeling dropped.
+    pub dropped: Vec<String>,
+}
+
 /// Everything a server is made of, as `web` sees it.
 pub struct Parts {
     /// What queries read: the store, with remote reads merged in where configured.
@@ -207,6 +216,8 @@ pub struct Parts {
     pub engine: Arc<promql::Engine>,
     /// Targets and pools.
     pub scrape: Arc<dyn ScrapeViews>,
+    /// Where alerts go.
+    pub alertmanagers: Arc<dyn Fn() -> Alertmanagers + Send + Sync>,
     /// Configuration in force.
     pub config: Arc<ArcSwap<ConfigView>>,
     /// All flags with their values, hidden ones too.

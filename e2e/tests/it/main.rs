@@ -21,6 +21,7 @@ mod floods;
 mod folders;
 mod handed_on;
 mod lifecycle;
+mod notifications;
 mod power;
 mod promtool;
 mod reload_load;

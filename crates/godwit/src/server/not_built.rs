@@ -20,9 +20,6 @@ const FLAGS: &[&str] = &[
     "rules.alert.for-grace-period",
     "rules.alert.resend-delay",
     "rules.max-concurrent-evals",
-    "alertmanager.notification-queue-capacity",
-    "alertmanager.notification-batch-size",
-    "alertmanager.drain-notification-queue-on-shutdown",
     "storage.remote.flush-deadline",
 ];
 
@@ -54,7 +51,7 @@ pub fn given(args: &ServerArgs) -> Vec<String> {
 pub fn configured(config: &Config) -> Vec<&'static str> {
     [
         ("rule_files", !config.rule_files.is_empty()),
-        ("alerting", !config.alerting.alertmanagers.is_empty()),
+        ("alerting.alertmanagers.sigv4", config.alerting.alertmanagers.iter().any(|g| g.sigv4.is_some())),
         ("remote_write", !config.remote_write.is_empty()),
         ("remote_read", !config.remote_read.is_empty()),
         ("tracing", !config.tracing.endpoint.is_empty()),

@@ -138,12 +138,22 @@ fn keep_rules(settings: &GodwitSettings) -> Result<Vec<KeepRule>, String> {
 
 /// All parts, ready to run.
 pub struct Built {
-    pub state: web::State,
+    pub handles: Handles,
     pub router: axum::Router,
     pub serve_options: net::ServeOptions,
+    pub sets: mpsc::Receiver<scrape::TargetSets>,
+    pub notify_sets: mpsc::Receiver<notifier::TargetSets>,
+}
+
+/// What a reload changes.
+#[derive(Clone)]
+pub struct Handles {
+    pub state: web::State,
     pub scrape: scrape::Manager,
     pub discovery: discovery::Manager,
-    pub sets: mpsc::Receiver<scrape::TargetSets>,
+    pub notifier: notifier::Manager,
+    /// Finds Alertmanagers.
+    pub notify_discovery: discovery::Manager,
     pub config: Arc<ArcSwap<ConfigView>>,
 }
 
@@ -161,10 +171,20 @@ pub fn build(
     let shares = memory::shares(sources.settings.memory_budget);
     let engine = Arc::new(promql::Engine::new(engine_options(args, shares), registry));
     let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), scrape_options(args, shares));
+    let metrics = discovery::Metrics::new(registry);
     let mut options = discovery::Options::new("scrape");
     options.user_agent = user_agent();
     options.send_pause_max = args.scrape_discovery_reload_interval;
-    let (discovery, sets) = discovery::Manager::new(options, discovery::Metrics::new(registry), stop.clone());
+    let (discovery, sets) = discovery::Manager::new(options, metrics.clone(), stop.clone());
+    let mut options = discovery::Options::new("notify");
+    options.user_agent = user_agent();
+    let (notify_discovery, notify_sets) = discovery::Manager::new(options, metrics, stop.clone());
+    let notifier = notifier::Manager::new(notifier_options(args), registry);
+    let shown = notifier.clone();
+    let alertmanagers = move || {
+        let notifier::Alertmanagers { active, dropped } = shown.alertmanagers();
+        web::Alertmanagers { active, dropped }
+    };
     let config = Arc::new(ArcSwap::from_pointee(ConfigView::default()));
     let mut pages: Vec<web::MetricsPage> = Vec::new();
     if let Some(collector) = sources.host_collector() {
@@ -179,6 +199,7 @@ pub fn build(
         status: store,
         engine,
         scrape: Arc::new(scrape.clone()),
+        alertmanagers: Arc::new(alertmanagers),
         config: Arc::clone(&config),
         flags: args.flags_map(),
         features: features::map(args),
@@ -194,11 +215,9 @@ pub fn build(
     Ok(Built {
         router: web::router(state.clone()),
         serve_options: serve_options(args),
-        state,
-        scrape,
-        discovery,
+        handles: Handles { state, scrape, discovery, notifier, notify_discovery, config },
         sets,
-        config,
+        notify_sets,
     })
 }
 
@@ -264,6 +283,15 @@ fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
         // Nobody writes remotely before the store is open: the memory for those bodies is free.
         held_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(32 << 20),
         ..scrape::Options::default()
+    }
+}
+
+fn notifier_options(args: &ServerArgs) -> notifier::Options {
+    notifier::Options {
+        queue_capacity: positive(args.notification_queue_capacity),
+        batch_max: positive(args.notification_batch_size),
+        drain: args.notification_drain_on_shutdown,
+        user_agent: user_agent(),
     }
 }
 

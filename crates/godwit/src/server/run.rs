@@ -84,7 +84,8 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let late = LateDb::default();
     let (reload_requests, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS_WAITING_MAX);
     let built = parts::build(&args, &sources, &registry, &late, reload_requests, stop.clone())?;
-    let state = built.state.clone();
+    let handles = built.handles;
+    let state = handles.state.clone();
 
     let listeners = net::bind(&args.web_listen_addresses)
         .map_err(|e| Failure::runtime("Unable to start web listener", e))?;
@@ -97,12 +98,16 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
 
     state.notifications().add(notices::STARTING_UP);
     let mut reloader = Reloader::new(sources.reader(), &registry);
-    steps::add(&mut reloader, &args, &late, &built.scrape, &built.discovery, &state, &built.config);
+    steps::add(&mut reloader, &args, &late, &handles);
     let reloader = Arc::new(reloader);
-    let discovery = built.discovery.clone();
+    let discovery = handles.discovery.clone();
     let discovering = tokio::spawn(async move { discovery.run().await });
-    let (scrape, sets) = (built.scrape.clone(), built.sets);
+    let (scrape, sets) = (handles.scrape.clone(), built.sets);
     let scraping = tokio::spawn(async move { scrape.run(sets).await });
+    let (notifier, notify_discovery) = (handles.notifier.clone(), handles.notify_discovery.clone());
+    let finding = tokio::spawn(async move { notify_discovery.run().await });
+    let notify_sets = built.notify_sets;
+    let notifying = tokio::spawn(async move { notifier.run(notify_sets).await });
     // Targets are found and scraped while the log is replayed: what they say is held until the store is open.
     let watched = auto_reload::look(&args, &sources);
     let ending = told_to_stop(&stop);
@@ -114,7 +119,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
         Err(failure) => Err(failure),
         Ok(false) => Ok(()),
         Ok(true) => {
-            built.scrape.store_opened();
+            handles.scrape.store_opened();
             state.set_readiness(Readiness::Ready);
             tracing::info!("Server is ready to receive web requests.");
             if embedded {
@@ -139,8 +144,9 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     state.notifications().add(notices::SHUTTING_DOWN);
     stop.cancel();
     tracing::info!("Stopping scrape manager...");
-    built.scrape.stop().await;
-    let _ = tokio::join!(discovering, scraping);
+    handles.scrape.stop().await;
+    handles.notifier.stop().await;
+    let _ = tokio::join!(discovering, scraping, finding, notifying);
     let closing = close_store(&late).await;
     state.notifications().close();
     closed.cancel();

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use config::{Config, RetentionConfig, ScrapeConfig};
 use model::relabel::RelabelConfig;
 use tsdb::compact::Recode;
@@ -11,26 +10,23 @@ use tsdb::{Db, Retention};
 use web::ConfigView;
 
 use super::not_built;
+use super::parts::Handles;
 use crate::args::ServerArgs;
 use crate::late::LateDb;
 use crate::reload::{Loaded, Reloader};
 
 /// Fills the table. Those that can refuse come first.
-pub fn add(
-    reloader: &mut Reloader,
-    args: &ServerArgs,
-    late: &LateDb,
-    scrape: &scrape::Manager,
-    discovery: &discovery::Manager,
-    state: &web::State,
-    view: &Arc<ArcSwap<ConfigView>>,
-) {
-    let manager = scrape.clone();
+pub fn add(reloader: &mut Reloader, args: &ServerArgs, late: &LateDb, handles: &Handles) {
+    let manager = handles.scrape.clone();
     reloader.step("scrape", move |loaded| {
         let manager = manager.clone();
         async move { manager.apply_config(&loaded.config, loaded.jobs.clone()).await.map_err(|e| e.to_string()) }
     });
-    let (state, view) = (state.clone(), Arc::clone(view));
+    let manager = handles.notifier.clone();
+    reloader.step("notify", move |loaded| {
+        std::future::ready(manager.apply_config(&loaded.config).map_err(|e| e.to_string()))
+    });
+    let (state, view) = (handles.state.clone(), Arc::clone(&handles.config));
     reloader.step("web_handler", move |loaded| {
         let before = view.swap(Arc::new(config_view(&loaded)));
         let reopened = state.config_reloaded().map_err(|e| {
@@ -44,12 +40,20 @@ pub fn add(
         // Before it is open, `set_store` is called when it is.
         std::future::ready(late.get().map_or(Ok(()), |db| of_flags.set(db, &loaded)))
     });
-    let manager = discovery.clone();
+    let manager = handles.discovery.clone();
     reloader.step("scrape_sd", move |loaded| {
         let manager = manager.clone();
         let jobs: HashMap<_, _> = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.sd.clone())).collect();
         async move {
             manager.apply_config(&jobs).await;
+            Ok(())
+        }
+    });
+    let manager = handles.notify_discovery.clone();
+    reloader.step("notify_sd", move |loaded| {
+        let manager = manager.clone();
+        async move {
+            manager.apply_config(&notifier::discovery_sets(&loaded.config)).await;
             Ok(())
         }
     });

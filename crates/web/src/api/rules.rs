@@ -1,4 +1,4 @@
-//! `/rules`, `/alerts`, `/alertmanagers`: upstream's parameters and shapes, empty until rules are built.
+//! `/rules`, `/alerts`: upstream's parameters and shapes, empty until rules are built.
 
 use super::Call;
 use crate::respond::{Answer, ApiError, ApiResult};
@@ -8,13 +8,6 @@ use crate::text::{parse_bool, parse_int32, quote};
 pub(super) fn alerts() -> ApiResult {
     let mut answer = Answer::new();
     answer.json.raw("{\"alerts\":[]}");
-    Ok(answer.done())
-}
-
-/// `/alertmanagers`.
-pub(super) fn alertmanagers() -> ApiResult {
-    let mut answer = Answer::new();
-    answer.json.raw("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}");
     Ok(answer.done())
 }
 

@@ -189,6 +189,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
         query_log_file: String::new(),
     };
     let parts = Parts {
+        alertmanagers: Arc::new(web::Alertmanagers::default),
         queryable: shared.clone(),
         local: shared.clone(),
         exemplars: shared.clone(),

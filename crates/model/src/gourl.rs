@@ -1,16 +1,12 @@
-//! A target's URL, printed as Go's `net/url` prints it: the text is part of the target's hash, hence of
-//! its phase, and it is what `scrapeUrl` in the API shows.
+//! URLs made of parts, printed as Go's `net/url` prints them: the text is part of a target's hash, hence of its
+//! phase, and it is what the API shows of targets and Alertmanagers.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use model::Labels;
-
-use crate::target::{ADDRESS_LABEL, METRICS_PATH_LABEL, PARAM_LABEL_PREFIX, SCHEME_LABEL, UNIX_SOCKET_LABEL};
-
-/// The parts of a target's URL, unescaped except for the query.
+/// The parts of a URL, unescaped except for the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetUrl {
+pub struct GoUrl {
     /// `http` or `https`.
     pub scheme: String,
     /// Host and port.
@@ -21,7 +17,7 @@ pub struct TargetUrl {
     pub query: String,
 }
 
-impl fmt::Display for TargetUrl {
+impl fmt::Display for GoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.scheme.is_empty() {
             write!(f, "{}:", self.scheme)?;
@@ -83,7 +79,8 @@ fn escape_query(out: &mut String, text: &str) {
 }
 
 /// `url.Values.Encode`: sorted by key.
-pub(crate) fn encode_query<V: AsRef<str>>(params: &BTreeMap<&str, Vec<V>>) -> String {
+#[must_use]
+pub fn encode_query<V: AsRef<str>>(params: &BTreeMap<&str, Vec<V>>) -> String {
     let mut out = String::new();
     for (key, values) in params {
         for value in values {
@@ -96,33 +93,4 @@ pub(crate) fn encode_query<V: AsRef<str>>(params: &BTreeMap<&str, Vec<V>>) -> St
         }
     }
     out
-}
-
-/// The URL of a target's labels; `__param_x` labels replace the first value of the job's parameter `x`.
-pub(crate) fn of_target<'a, P>(labels: &'a Labels, params: P) -> TargetUrl
-where
-    P: IntoIterator<Item = (&'a String, &'a Vec<String>)>,
-{
-    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (key, values) in params {
-        all.insert(key, values.iter().map(String::as_str).collect());
-    }
-    for (name, value) in labels {
-        let Some(key) = name.strip_prefix(PARAM_LABEL_PREFIX) else { continue };
-        let values = all.entry(key).or_default();
-        match values.first_mut() {
-            Some(first) => *first = value,
-            None => values.push(value),
-        }
-    }
-    let mut host = labels.get(ADDRESS_LABEL);
-    if host.is_empty() && !labels.get(UNIX_SOCKET_LABEL).is_empty() {
-        host = "localhost";
-    }
-    TargetUrl {
-        scheme: labels.get(SCHEME_LABEL).to_string(),
-        host: host.to_string(),
-        path: labels.get(METRICS_PATH_LABEL).to_string(),
-        query: encode_query(&all),
-    }
 }
