@@ -183,3 +183,29 @@ impl Held {
         Fetched { body, error, body_bytes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_comes_back_as_it_was_and_gives_its_memory_back() {
+        let gate = Gate::new(true, 4 * PAGE_BYTES, &Registry::new());
+        for page in ["", "a 1\n", &"some_metric 12345\n".repeat(1000)] {
+            let body = Some((Body::Held(page.as_bytes().to_vec()), Format::Text));
+            let fetched = Fetched { body, error: None, body_bytes: page.len() as f64 };
+            let held = Held::new(&gate, fetched, Duration::from_secs(7), Duration::ZERO).unwrap();
+            assert_eq!(held.len(), page.len());
+            assert!((PAGE_BYTES..2 * PAGE_BYTES).contains(&gate.bytes()));
+            let back = held.fetched();
+            assert_eq!((back.len(), gate.bytes()), (page.len(), 0));
+            assert_eq!((&*back.body.unwrap().0, back.error), (page.as_bytes(), None));
+        }
+        let failed = || Fetched { body: None, error: Some("refused".into()), body_bytes: -1.0 };
+        let all: Vec<_> =
+            (0..5).map(|_| Held::new(&gate, failed(), Duration::ZERO, Duration::ZERO)).collect();
+        assert_eq!(all.iter().flatten().count(), 3);
+        let back = all.into_iter().flatten().next().unwrap().fetched();
+        assert_eq!((back.error.as_deref(), back.body_bytes, gate.bytes()), (Some("refused"), -1.0, 0));
+    }
+}
