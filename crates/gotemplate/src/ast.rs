@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub struct Template {
     /// Its own content.
     pub root: Vec<Node>,
+    /// The text it was parsed from: errors of execution say line and column of a byte in it.
+    pub text: String,
     /// Content of each `define` and `block`, by name.
     pub defined: BTreeMap<String, Vec<Node>>,
 }
@@ -30,8 +32,8 @@ pub enum Node {
         name: String,
         /// Its dot.
         pipe: Option<Pipe>,
-        /// Line, from 1.
-        line: usize,
+        /// Byte where its name begins.
+        at: usize,
     },
     /// `{{break}}`
     Break,
@@ -53,8 +55,8 @@ pub struct Branch {
 /// Commands, each taking the value of the one before as its last argument.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pipe {
-    /// Line, from 1.
-    pub line: usize,
+    /// Byte where it begins.
+    pub at: usize,
     /// `$x =` rather than `$x :=`.
     pub assign: bool,
     /// Variables that take the value, with their `$`.
@@ -70,15 +72,24 @@ pub struct Command {
     pub args: Vec<Arg>,
 }
 
-/// An operand.
+/// An operand and the byte where it begins (of a chain: where its fields begin, as Go counts).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Arg {
+pub struct Arg {
+    /// Byte of the text.
+    pub at: usize,
+    /// What it is.
+    pub term: Term,
+}
+
+/// What an operand can be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
     /// `true`, `false`
     Bool(bool),
-    /// A number or a character.
-    Number(Number),
-    /// `"…"` or `` `…` ``, unquoted.
-    Text(String),
+    /// A number or a character, and as it is written.
+    Number(Number, String),
+    /// `"…"` or `` `…` ``, unquoted and as it is written.
+    Text(String, String),
     /// `nil`
     Nil,
     /// `.`

@@ -71,6 +71,8 @@ pub(crate) struct Token<'a> {
     pub(crate) text: std::borrow::Cow<'a, str>,
     pub(crate) line: usize,
     pub(crate) column: usize,
+    /// Byte of the text where it begins.
+    pub(crate) at: usize,
 }
 
 const LEFT: &str = "{{";
@@ -136,13 +138,13 @@ impl<'a> Lexer<'a> {
     /// Emits what lies between here and `to`, and goes there.
     fn push(&mut self, kind: Kind, to: usize) {
         let text = self.input.get(self.at..to).unwrap_or("");
-        let token = Token { kind, text: text.into(), line: self.line, column: self.column() };
+        let token = Token { kind, text: text.into(), line: self.line, column: self.column(), at: self.at };
         self.out.push(token);
         self.advance(to);
     }
 
     fn push_owned(&mut self, kind: Kind, text: String) {
-        let token = Token { kind, text: text.into(), line: self.line, column: self.column() };
+        let token = Token { kind, text: text.into(), line: self.line, column: self.column(), at: self.at };
         self.out.push(token);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ast::{Arg, Branch, Command, Node, Pipe, Template};
+use crate::ast::{Arg, Branch, Command, Node, Pipe, Template, Term};
 use crate::lexer::{Kind, Token, tokens};
 use crate::literal;
 
@@ -20,6 +20,14 @@ pub struct TemplateError {
     pub line: usize,
     /// Character in the line, from 1.
     pub column: usize,
+}
+
+impl TemplateError {
+    /// As Go prints it: `template: name:1: text`.
+    #[must_use]
+    pub fn in_template(&self, name: &str) -> String {
+        format!("template: {name}:{}: {}", self.line, self.text)
+    }
 }
 
 type Result<T> = std::result::Result<T, TemplateError>;
@@ -40,7 +48,7 @@ pub fn parse(text: &str, variables: &[&str], is_function: impl Fn(&str) -> bool)
         defined: BTreeMap::new(),
     };
     let root = parser.top()?;
-    Ok(Template { root, defined: parser.defined })
+    Ok(Template { root, text: text.to_string(), defined: parser.defined })
 }
 
 struct Parser<'a> {
@@ -96,7 +104,7 @@ impl<'a> Parser<'a> {
     fn peek(&self) -> &Token<'a> {
         // The lexer always gives at least one token.
         static END: Token<'static> =
-            Token { kind: Kind::Eof, text: std::borrow::Cow::Borrowed(""), line: 1, column: 1 };
+            Token { kind: Kind::Eof, text: std::borrow::Cow::Borrowed(""), line: 1, column: 1, at: 0 };
         self.tokens.get(self.at).or(self.tokens.last()).unwrap_or(&END)
     }
 
@@ -231,9 +239,9 @@ impl<'a> Parser<'a> {
     fn action(&mut self) -> Result<Item> {
         let kind = self.peek_word();
         let before = self.at;
-        let token = self.next();
+        self.at += 1;
         let node = match kind {
-            Kind::Block => self.block(token.line)?,
+            Kind::Block => self.block()?,
             Kind::Break => self.loop_control(Node::Break, "{{break}}")?,
             Kind::Continue => self.loop_control(Node::Continue, "{{continue}}")?,
             Kind::Else => {
@@ -250,7 +258,7 @@ impl<'a> Parser<'a> {
             Kind::If => Node::If(self.branch("if")?),
             Kind::Range => Node::Range(self.branch("range")?),
             Kind::With => Node::With(self.branch("with")?),
-            Kind::Template => self.template(token.line)?,
+            Kind::Template => self.template()?,
             _ => {
                 self.at = before;
                 Node::Action(self.pipeline("command", Kind::RightDelim)?)
@@ -304,16 +312,16 @@ impl<'a> Parser<'a> {
         Ok(Branch { pipe, body, otherwise })
     }
 
-    fn block(&mut self, line: usize) -> Result<Node> {
+    fn block(&mut self) -> Result<Node> {
         const CONTEXT: &str = "block clause";
         let token = self.next_word();
         let name = self.name(&token, CONTEXT)?;
         let pipe = self.pipeline(CONTEXT, Kind::RightDelim)?;
         self.body_of(name.clone(), CONTEXT)?;
-        Ok(Node::Template { name, pipe: Some(pipe), line })
+        Ok(Node::Template { name, pipe: Some(pipe), at: token.at })
     }
 
-    fn template(&mut self, line: usize) -> Result<Node> {
+    fn template(&mut self) -> Result<Node> {
         const CONTEXT: &str = "template clause";
         let token = self.next_word();
         let name = self.name(&token, CONTEXT)?;
@@ -323,12 +331,12 @@ impl<'a> Parser<'a> {
         } else {
             Some(self.pipeline(CONTEXT, Kind::RightDelim)?)
         };
-        Ok(Node::Template { name, pipe, line })
+        Ok(Node::Template { name, pipe, at: token.at })
     }
 
     fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe> {
         self.skip_space();
-        let mut pipe = Pipe { line: self.peek().line, ..Pipe::default() };
+        let mut pipe = Pipe { at: self.peek().at, ..Pipe::default() };
         self.declarations(context, &mut pipe)?;
         loop {
             let before = self.at;
@@ -357,8 +365,8 @@ impl<'a> Parser<'a> {
             return self.fail(format!("missing value for {context}"));
         }
         let constant = |c: &Command| {
-            let first = c.args.first();
-            matches!(first, Some(Arg::Bool(_) | Arg::Dot | Arg::Nil | Arg::Number(_) | Arg::Text(_)))
+            let first = c.args.first().map(|a| &a.term);
+            matches!(first, Some(Term::Bool(_) | Term::Dot | Term::Nil | Term::Number(..) | Term::Text(..)))
         };
         match pipe.commands.iter().skip(1).position(constant) {
             Some(i) => self.fail(format!("non executable command in pipeline stage {}", i + 2)),
@@ -416,6 +424,7 @@ impl<'a> Parser<'a> {
     /// A term and the fields behind it; `None` where the next token begins none.
     fn operand(&mut self) -> Result<Option<Arg>> {
         let Some(term) = self.term()? else { return Ok(None) };
+        let chain_at = self.peek().at;
         let mut fields = Vec::new();
         while self.peek().kind == Kind::Field {
             fields.push(self.next().text.trim_start_matches('.').to_string());
@@ -423,50 +432,58 @@ impl<'a> Parser<'a> {
         if fields.is_empty() {
             return Ok(Some(term));
         }
-        Ok(Some(match term {
-            Arg::Field(mut own) => {
+        let whole = match term.term {
+            Term::Field(mut own) => {
                 own.extend(fields);
-                Arg::Field(own)
+                Term::Field(own)
             }
-            Arg::Variable(name, mut own) => {
+            Term::Variable(name, mut own) => {
                 own.extend(fields);
-                Arg::Variable(name, own)
+                Term::Variable(name, own)
             }
-            Arg::Bool(_) | Arg::Text(_) | Arg::Number(_) | Arg::Nil | Arg::Dot => {
+            Term::Bool(_) | Term::Text(..) | Term::Number(..) | Term::Nil | Term::Dot => {
                 return self.fail("unexpected . after a constant");
             }
-            other => Arg::Chain(Box::new(other), fields),
-        }))
+            other => Term::Chain(Box::new(Arg { at: term.at, term: other }), fields),
+        };
+        Ok(Some(Arg { at: chain_at, term: whole }))
     }
 
     fn term(&mut self) -> Result<Option<Arg>> {
         self.skip_space();
         let token = self.next();
         let text = token.text.as_ref();
-        Ok(Some(match token.kind {
-            Kind::Identifier if (self.is_function)(text) => Arg::Function(text.to_string()),
+        let mut at = token.at;
+        let term = match token.kind {
+            Kind::Identifier if (self.is_function)(text) => Term::Function(text.to_string()),
             Kind::Identifier => return self.fail(format!("function {text:?} not defined")),
-            Kind::Dot => Arg::Dot,
-            Kind::Nil => Arg::Nil,
+            Kind::Dot => Term::Dot,
+            Kind::Nil => Term::Nil,
             Kind::Variable if self.variables.iter().any(|v| v == text) => {
-                Arg::Variable(text.to_string(), Vec::new())
+                Term::Variable(text.to_string(), Vec::new())
             }
             Kind::Variable => return self.fail(format!("undefined variable {text:?}")),
-            Kind::Field => Arg::Field(vec![text.trim_start_matches('.').to_string()]),
-            Kind::Bool => Arg::Bool(text == "true"),
+            Kind::Field => Term::Field(vec![text.trim_start_matches('.').to_string()]),
+            Kind::Bool => Term::Bool(text == "true"),
             Kind::CharConstant | Kind::Complex | Kind::Number => {
-                Arg::Number(literal::number(text, token.kind).or_else(|e| self.fail(e))?)
+                let number = literal::number(text, token.kind).or_else(|e| self.fail(e))?;
+                Term::Number(number, text.to_string())
             }
             Kind::LeftParen => {
                 let inner = |p: &mut Self| p.pipeline("parenthesized pipeline", Kind::RightParen);
-                Arg::Pipe(Box::new(self.deeper(inner)?))
+                let pipe = self.deeper(inner)?;
+                at = pipe.at;
+                Term::Pipe(Box::new(pipe))
             }
-            Kind::Str | Kind::RawStr => Arg::Text(literal::unquote(text).or_else(|e| self.fail(e))?),
+            Kind::Str | Kind::RawStr => {
+                Term::Text(literal::unquote(text).or_else(|e| self.fail(e))?, text.to_string())
+            }
             _ => {
                 self.at -= 1;
                 return Ok(None);
             }
-        }))
+        };
+        Ok(Some(Arg { at, term }))
     }
 }
 
@@ -507,7 +524,7 @@ mod tests {
         let tree = of("{{ $labels.a | printf \"%s\" }}").unwrap();
         let Node::Action(pipe) = &tree.root[0] else { panic!("{tree:?}") };
         assert_eq!(pipe.commands.len(), 2);
-        assert_eq!(pipe.commands[0].args, [Arg::Variable("$labels".into(), vec!["a".into()])]);
+        assert_eq!(pipe.commands[0].args[0].term, Term::Variable("$labels".into(), vec!["a".into()]));
     }
 
     /// The texts are those of Go 1.26.

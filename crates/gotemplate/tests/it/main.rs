@@ -1,0 +1,4 @@
+//! One binary for the crate's outer tests.
+
+mod corpus;
+mod limits;
