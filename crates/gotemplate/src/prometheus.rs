@@ -182,8 +182,9 @@ fn named_args(args: Vec<Value>) -> Result<Value, String> {
     if args.iter().any(|a| a.depth() >= VALUE_DEPTH_MAX) {
         return Err(format!("more than {VALUE_DEPTH_MAX} maps within one another"));
     }
+    let depth = 1 + args.iter().map(Value::depth).max().unwrap_or(0);
     let entries = args.into_iter().enumerate().map(|(i, a)| (format!("arg{i}"), a)).collect();
-    Ok(Value::Map(Arc::new(Map { any: true, entries })))
+    Ok(Value::Map(Arc::new(Map { depth, any: true, entries })))
 }
 
 /// Not in place as upstream, whose variable that was given is sorted too.

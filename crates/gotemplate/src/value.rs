@@ -73,6 +73,8 @@ pub struct List {
 /// A map.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
+    /// Maps within one another, itself included.
+    pub depth: usize,
     /// `map[string]interface {}` rather than `map[string]string`.
     pub any: bool,
     /// Its entries.
@@ -121,7 +123,7 @@ impl Value {
     /// A map of strings.
     pub fn text_map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
         let entries = pairs.into_iter().map(|(k, v)| (k.to_string(), Value::text(v))).collect();
-        Value::Map(Arc::new(Map { any: false, entries }))
+        Value::Map(Arc::new(Map { depth: 1, any: false, entries }))
     }
 
     /// The Go type; `<nil>` for none.
@@ -185,13 +187,9 @@ impl Value {
         }
     }
 
-    /// Levels of maps.
+    /// Levels of maps, as they were counted when made: a walk would visit a shared map once a reference.
     #[must_use]
     pub fn depth(&self) -> usize {
-        match self {
-            Value::Map(map) if map.any => 1 + map.entries.values().map(Value::depth).max().unwrap_or(0),
-            Value::List(list) => 1 + list.items.iter().map(Value::depth).max().unwrap_or(0),
-            _ => 0,
-        }
+        if let Value::Map(map) = self { map.depth } else { 0 }
     }
 }
