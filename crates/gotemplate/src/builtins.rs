@@ -120,7 +120,6 @@ fn equal_pair(a: &Value, b: &Value) -> Result<bool, String> {
 fn equal_others(a: &Value, b: &Value) -> Result<bool, String> {
     let nil = |v: &Value| match v {
         Value::Nil | Value::Sample(None) => true,
-        Value::Samples(s) => s.is_empty(),
         _ => false,
     };
     let kind = |v: &Value| match v {
@@ -135,7 +134,8 @@ fn equal_others(a: &Value, b: &Value) -> Result<bool, String> {
         let (ta, tb) = (a.type_name(), b.type_name());
         return Err(format!("non-comparable types {}: {ta}, {tb}: {}", shown(a), shown(b)));
     }
-    if matches!(a, Value::Nil) || matches!(b, Value::Nil) || matches!((a, b), (Value::Sample(_), _)) && nil(a) {
+    if matches!(a, Value::Nil) || matches!(b, Value::Nil) || matches!((a, b), (Value::Sample(_), _)) && nil(a)
+    {
         return Ok(nil(a) && nil(b));
     }
     match (a, b) {
@@ -327,8 +327,10 @@ pub(crate) fn method(receiver: &Value, name: &str) -> Option<Signature> {
     use Type::{Duration, Text, Time};
     match receiver {
         Value::Time { .. } => match name {
-            "Unix" | "UnixMilli" | "UnixMicro" | "UnixNano" | "Year" | "Month" | "Day" | "Hour" | "Minute"
-            | "Second" | "Nanosecond" | "YearDay" | "Weekday" | "String" | "UTC" | "IsZero" => takes(&[], None),
+            "Unix" | "UnixMilli" | "UnixMicro" | "UnixNano" | "Year" | "Month" | "Day" | "Hour"
+            | "Minute" | "Second" | "Nanosecond" | "YearDay" | "Weekday" | "String" | "UTC" | "IsZero" => {
+                takes(&[], None)
+            }
             "Format" => takes(&[Text], None),
             "Add" | "Truncate" => takes(&[Duration], None),
             "Sub" | "Before" | "After" | "Equal" => takes(&[Time], None),

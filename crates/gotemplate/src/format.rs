@@ -256,6 +256,9 @@ impl Printer {
             let name = v.type_name();
             return self.text(&name, 's', v);
         }
+        if verb == 'w' && !matches!(v, Value::Nil) {
+            return self.bad_verb(v, verb);
+        }
         match v {
             Value::Nil if depth > 0 => self.out.push_str("<nil>"),
             Value::Nil if verb == 'v' => self.pad("<nil>"),
@@ -311,7 +314,9 @@ impl Printer {
                     self.out.push_str(&format!("[{addresses}]"));
                 }
             }
-            Value::Sample(None) => self.pad(if verb == 'v' { "<nil>" } else { "%!s(*template.sample=<nil>)" }),
+            Value::Sample(None) => {
+                self.pad(if verb == 'v' { "<nil>" } else { "%!s(*template.sample=<nil>)" })
+            }
             Value::Sample(Some(_)) if depth == 0 => {
                 self.out.push('&');
                 self.value(&v.indirect(), verb, 1);

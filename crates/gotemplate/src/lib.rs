@@ -20,9 +20,7 @@ mod source;
 mod value;
 
 pub use ast::{Arg, Branch, Command, Node, Number, Pipe, Template, Term};
-pub use exec::{
-    DEPTH_MAX, ExecError, Functions, OUTPUT_BYTES_MAX, STEPS_MAX, Signature, Type, execute,
-};
+pub use exec::{DEPTH_MAX, ExecError, Functions, OUTPUT_BYTES_MAX, STEPS_MAX, Signature, Type, execute};
 pub use functions::{BUILTINS, PROMETHEUS, is_known};
 pub use parser::{NESTING_MAX, TemplateError, parse};
 pub use prometheus::{Prometheus, Query, alert_data, expand, expand_alert};

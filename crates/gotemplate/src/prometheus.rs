@@ -55,7 +55,12 @@ pub fn alert_data(labels: Value, external_labels: Value, external_url: &str, val
 ///
 /// # Errors
 /// Upstream's text, which it shows within `<error expanding template: …>`.
-pub fn expand_alert(text: &str, name: &str, data: &Value, functions: &dyn Functions) -> Result<String, String> {
+pub fn expand_alert(
+    text: &str,
+    name: &str,
+    data: &Value,
+    functions: &dyn Functions,
+) -> Result<String, String> {
     expand(&format!("{ALERT_VARIABLES}{text}"), name, data, functions)
 }
 
@@ -73,8 +78,8 @@ pub fn expand(text: &str, name: &str, data: &Value, functions: &dyn Functions) -
 impl Functions for Prometheus<'_> {
     fn signature(&self, name: &str) -> Option<Signature> {
         let (fixed, variadic): (&'static [Type], _) = match name {
-            "query" | "safeHtml" | "title" | "toUpper" | "toLower" | "graphLink" | "tableLink" | "stripPort"
-            | "stripDomain" | "parseDuration" | "urlQueryEscape" => (&[Type::Text], None),
+            "query" | "safeHtml" | "title" | "toUpper" | "toLower" | "graphLink" | "tableLink"
+            | "stripPort" | "stripDomain" | "parseDuration" | "urlQueryEscape" => (&[Type::Text], None),
             "first" => (&[Type::Samples], None),
             "label" => (&[Type::Text, Type::Sample], None),
             "value" | "strvalue" => (&[Type::Sample], None),
@@ -211,7 +216,11 @@ fn replace_all(pattern: &str, template: &str, text: &str) -> Result<String, Stri
     let references = template.matches('$').count();
     let most = (text.len() + 1).saturating_mul(template.len()).saturating_add(references * text.len());
     if most > 16 * OUTPUT_BYTES_MAX {
-        return Err(format!("replacing in {} bytes by {} bytes may be too large", text.len(), template.len()));
+        return Err(format!(
+            "replacing in {} bytes by {} bytes may be too large",
+            text.len(),
+            template.len()
+        ));
     }
     Ok(regex.replace_all(text, template))
 }
@@ -222,7 +231,9 @@ fn to_float(v: &Value) -> Result<f64, String> {
         Value::Float(v) => Ok(*v),
         Value::Int(n) => Ok(*n as f64),
         Value::Uint(n) => Ok(*n as f64),
-        Value::Duration { ns, pointer: false } => Ok((ns / 1_000_000_000) as f64 + (ns % 1_000_000_000) as f64 / 1e9),
+        Value::Duration { ns, pointer: false } => {
+            Ok((ns / 1_000_000_000) as f64 + (ns % 1_000_000_000) as f64 / 1e9)
+        }
         Value::Text(text) => parse_float(text)
             .map_err(|e| format!("strconv.ParseFloat: parsing {}: {e}", model::name::Quoted(text))),
         other => Err(format!("can't convert {} to float", other.type_name())),

@@ -80,7 +80,7 @@ impl Printer {
         let precision = self.f.precision;
         let mut shown = match verb {
             'v' | 'g' | 'G' => match precision {
-                None if self.f.sharp && verb != 'v' => sharp_g(x),
+                None if self.f.sharp => sharp_g(x),
                 None => float_text::format_g(x),
                 Some(p) => float_text::format_g_precision(x, p),
             },
@@ -96,7 +96,7 @@ impl Printer {
         if !shown.starts_with(['+', '-']) {
             shown.insert(0, '+');
         }
-        let plus = self.f.plus || self.f.plus_v;
+        let plus = self.f.plus;
         if self.f.space && !plus && shown.starts_with('+') {
             shown.replace_range(..1, " ");
         }

@@ -57,8 +57,28 @@ fn data(kind: &str) -> Value {
         "alert" => alert(Value::Float(1_234_567.891)),
         "hist" => alert(histogram()),
         "floats" => floats(&[
-            0.0, 1.0, -1.0, 1_234_567.0, 0.12, 999.95, 1e-9, 1e30, 60.0, 3600.0, 86400.0, 90000.0, -183_845.0,
-            899.99, 0.0001, 12.345, 1.2345, 1_048_576.0, 1e300, inf, -inf, nan,
+            0.0,
+            1.0,
+            -1.0,
+            1_234_567.0,
+            0.12,
+            999.95,
+            1e-9,
+            1e30,
+            60.0,
+            3600.0,
+            86400.0,
+            90000.0,
+            -183_845.0,
+            899.99,
+            0.0001,
+            12.345,
+            1.2345,
+            1_048_576.0,
+            1e300,
+            inf,
+            -inf,
+            nan,
         ]),
         "small" => floats(&[0.0, 1.0, -1.0, 0.5, -0.25, 1_435_065_584.128, 1e9, 9e9, 1e-7, inf, nan]),
         // Go's list is of int64; there is one signed type here.
@@ -74,8 +94,12 @@ fn data(kind: &str) -> Value {
 
 #[test]
 fn templates_give_what_prometheus_gives() {
-    let functions =
-        Prometheus { query: &Answers, now_ms: 1_353_755_652_000, external_url: URL, path_prefix: "/path/prefix" };
+    let functions = Prometheus {
+        query: &Answers,
+        now_ms: 1_353_755_652_000,
+        external_url: URL,
+        path_prefix: "/path/prefix",
+    };
     let mut count = 0;
     let mut wrong = Vec::new();
     for line in include_str!("../../testdata/corpus.jsonl").lines() {
