@@ -54,7 +54,14 @@ pub(crate) fn call(name: &str, args: &[Value], shown: Option<&str>) -> Outcome {
         "call" => match first {
             Value::Nil => Err("call of nil".into()),
             other => {
-                let shown = shown.map_or_else(|| format::sprint(std::slice::from_ref(other)), str::to_string);
+                // One that comes through a pipe is shown as reflection shows it.
+                let shown = shown.map_or_else(
+                    || match other {
+                        Value::Text(text) => text.to_string(),
+                        other => format!("<{} Value>", other.type_name()),
+                    },
+                    str::to_string,
+                );
                 Err(format!("non-function {shown} of type {}", other.type_name()))
             }
         },
@@ -118,10 +125,7 @@ fn equal_pair(a: &Value, b: &Value) -> Result<bool, String> {
 }
 
 fn equal_others(a: &Value, b: &Value) -> Result<bool, String> {
-    let nil = |v: &Value| match v {
-        Value::Nil | Value::Sample(None) => true,
-        _ => false,
-    };
+    let nil = |v: &Value| matches!(v, Value::Nil | Value::Sample(None));
     let kind = |v: &Value| match v {
         Value::Nil => 0,
         Value::Map(_) => 1,

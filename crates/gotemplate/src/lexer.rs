@@ -60,7 +60,7 @@ impl Kind {
     }
 
     pub(crate) fn is_keyword(self) -> bool {
-        self as u8 >= Kind::Nil as u8
+        self as u8 >= Kind::Nil as u8 || self == Kind::Dot
     }
 }
 
@@ -377,7 +377,7 @@ impl<'a> Lexer<'a> {
 
 /// A character as Go's `%#U` shows it.
 fn code_point(c: char) -> String {
-    if c.is_control() {
+    if !goregex::unicode::is_print(c) {
         return format!("U+{:04X}", c as u32);
     }
     format!("U+{:04X} '{c}'", c as u32)

@@ -441,8 +441,9 @@ impl<'a> Parser<'a> {
                 own.extend(fields);
                 Term::Variable(name, own)
             }
-            Term::Bool(_) | Term::Text(..) | Term::Number(..) | Term::Nil | Term::Dot => {
-                return self.fail("unexpected . after a constant");
+            constant @ (Term::Bool(_) | Term::Text(..) | Term::Number(..) | Term::Nil | Term::Dot) => {
+                let shown = crate::source::arg(&Arg { at: term.at, term: constant });
+                return self.fail(format!("unexpected . after term {}", model::name::Quoted(&shown)));
             }
             other => Term::Chain(Box::new(Arg { at: term.at, term: other }), fields),
         };
@@ -558,7 +559,7 @@ mod tests {
             ("{{ $value.a! }}", "bad character U+0021 '!'"),
             ("{{ \u{1} }}", "unrecognized character in action: U+0001"),
             ("{{ 1 : }}", "expected :="),
-            ("{{ true.a }}", "unexpected . after a constant"),
+            ("{{ true.a }}", "unexpected . after term \"true\""),
             ("{{ \"\\q\" }}", "invalid syntax"),
             (
                 "{{ define \"a\" }}x{{ end }}{{ define \"a\" }}y{{ end }}",

@@ -153,7 +153,7 @@ impl Functions for Prometheus<'_> {
             "toDuration" => {
                 let ns = to_float(first)? * 1e9;
                 // Beyond what 63 bits hold amd64 gives the smallest integer.
-                let fits = ns >= -9_223_372_036_854_775_808.0 && ns < 9_223_372_036_854_775_808.0;
+                let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&ns);
                 Ok(Value::Duration { ns: if fits { ns as i64 } else { i64::MIN }, pointer: true })
             }
             "now" => Ok(Value::Float(self.now_ms as f64 / 1000.0)),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::name::Quoted;
+
 /// Why a duration was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
@@ -10,8 +12,16 @@ pub enum DurationError {
     #[error("empty duration string")]
     Empty,
     /// Not of the form.
-    #[error("not a valid duration string: {0:?}")]
+    #[error("not a valid duration string: {}", Quoted(.0))]
     Invalid(String),
+    /// No such unit.
+    #[error("unknown unit {} in duration {}", Quoted(.unit), Quoted(.text))]
+    UnknownUnit {
+        /// What stands behind the number.
+        unit: String,
+        /// The whole.
+        text: String,
+    },
     /// Above about 292 years, what upstream's nanoseconds in 63 bits can hold.
     #[error("duration out of range")]
     OutOfRange,
@@ -43,11 +53,17 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = tail.split_at(letters);
-        let at = UNITS.iter().position(|(name, _)| *name == unit).filter(|at| *at >= next_unit);
-        let at = at.filter(|_| digits > 0).ok_or_else(invalid)?;
-        let value: u64 = number.parse().map_err(|_| DurationError::OutOfRange)?;
+        let value: u64 = number.parse().map_err(|_| invalid())?;
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        if unit.is_empty() {
+            return Err(invalid());
+        }
+        let at = UNITS.iter().position(|(name, _)| *name == unit);
+        let unknown = || DurationError::UnknownUnit { unit: unit.to_string(), text: text.to_string() };
+        let at = at.ok_or_else(unknown)?;
+        if at < next_unit {
+            return Err(invalid());
+        }
         total_ms = value
             .checked_mul(UNITS[at].1)
             .and_then(|ms| ms.checked_add(total_ms))

@@ -80,7 +80,6 @@ impl Printer {
         let precision = self.f.precision;
         let mut shown = match verb {
             'v' | 'g' | 'G' => match precision {
-                None if self.f.sharp => sharp_g(x),
                 None => float_text::format_g(x),
                 Some(p) => float_text::format_g_precision(x, p),
             },
@@ -92,6 +91,9 @@ impl Printer {
         };
         if matches!(verb, 'E' | 'G' | 'X') && x.is_finite() {
             shown = shown.to_uppercase();
+        }
+        if self.f.sharp && verb != 'b' && x.is_finite() {
+            shown = sharpened(&shown, verb, precision);
         }
         if !shown.starts_with(['+', '-']) {
             shown.insert(0, '+');
@@ -139,24 +141,23 @@ fn character(size: u64, negative: bool) -> char {
     code.and_then(char::from_u32).unwrap_or('\u{fffd}')
 }
 
-/// `%#g`: six digits, zeros at the end kept.
-fn sharp_g(x: f64) -> String {
-    let short = float_text::format_g(x);
-    if !x.is_finite() {
-        return short;
+/// `%#g` and the like: a decimal point always, and zeros up to the precision, 6 digits by default.
+fn sharpened(shown: &str, verb: char, precision: Option<usize>) -> String {
+    let hexadecimal = matches!(verb, 'x' | 'X');
+    let tail = shown.find(|c| matches!(c, 'p' | 'P') || matches!(c, 'e' | 'E') && !hexadecimal);
+    let (body, tail) = shown.split_at(tail.unwrap_or(shown.len()));
+    // As in Go the `x` of `0x` counts as a digit.
+    let counted = body.trim_start_matches('-').trim_start_matches(['0', '.']).chars();
+    let mut seen = counted.filter(|c| *c != '.').count();
+    let point = if body.contains('.') { "" } else { "." };
+    if body == "0" {
+        seen += 1;
     }
-    let (mantissa, exponent) = short.split_once('e').map_or((short.as_str(), None), |(m, e)| (m, Some(e)));
-    let significant = mantissa.trim_start_matches('-').trim_start_matches(['0', '.']);
-    let mut digits = significant.bytes().filter(u8::is_ascii_digit).count();
-    if digits == 0 {
-        digits = 1;
-    }
-    let mut out = mantissa.to_string();
-    if !out.contains('.') {
-        out.push('.');
-    }
-    out.push_str(&"0".repeat(6_usize.saturating_sub(digits)));
-    exponent.map_or(out.clone(), |e| format!("{out}e{e}"))
+    let least = match verb {
+        'v' | 'g' | 'G' | 'x' => precision.unwrap_or(6),
+        _ => 0,
+    };
+    format!("{body}{point}{}{tail}", "0".repeat(least.saturating_sub(seen)))
 }
 
 /// `%b`: mantissa and power of two.

