@@ -11,6 +11,7 @@ mod error;
 mod glob;
 mod global;
 mod http;
+mod jobs;
 mod kubernetes;
 mod legacy;
 mod load;

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::alerting::AlertingConfig;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Problem};
 use crate::global::{GlobalConfig, RuntimeConfig};
 use crate::http::join;
+use crate::jobs;
 use crate::load::{LoadOptions, Taken, decode_text, expand, read_text};
 use crate::otlp::{OtlpConfig, TranslationStrategy};
 use crate::remote::{RemoteReadConfig, RemoteWriteConfig};
@@ -14,8 +15,10 @@ use crate::scrape::ScrapeConfig;
 use crate::sd::is_rule_path;
 use crate::storage::{StorageConfig, TsdbConfig};
 use crate::tracing::TracingConfig;
+use crate::yaml::encode::Later;
+use crate::yaml::items::Items;
 use crate::yaml::record::yaml_record;
-use crate::yaml::{Decode, Decoder, Encode, Hooks, Invalid, Node};
+use crate::yaml::{Decode, Decoder, Encode, Hooks, Invalid, Node, Out};
 use model::Labels;
 use model::name::ValidationScheme;
 
@@ -35,6 +38,8 @@ pub struct Config {
     /// Jobs of the main file; [`Config::scrape_configs_all`] adds those of `scrape_config_files`.
     /// Shared: everything that needs a job holds this one.
     pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// How the jobs were written, for [`Config::load_file_again`].
+    pub(crate) written: jobs::Written,
     /// `storage`.
     pub storage: StorageConfig,
     /// `tracing`.
@@ -61,10 +66,18 @@ yaml_record!(Config, "the configuration", {
     otlp: omit,
 });
 
-impl Hooks for Config {
-    fn finish(&mut self, node: &Node, cx: &mut Decoder) -> Result<(), Invalid> {
+// A configuration is finished by `Config::finish`, once its jobs are there.
+impl Hooks for Config {}
+
+impl Config {
+    fn finish(
+        &mut self,
+        node: &Node,
+        cx: &mut Decoder,
+        check_jobs: impl FnOnce(&mut Config, &mut Decoder),
+    ) -> Result<(), Invalid> {
         self.check_paths(node, cx);
-        self.check_jobs(node, cx);
+        check_jobs(self, cx);
         let scheme = self.global.metric_name_validation_scheme;
         self.alerting.apply_scheme(scheme, node.get("alerting").unwrap_or(node), cx);
         self.check_remotes(node, cx);
@@ -82,9 +95,7 @@ impl Hooks for Config {
         }
         Ok(())
     }
-}
 
-impl Config {
     fn check_paths(&self, node: &Node, cx: &mut Decoder) {
         let lists = [
             ("rule_files", "rule", &self.rule_files),
@@ -146,12 +157,24 @@ impl Config {
     /// # Errors
     /// An unreadable file, or all problems found in it.
     pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Config, ConfigError> {
+        Config::load_file_again(path, options, None)
+    }
+
+    /// As [`Config::load_file`], with what was last read from this path with these options: jobs that are written as
+    /// they were there are those of `before`.
+    ///
+    /// # Errors
+    /// As [`Config::load_file`].
+    pub fn load_file_again(
+        path: &Path,
+        options: &LoadOptions,
+        before: Option<&Config>,
+    ) -> Result<Config, ConfigError> {
         let text = read_text(path)?;
         let file = path.display().to_string();
-        let mut config = Config::parse_named(&text, &file, options)?;
-        config
-            .set_directory(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        Ok(config)
+        let read = Config::parse_named(&text, &file, options, before)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(read.in_directory(dir))
     }
 
     /// As [`Config::load_file`] for a text: relative paths stay as they are.
@@ -159,27 +182,61 @@ impl Config {
     /// # Errors
     /// All problems found.
     pub fn parse(text: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
-        Config::parse_named(text, "", options)
+        Ok(Config::parse_named(text, "", options, None)?.config)
     }
 
-    fn parse_named(text: &str, file: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
-        let mut cx = Decoder::new(options);
+    fn parse_named(
+        text: &str,
+        file: &str,
+        options: &LoadOptions,
+        before: Option<&Config>,
+    ) -> Result<jobs::Read, ConfigError> {
+        let read = match Items::split(text, "scrape_configs") {
+            None => Config::parse_whole(text, options),
+            Some(items) => Config::parse_items(&items, options, before).unwrap_or_else(|| {
+                // What cannot be read job by job is most often no YAML: that is found without the memory of a tree.
+                Node::fault(text).map_or_else(|| Config::parse_whole(text, options), |fault| Err(vec![fault]))
+            }),
+        };
+        read.map_err(|problems| ConfigError::Invalid { file: file.to_string(), problems })
+    }
+
+    /// What the document is read over.
+    pub(crate) fn start(options: &LoadOptions) -> Config {
         let runtime = RuntimeConfig { gogc: default_gogc(options), log_level: Some(options.log_level) };
-        let start = Config { global: options.global_defaults.clone(), runtime, ..Config::default() };
-        let agent = options.agent;
-        let loaded = decode_text(text, start, &mut cx, |config, node, cx| {
-            config.complete(runtime, options);
-            if agent {
-                config.check_agent(node, cx);
+        Config { global: options.global_defaults.clone(), runtime, ..Config::default() }
+    }
+
+    pub(crate) fn parse_whole(text: &str, options: &LoadOptions) -> Result<jobs::Read, Vec<Problem>> {
+        let mut cx = Decoder::new(options);
+        let loaded = decode_text(text, Config::start(options), &mut cx, |config, node, cx| {
+            if let Some(node) = node.filter(|node| !cx.is_null(node)) {
+                config.finish_at(node, cx, |config, cx| config.check_jobs(node, cx));
+            }
+            if cx.found() == 0 {
+                config.complete(node, options, cx);
             }
         });
-        loaded.ok_or_else(|| ConfigError::Invalid { file: file.to_string(), problems: cx.into_problems() })
+        loaded.map(jobs::Read::whole).ok_or_else(|| cx.into_problems())
+    }
+
+    /// [`Config::finish`], its own finding noted at its place.
+    pub(crate) fn finish_at(
+        &mut self,
+        node: &Node,
+        cx: &mut Decoder,
+        check_jobs: impl FnOnce(&mut Config, &mut Decoder),
+    ) {
+        if let Err(invalid) = self.finish(node, cx, check_jobs) {
+            let at = invalid.key.and_then(|key| node.get(key)).unwrap_or(node);
+            cx.fail(at.pos, invalid.text);
+        }
     }
 
     /// Values that an open but empty block took away, the blocks that always exist, and variables.
-    fn complete(&mut self, runtime: RuntimeConfig, options: &LoadOptions) {
+    pub(crate) fn complete(&mut self, node: Option<&Node>, options: &LoadOptions, cx: &mut Decoder) {
         if self.runtime == RuntimeConfig::zero() {
-            self.runtime = runtime;
+            self.runtime = Config::start(options).runtime;
         }
         let tsdb = self.storage.tsdb.get_or_insert_with(TsdbConfig::default);
         tsdb.retention.get_or_insert(options.retention);
@@ -190,6 +247,9 @@ impl Config {
             });
         }
         self.global.external_labels = Labels::from_pairs(&self.global.external_label_map);
+        if options.agent {
+            self.check_agent(node, cx);
+        }
     }
 
     fn check_agent(&self, node: Option<&Node>, cx: &mut Decoder) {
@@ -205,13 +265,13 @@ impl Config {
         }
     }
 
-    fn set_directory(&mut self, dir: &Path) {
+    /// Joins the paths of all but the jobs.
+    pub(crate) fn set_directory(&mut self, dir: &Path) {
         join(dir, &mut self.global.query_log_file);
         join(dir, &mut self.global.scrape_failure_log_file);
         self.alerting.set_directory(dir);
         self.tracing.tls_config.set_directory(dir);
         self.rule_files.iter_mut().chain(&mut self.scrape_config_files).for_each(|file| join(dir, file));
-        self.scrape_configs.iter_mut().for_each(|job| Arc::make_mut(job).set_directory(dir));
         self.remote_write.iter_mut().for_each(|remote| remote.http.set_directory(dir));
         self.remote_read.iter_mut().for_each(|remote| remote.http.set_directory(dir));
     }
@@ -278,7 +338,17 @@ impl Config {
     /// The config as upstream prints it in `/api/v1/status/config`: defaults filled in, secrets hidden.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        crate::yaml::emit::to_text(&self.encode())
+        let mut jobs: Vec<Out> =
+            self.scrape_configs.iter().map(|job| Out::Later(Later(job.clone()))).collect();
+        // One stands for all: where there are jobs they are printed.
+        let one = self.scrape_configs.first().cloned().into_iter().collect();
+        let mut out = Config { scrape_configs: one, ..self.clone() }.encode();
+        if let Out::Map(pairs) = &mut out {
+            for (_, value) in pairs.iter_mut().filter(|(key, _)| key == "scrape_configs") {
+                *value = Out::Seq { items: std::mem::take(&mut jobs), flow: false };
+            }
+        }
+        crate::yaml::emit::to_text(&out)
     }
 
     /// Every file the settings refer to besides rules, targets and further jobs: keys, certificates,

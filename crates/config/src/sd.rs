@@ -1,6 +1,7 @@
 //! Where targets come from. Mechanisms that are not built are refused by name when a file is loaded.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::target_group::LabelMap;
@@ -15,8 +16,8 @@ use crate::yaml::{Decoder, Encode, Hooks, Invalid, Node, Out, Record};
 /// All discovery of one job or Alertmanager.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SdConfigs {
-    /// `static_configs`.
-    pub static_configs: Vec<StaticConfig>,
+    /// `static_configs`. Shared with discovery.
+    pub static_configs: Arc<Vec<StaticConfig>>,
     /// `file_sd_configs`.
     pub file_sd_configs: Vec<FileSdConfig>,
     /// `http_sd_configs`.
@@ -154,9 +155,11 @@ const VULTR: &str = "vultr_sd_configs";
 impl Record for SdConfigs {
     fn decode_field(&mut self, name: &str, key: &Node, value: &Node, cx: &mut Decoder) -> bool {
         match name {
-            "static_configs" => {
-                cx.list(value, &mut self.static_configs, "empty or null section in static_configs")
-            }
+            "static_configs" => cx.list(
+                value,
+                Arc::make_mut(&mut self.static_configs),
+                "empty or null section in static_configs",
+            ),
             "file_sd_configs" => {
                 cx.list(value, &mut self.file_sd_configs, "empty or null section in file_sd_configs")
             }

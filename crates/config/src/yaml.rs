@@ -8,6 +8,7 @@
 pub(crate) mod decode;
 pub(crate) mod emit;
 pub(crate) mod encode;
+pub(crate) mod items;
 pub(crate) mod near;
 pub(crate) mod node;
 pub(crate) mod record;

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::provider::{Mechanism, ProviderConfig, static_groups};
 
 /// Target groups of each job: all of them, always. A job without targets has an empty list.
-pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
+pub type TargetSets = HashMap<String, Vec<Arc<TargetGroup>>>;
 
 /// First pause before sending, so that what starts together is sent together.
 const SEND_PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -95,7 +95,7 @@ impl Changed {
 }
 
 /// What a provider found, by source.
-type Groups = BTreeMap<String, TargetGroup>;
+type Groups = BTreeMap<String, Arc<TargetGroup>>;
 
 #[derive(Debug)]
 struct Provider {
@@ -141,7 +141,7 @@ impl Manager {
     /// Runs what `jobs` asks for: mechanisms whose configuration did not change go on, with what they
     /// found; others are stopped or started. A mechanism that cannot be made is logged and counted, the
     /// rest runs. Returns when the stopped ones have ended.
-    pub async fn apply_config(&self, jobs: &HashMap<String, SdConfigs>) {
+    pub async fn apply_config(&self, jobs: &BTreeMap<&str, &SdConfigs>) {
         let _one_at_a_time = self.inner.applying.lock().await;
         let (wanted, failed) = self.wanted(jobs);
         self.inner.metrics.failed_configs.with(&[&self.inner.options.name]).set(failed as f64);
@@ -155,7 +155,7 @@ impl Manager {
 
     /// The configurations to run with their jobs, those that must be started with their mechanism; and the
     /// number of those that cannot be. Equal ones are found by a hash: thousands of jobs have one each.
-    fn wanted(&self, jobs: &HashMap<String, SdConfigs>) -> (Vec<Wanted>, usize) {
+    fn wanted(&self, jobs: &BTreeMap<&str, &SdConfigs>) -> (Vec<Wanted>, usize) {
         let mut running: HashMap<u64, Vec<Arc<ProviderConfig>>> = HashMap::new();
         for provider in self.inner.state.lock().iter() {
             running.entry(provider.key).or_default().push(Arc::clone(&provider.config));
@@ -163,12 +163,12 @@ impl Manager {
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut failed = 0;
-        let mut add = |job: &String, config: ProviderConfig| {
+        let mut add = |job: &str, config: ProviderConfig| {
             let key = config.key();
             let places = places.entry(key).or_default();
             for place in places.iter() {
                 if let Some(known) = wanted.get_mut(*place).filter(|w| *w.config == config) {
-                    known.sets.insert(job.clone());
+                    known.sets.insert(job.to_string());
                     return true;
                 }
             }
@@ -188,19 +188,18 @@ impl Manager {
                 },
             };
             places.push(wanted.len());
-            wanted.push(Wanted { key, config, sets: [job.clone()].into(), mechanism });
+            wanted.push(Wanted { key, config, sets: [job.to_string()].into(), mechanism });
             true
         };
         // In order of names, so that figures of a shared mechanism always name the same job.
-        let ordered: BTreeMap<_, _> = jobs.iter().collect();
-        for (job, configs) in ordered {
+        for (job, configs) in jobs {
             let mut has = false;
             for config in ProviderConfig::list(configs) {
                 has |= add(job, config);
             }
             if !has {
                 // The job exists, without targets: its old ones must go.
-                add(job, ProviderConfig::Static(Vec::new()));
+                add(job, ProviderConfig::Static(Arc::default()));
             }
         }
         (wanted, failed)
@@ -363,8 +362,8 @@ fn merge(groups: &mut Groups, updates: Vec<TargetGroup>) -> bool {
     for group in updates {
         if group.targets.is_empty() {
             changed |= groups.remove(&group.source).is_some();
-        } else if groups.get(&group.source) != Some(&group) {
-            groups.insert(group.source.clone(), group);
+        } else if groups.get(&group.source).is_none_or(|old| **old != group) {
+            groups.insert(group.source.clone(), Arc::new(group));
             changed = true;
         }
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use config::{DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
 use model::TargetGroup;
@@ -29,7 +30,7 @@ pub trait Mechanism: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderConfig {
     /// All `static_configs` of a job.
-    Static(Vec<StaticConfig>),
+    Static(Arc<Vec<StaticConfig>>),
     /// One of `file_sd_configs`.
     File(FileSdConfig),
     /// One of `http_sd_configs`.
@@ -63,7 +64,7 @@ impl ProviderConfig {
         out.extend(configs.http_sd_configs.iter().cloned().map(|c| ProviderConfig::Http(Box::new(c))));
         out.extend(configs.dns_sd_configs.iter().cloned().map(ProviderConfig::Dns));
         if !configs.static_configs.is_empty() {
-            out.push(ProviderConfig::Static(configs.static_configs.clone()));
+            out.push(ProviderConfig::Static(Arc::clone(&configs.static_configs)));
         }
         out
     }

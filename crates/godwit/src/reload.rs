@@ -14,7 +14,7 @@ use tsdb::compact::KeepRule;
 
 type Applied = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Apply = Box<dyn Fn(Arc<Loaded>) -> Applied + Send + Sync>;
-type Read = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+type Read = Box<dyn Fn(Option<&Loaded>) -> Result<Loaded, String> + Send + Sync>;
 
 /// One reading of the configuration: every part gets the very same.
 #[derive(Clone, Debug, Default)]
@@ -57,9 +57,10 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// A table without parts. `read` gives the configuration as it is on disk now, or the reason why not.
+    /// A table without parts. `read` gives the configuration as it is on disk now, or the reason why not; it gets the
+    /// one in force.
     pub fn new(
-        read: impl Fn() -> Result<Loaded, String> + Send + Sync + 'static,
+        read: impl Fn(Option<&Loaded>) -> Result<Loaded, String> + Send + Sync + 'static,
         registry: &Registry,
     ) -> Self {
         Reloader {
@@ -112,7 +113,7 @@ impl Reloader {
     }
 
     async fn replace(&self, in_force: &mut Option<Arc<Loaded>>) -> Result<(), String> {
-        let mut new = (self.read)()?;
+        let mut new = (self.read)(in_force.as_deref())?;
         if let Some(old) = in_force.as_ref() {
             new.keep_jobs_of(old);
         }
@@ -142,7 +143,7 @@ mod tests {
     fn table(intervals: Vec<Result<u64, String>>, refuse: u64) -> (Reloader, Log) {
         let log = Log::default();
         let queue = parking_lot::Mutex::new(intervals.into_iter());
-        let read = move || {
+        let read = move |_: Option<&Loaded>| {
             let next = queue.lock().next().unwrap_or_else(|| Err("no more".into()));
             next.map(|seconds| {
                 let mut loaded = Loaded::default();

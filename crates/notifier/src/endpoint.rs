@@ -1,6 +1,7 @@
 //! From discovered targets to the URLs of Alertmanagers (upstream: `notifier/alertmanager.go`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use config::AlertmanagerConfig;
 use model::gourl::GoUrl;
@@ -20,7 +21,7 @@ pub(crate) struct Found {
 }
 
 /// URLs of all targets. A group with an impossible address is left out as a whole and logged, as upstream does.
-pub(crate) fn find(groups: &[TargetGroup], config: &AlertmanagerConfig) -> Found {
+pub(crate) fn find(groups: &[Arc<TargetGroup>], config: &AlertmanagerConfig) -> Found {
     let (mut all, mut seen) = (Found::default(), BTreeSet::new());
     for group in groups {
         match of_group(group, config) {
@@ -99,9 +100,9 @@ mod tests {
         Config::parse(&text, &LoadOptions::default()).unwrap().alerting.alertmanagers.remove(0)
     }
 
-    fn group(targets: &[&str]) -> TargetGroup {
+    fn group(targets: &[&str]) -> Arc<TargetGroup> {
         let target = |a: &&str| [(ADDRESS_LABEL.to_string(), a.to_string())].into();
-        TargetGroup { targets: targets.iter().map(target).collect(), ..TargetGroup::default() }
+        Arc::new(TargetGroup { targets: targets.iter().map(target).collect(), ..TargetGroup::default() })
     }
 
     #[test]
@@ -135,7 +136,8 @@ mod tests {
             "{relabel_configs: [{source_labels: [path], target_label: __alerts_path__, regex: '(.+)'}]}",
         );
         let mut group = group(&["a:1"]);
-        group.labels = [("path".into(), "/other".into()), (SCHEME_LABEL.into(), "https".into())].into();
+        Arc::make_mut(&mut group).labels =
+            [("path".into(), "/other".into()), (SCHEME_LABEL.into(), "https".into())].into();
         assert_eq!(find(&[group], &config).active, ["https://a:1/other"]);
     }
 }

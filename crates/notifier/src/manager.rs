@@ -19,7 +19,7 @@ use crate::relabel;
 use crate::send_loop::{SendLoop, Way};
 
 /// Target groups by set, as discovery sends them.
-pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
+pub type TargetSets = HashMap<String, Vec<Arc<TargetGroup>>>;
 
 /// Settings from the command line.
 #[derive(Clone, Debug)]
@@ -96,9 +96,9 @@ fn set_name(index: usize) -> String {
 
 /// What discovery has to find, by set.
 #[must_use]
-pub fn discovery_sets(config: &Config) -> HashMap<String, config::SdConfigs> {
+pub fn discovery_sets(config: &Config) -> BTreeMap<String, &config::SdConfigs> {
     let groups = config.alerting.alertmanagers.iter().enumerate();
-    groups.map(|(index, group)| (set_name(index), group.sd.clone())).collect()
+    groups.map(|(index, group)| (set_name(index), &group.sd)).collect()
 }
 
 impl Manager {

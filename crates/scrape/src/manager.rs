@@ -24,7 +24,7 @@ use crate::target::{Target, TargetsByPool};
 use crate::threads::Threads;
 
 /// Target groups by job, as discovery sends them.
-pub type TargetSets = HashMap<String, Vec<TargetGroup>>;
+pub type TargetSets = HashMap<String, Vec<Arc<TargetGroup>>>;
 
 /// Pools whose targets are synchronised at the same time: relabeling is CPU work, and more at once than
 /// cores only delays scrapes.
@@ -81,7 +81,7 @@ struct Inner {
     /// Held over a whole reload or update, so that these do not interleave.
     state: tokio::sync::Mutex<State>,
     pools: RwLock<BTreeMap<String, Arc<Pool>>>,
-    newest: Mutex<HashMap<String, Arc<Vec<TargetGroup>>>>,
+    newest: Mutex<HashMap<String, Arc<Vec<Arc<TargetGroup>>>>>,
     changed: Notify,
     syncs: tokio::sync::Semaphore,
 }

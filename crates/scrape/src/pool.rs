@@ -109,8 +109,8 @@ pub(crate) struct Pool {
     seed: Mutex<u64>,
     /// Held over a whole sync, so that two do not interleave.
     syncing: tokio::sync::Mutex<()>,
-    offered: Mutex<Option<Arc<Vec<TargetGroup>>>>,
-    synced: Mutex<Option<(Arc<Vec<TargetGroup>>, Arc<ScrapeConfig>)>>,
+    offered: Mutex<Option<Arc<Vec<Arc<TargetGroup>>>>>,
+    synced: Mutex<Option<(Arc<Vec<Arc<TargetGroup>>>, Arc<ScrapeConfig>)>>,
     loops: Mutex<HashMap<u64, LoopHandle>>,
     dropped: Mutex<Dropped>,
     retired: AtomicBool,
@@ -182,7 +182,7 @@ impl Pool {
     }
 
     /// Takes groups for the next sync. False where they, and the rules, are those of the last one.
-    pub(crate) fn offer(&self, groups: Arc<Vec<TargetGroup>>) -> bool {
+    pub(crate) fn offer(&self, groups: Arc<Vec<Arc<TargetGroup>>>) -> bool {
         if let Some((old, config)) = &*self.synced.lock()
             && Arc::ptr_eq(old, &groups)
             && Arc::ptr_eq(config, &self.shared.settings.load().config)
@@ -226,7 +226,7 @@ impl Pool {
 
     fn make_targets(
         &self,
-        groups: &Arc<Vec<TargetGroup>>,
+        groups: &Arc<Vec<Arc<TargetGroup>>>,
         config: &Arc<ScrapeConfig>,
     ) -> (Vec<Target>, Dropped) {
         let mut builder = LabelsBuilder::new();

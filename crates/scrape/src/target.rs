@@ -87,7 +87,7 @@ pub struct ScrapeStatus {
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) config: Arc<ScrapeConfig>,
-    pub(crate) groups: Arc<Vec<TargetGroup>>,
+    pub(crate) groups: Arc<Vec<Arc<TargetGroup>>>,
     pub(crate) group: usize,
     pub(crate) index: usize,
 }

@@ -129,13 +129,16 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
         }
         Route::Metrics => {
             let registry = state.parts.registry.clone();
-            return metrics_page::serve(state, request.into_parts().0, move || registry.gather()).await;
+            return metrics_page::serve(state, request.into_parts().0, move |take| registry.each(take)).await;
         }
         Route::MetricsPage => {
             let path = format!("/metrics/{}", String::from_utf8_lossy(&param));
             let Some(page) = state.parts.pages.iter().find(|p| p.path == path) else { return not_found() };
             let families = Arc::clone(&page.families);
-            return metrics_page::serve(state, request.into_parts().0, move || families()).await;
+            return metrics_page::serve(state, request.into_parts().0, move |take| {
+                families().into_iter().for_each(take)
+            })
+            .await;
         }
         Route::Federate => return federate::serve(state, request.into_parts().0).await,
         _ => {}

@@ -349,6 +349,9 @@ fn a_configuration_of_ten_megabytes() {
         "--web.enable-lifecycle",
     ];
     let memory = e2e::faults::Memory::limit(512 << 20).ok();
+    if memory.is_none() {
+        println!("no control group can be made here: without a limit of memory");
+    }
     let mut words = memory.as_ref().map(e2e::faults::Memory::wrapper).unwrap_or_default();
     words.push(godwit().unwrap().display().to_string());
     words.extend(arguments.map(String::from));

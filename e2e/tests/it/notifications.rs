@@ -85,6 +85,7 @@ impl Sender {
         let config = Config::parse(text, &LoadOptions::default()).unwrap();
         self.manager.apply_config(&config).unwrap();
         let sets = notifier::discovery_sets(&config);
+        let sets = sets.iter().map(|(name, sd)| (name.as_str(), *sd)).collect();
         self.runtime.block_on(self.discovery.apply_config(&sets));
         until("Alertmanagers", || self.manager.alertmanagers().active.len() == alertmanagers);
     }

@@ -152,6 +152,11 @@ impl Decoder {
         true
     }
 
+    /// Whether a value, through anchors, is null.
+    pub(crate) fn is_null(&mut self, node: &Node) -> bool {
+        self.meaning(node.target()) == Some(Meaning::Null)
+    }
+
     /// Meaning of a scalar; `None` for collections and for tags that contradict the text.
     pub(crate) fn meaning(&mut self, node: &Node) -> Option<Meaning> {
         let Kind::Scalar { text, plain } = &node.kind else { return None };

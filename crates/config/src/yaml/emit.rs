@@ -62,6 +62,7 @@ impl Emitter {
                     self.node(item, Place::Item, column);
                 }
             }
+            Out::Later(later) => self.node(&later.0.encode(), place, indent),
             Out::Map(pairs) if pairs.is_empty() => {
                 self.indicator("{", true, true, false);
                 self.indicator("}", false, false, false);

@@ -1,6 +1,7 @@
 //! From values to a tree to print.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::Secret;
@@ -18,6 +19,24 @@ pub(crate) enum Out {
         flow: bool,
     },
     Map(Vec<(String, Out)>),
+    /// Becomes a tree when its turn comes: that of twenty thousand jobs at once would be ten times their text.
+    Later(Later),
+}
+
+/// A value that is not a tree yet.
+#[derive(Clone)]
+pub(crate) struct Later(pub(crate) Arc<dyn Encode>);
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.encode().fmt(f)
+    }
+}
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Later) -> bool {
+        self.0.encode() == other.0.encode()
+    }
 }
 
 impl Out {
@@ -129,7 +148,7 @@ impl<T: Encode> Encode for Vec<T> {
     }
 }
 
-impl<T: Encode> Encode for std::sync::Arc<T> {
+impl<T: Encode> Encode for Arc<T> {
     fn encode(&self) -> Out {
         T::encode(self)
     }

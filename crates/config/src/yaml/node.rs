@@ -26,6 +26,9 @@ impl Pos {
         let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX);
         Pos { line, column: u32::try_from(span.start.col()).unwrap_or(u32::MAX).saturating_add(1) }
     }
+    fn below(self, lines: u32) -> Pos {
+        Pos { line: self.line.saturating_add(lines), ..self }
+    }
     pub(crate) fn problem(self, text: impl Into<String>) -> Problem {
         Problem { line: self.line, column: self.column, text: text.into() }
     }
@@ -54,25 +57,47 @@ pub(crate) enum Kind {
     },
 }
 
+/// What [`Node::parse_part`] finds.
+pub(crate) struct Part {
+    pub(crate) root: Node,
+    /// Whether a value has a name that other values may use.
+    pub(crate) has_anchors: bool,
+}
+
 impl Node {
     /// The first document of a text; `None` where there is none. Later documents are not looked at, as
     /// upstream does.
     pub(crate) fn parse(text: &str) -> Result<Option<Node>, Problem> {
         check_characters(text)?;
-        let mut options = granit_parser::Options::default();
-        options.set_emit_comments(false);
-        let mut builder = Builder::default();
-        for next in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = next.map_err(|e| {
-                let marker = e.marker();
-                let at = Pos::of(&Span::new(*marker, *marker));
-                at.problem(format!("this is not YAML: {}", e.kind()))
-            })?;
+        Ok(Node::parse_part(text, 0)?.map(|part| part.root))
+    }
+
+    /// The fault of a text that is not YAML, without a tree.
+    pub(crate) fn fault(text: &str) -> Option<Problem> {
+        if let Err(problem) = check_characters(text) {
+            return Some(problem);
+        }
+        for next in events(text) {
+            match next {
+                Ok((Event::DocumentEnd, _)) => break,
+                Ok(_) => {}
+                Err(error) => return Some(not_yaml(&error, 0)),
+            }
+        }
+        None
+    }
+
+    /// As [`Node::parse`] for a part of a document whose characters were checked, below so many lines.
+    pub(crate) fn parse_part(text: &str, lines_above: u32) -> Result<Option<Part>, Problem> {
+        let mut builder = Builder { lines_above, ..Builder::default() };
+        for next in events(text) {
+            let (event, span) = next.map_err(|e| not_yaml(&e, lines_above))?;
             if builder.event(event, &span)? {
                 break;
             }
         }
-        Ok(builder.root)
+        let has_anchors = !builder.anchors.is_empty();
+        Ok(builder.root.map(|root| Part { root, has_anchors }))
     }
 
     /// The node itself, through anchors and aliases.
@@ -106,8 +131,20 @@ impl Node {
     }
 }
 
+fn events(text: &str) -> Parser<'_, granit_parser::StrInput<'_>> {
+    let mut options = granit_parser::Options::default();
+    options.set_emit_comments(false);
+    Parser::new_from_str_with_options(text, options)
+}
+
+fn not_yaml(error: &granit_parser::ScanError, lines_above: u32) -> Problem {
+    let marker = error.marker();
+    let at = Pos::of(&Span::new(*marker, *marker)).below(lines_above);
+    at.problem(format!("this is not YAML: {}", error.kind()))
+}
+
 /// libyaml's reader refuses control characters; the parser here is laxer.
-fn check_characters(text: &str) -> Result<(), Problem> {
+pub(crate) fn check_characters(text: &str) -> Result<(), Problem> {
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     let Some((at, bad)) = text.char_indices().find(|(_, c)| !allowed(*c)) else { return Ok(()) };
     let before = &text[..at];
@@ -132,12 +169,13 @@ struct Builder {
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Node>,
     nodes: usize,
+    lines_above: u32,
 }
 
 impl Builder {
     /// Takes one event; true at the end of the first document.
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<bool, Problem> {
-        let pos = Pos::of(span);
+        let pos = Pos::of(span).below(self.lines_above);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;

@@ -10,7 +10,7 @@ use crate::support::{Running, addresses};
 fn fixed(targets: &[&str]) -> SdConfigs {
     let one =
         StaticConfig { targets: targets.iter().map(|t| t.to_string()).collect(), ..StaticConfig::default() };
-    SdConfigs { static_configs: vec![one], ..SdConfigs::default() }
+    SdConfigs { static_configs: vec![one].into(), ..SdConfigs::default() }
 }
 
 fn file(path: &str) -> SdConfigs {

@@ -1,6 +1,6 @@
 //! A running manager and what it says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::SdConfigs;
@@ -40,8 +40,7 @@ impl Running {
     }
 
     pub(crate) async fn apply(&self, jobs: &[(&str, SdConfigs)]) {
-        let jobs: HashMap<String, SdConfigs> = jobs.iter().map(|(n, c)| (n.to_string(), c.clone())).collect();
-        self.manager.apply_config(&jobs).await;
+        self.manager.apply_config(&jobs.iter().map(|(job, sd)| (*job, sd)).collect()).await;
     }
 
     /// Takes maps until one satisfies.
@@ -99,5 +98,5 @@ pub(crate) fn labels(sets: &TargetSets, job: &str, address: &str) -> BTreeMap<St
         all.extend(target.clone());
         Some(all)
     };
-    sets[job].iter().find_map(find).unwrap()
+    sets[job].iter().find_map(|g| find(g)).unwrap()
 }

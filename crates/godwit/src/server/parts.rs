@@ -63,13 +63,13 @@ impl Sources {
         })
     }
 
-    /// Reads the configuration as it is now.
+    /// Reads the configuration as it is now; `before` is what was read last, if it is still there.
     ///
     /// # Errors
     /// What is wrong, with its place.
-    pub fn read(&self) -> Result<Loaded, String> {
+    pub fn read(&self, before: Option<&Loaded>) -> Result<Loaded, String> {
         let config = match &self.file {
-            Some(path) => Config::load_file(path, &self.options),
+            Some(path) => Config::load_file_again(path, &self.options, before.map(|b| &b.config)),
             None => Config::parse(&embedded::config_text(self.port), &self.options),
         };
         let mut config = config.map_err(|e| e.to_string())?;
@@ -86,10 +86,17 @@ impl Sources {
         Ok(Loaded { config, jobs, settings, keep })
     }
 
-    /// A function that reads anew.
-    pub fn reader(&self) -> impl Fn() -> Result<Loaded, String> + Send + Sync + 'static {
-        let own = self.clone();
-        move || own.read()
+    /// A function that gives `first`, and reads anew from the second time on: reading a large file twice would
+    /// take the start's time and memory twice.
+    pub fn reader(
+        &self,
+        first: Loaded,
+    ) -> impl Fn(Option<&Loaded>) -> Result<Loaded, String> + Send + Sync + 'static {
+        let (own, first) = (self.clone(), parking_lot::Mutex::new(Some(first)));
+        move |before| {
+            let first = first.lock().take();
+            first.map_or_else(|| own.read(before), Ok)
+        }
     }
 
     /// The file, `None` for the embedded text.

@@ -59,7 +59,8 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).ok();
     let sources = Sources::new(&args, embedded)?;
     // The first reading proves the file before anything is opened, and decides how the store is opened.
-    let first = sources.read().map_err(|text| Failure {
+    let watched = auto_reload::look(&args, &sources);
+    let first = sources.read(None).map_err(|text| Failure {
         text: format!("Error loading config (--config.file={}): {text}", args.config_file),
         code: 2,
     })?;
@@ -97,7 +98,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let web_task = tokio::spawn(server.run(built.router, closed.clone()));
 
     state.notifications().add(notices::STARTING_UP);
-    let mut reloader = Reloader::new(sources.reader(), &registry);
+    let mut reloader = Reloader::new(sources.reader(first), &registry);
     steps::add(&mut reloader, &args, &late, &handles);
     let reloader = Arc::new(reloader);
     let discovery = handles.discovery.clone();
@@ -109,7 +110,6 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let notify_sets = built.notify_sets;
     let notifying = tokio::spawn(async move { notifier.run(notify_sets).await });
     // Targets are found and scraped while the log is replayed: what they say is held until the store is open.
-    let watched = auto_reload::look(&args, &sources);
     let ending = told_to_stop(&stop);
     tokio::pin!(ending);
     let opening = open_store(&args, &sources, &registry, &late, ending.as_mut());

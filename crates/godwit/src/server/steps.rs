@@ -1,6 +1,5 @@
 //! The ordered table of what a reload changes.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use config::{Config, RetentionConfig, ScrapeConfig};
@@ -43,8 +42,8 @@ pub fn add(reloader: &mut Reloader, args: &ServerArgs, late: &LateDb, handles: &
     let manager = handles.discovery.clone();
     reloader.step("scrape_sd", move |loaded| {
         let manager = manager.clone();
-        let jobs: HashMap<_, _> = loaded.jobs.iter().map(|j| (j.job_name.clone(), j.sd.clone())).collect();
         async move {
+            let jobs = loaded.jobs.iter().map(|j| (j.job_name.as_str(), &j.sd)).collect();
             manager.apply_config(&jobs).await;
             Ok(())
         }
@@ -53,7 +52,8 @@ pub fn add(reloader: &mut Reloader, args: &ServerArgs, late: &LateDb, handles: &
     reloader.step("notify_sd", move |loaded| {
         let manager = manager.clone();
         async move {
-            manager.apply_config(&notifier::discovery_sets(&loaded.config)).await;
+            let sets = notifier::discovery_sets(&loaded.config);
+            manager.apply_config(&sets.iter().map(|(name, sd)| (name.as_str(), *sd)).collect()).await;
             Ok(())
         }
     });

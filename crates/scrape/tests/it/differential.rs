@@ -196,7 +196,7 @@ async fn the_same_as_a_real_prometheus() {
         let targets = sd.targets.iter().map(|t| BTreeMap::from([("__address__".to_string(), t.clone())]));
         let group =
             TargetGroup { targets: targets.collect(), labels: sd.labels.clone(), source: "0".to_string() };
-        (job.job_name.clone(), vec![group])
+        (job.job_name.clone(), vec![group.into()])
     };
     rig.groups(jobs.iter().map(group).collect()).await;
     tokio::time::sleep(Duration::from_secs(14)).await;

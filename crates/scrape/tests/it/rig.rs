@@ -68,7 +68,7 @@ impl Rig {
             labels: BTreeMap::new(),
             source: "test/0".to_string(),
         };
-        self.groups(HashMap::from([(job.to_string(), vec![group])])).await;
+        self.groups(HashMap::from([(job.to_string(), vec![group.into()])])).await;
     }
 
     pub(crate) async fn groups(&self, sets: TargetSets) {

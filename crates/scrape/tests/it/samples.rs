@@ -230,7 +230,7 @@ fn labels_before_and_after_relabeling() {
             ]),
             source: "file:0".to_string(),
         };
-        rig.groups(HashMap::from([("j".to_string(), vec![group])])).await;
+        rig.groups(HashMap::from([("j".to_string(), vec![group.into()])])).await;
         until("a scrape", || !rig.series("a").is_empty()).await;
         let active = rig.active();
         assert_eq!(active.len(), 1, "equal targets are one; broken ones are none");
