@@ -157,7 +157,9 @@ fn all_from(head: &Arc<Head>, from: i64) -> All {
     }
     let known: Vec<String> = samples.iter().map(|(labels, ..)| labels.clone()).collect();
     samples.retain(|(_, times, _)| !times.is_empty());
-    let times = (head.min_time().max(from), head.max_time());
+    // The newest time of a head whose samples are all cut: an image knows it, a log that was cut does not.
+    let newest = Some(head.max_time()).filter(|t| *t >= from).unwrap_or(i64::MIN);
+    let times = (head.min_time().max(from), newest);
     let whole = from == i64::MIN;
     // By labels: the number of a series that was rolled back is not in a log, and given once more.
     let name = |n: &u64| head.labels_of(*n).map(|l| l.to_string());
