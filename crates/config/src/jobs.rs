@@ -113,8 +113,7 @@ impl Config {
             if taken.insert(job.job_name.clone(), String::new()).is_some()
                 && let Some(node) = item.node()
             {
-                let at = node.get("job_name").unwrap_or(&node);
-                cx.fail(at.pos, format!("found multiple scrape configs with job name {:?}", job.job_name));
+                job.fail_taken(&node, cx);
             }
         }
     }

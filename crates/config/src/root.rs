@@ -116,8 +116,7 @@ impl Config {
             let (job, node) = (Arc::make_mut(job), items.get(i).unwrap_or(node));
             job.inherit(&self.global, node, cx);
             if taken.insert(job.job_name.clone(), String::new()).is_some() {
-                let at = node.get("job_name").unwrap_or(node);
-                cx.fail(at.pos, format!("found multiple scrape configs with job name {:?}", job.job_name));
+                job.fail_taken(node, cx);
             }
         }
     }
@@ -228,8 +227,7 @@ impl Config {
         check_jobs: impl FnOnce(&mut Config, &mut Decoder),
     ) {
         if let Err(invalid) = self.finish(node, cx, check_jobs) {
-            let at = invalid.key.and_then(|key| node.get(key)).unwrap_or(node);
-            cx.fail(at.pos, invalid.text);
+            cx.fail_at(node, invalid);
         }
     }
 

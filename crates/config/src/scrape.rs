@@ -356,8 +356,7 @@ impl ScrapeConfig {
     pub(crate) fn inherit(&mut self, global: &GlobalConfig, node: &Node, cx: &mut Decoder) {
         let before = cx.found();
         if let Err(invalid) = self.inherit_values(global) {
-            let at = invalid.key.and_then(|key| node.get(key)).unwrap_or(node);
-            cx.fail(at.pos, invalid.text);
+            cx.fail_at(node, invalid);
         }
         if cx.found() == before {
             let scheme = self.validation_scheme();
@@ -370,6 +369,12 @@ impl ScrapeConfig {
                 cx,
             );
         }
+    }
+
+    /// Says that another job has its name.
+    pub(crate) fn fail_taken(&self, node: &Node, cx: &mut Decoder) {
+        let at = node.get("job_name").unwrap_or(node);
+        cx.fail(at.pos, format!("found multiple scrape configs with job name {:?}", self.job_name));
     }
 
     fn inherit_values(&mut self, global: &GlobalConfig) -> Result<(), Invalid> {

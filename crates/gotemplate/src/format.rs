@@ -76,13 +76,7 @@ pub(crate) fn sprintf(format: &str, args: &[Value]) -> String {
             if i > 0 {
                 p.out.push_str(", ");
             }
-            if matches!(arg, Value::Nil) {
-                p.out.push_str("<nil>");
-            } else {
-                p.out.push_str(&arg.type_name());
-                p.out.push('=');
-                p.value(arg, 'v', 0);
-            }
+            p.typed(arg);
         }
         p.out.push(')');
     }
@@ -226,6 +220,12 @@ impl Printer {
 
     fn bad_verb(&mut self, v: &Value, verb: char) {
         self.out.push_str(&format!("%!{verb}("));
+        self.typed(v);
+        self.out.push(')');
+    }
+
+    /// A value that no verb fits, with its type.
+    fn typed(&mut self, v: &Value) {
         if matches!(v, Value::Nil) {
             self.out.push_str("<nil>");
         } else {
@@ -233,7 +233,6 @@ impl Printer {
             self.out.push('=');
             self.value(v, 'v', 0);
         }
-        self.out.push(')');
     }
 
     fn pad(&mut self, text: &str) {

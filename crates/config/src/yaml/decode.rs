@@ -100,6 +100,12 @@ impl Decoder {
         }
     }
 
+    /// Notes what a check of a whole struct found, at its key where that is written.
+    pub(crate) fn fail_at(&mut self, node: &Node, invalid: Invalid) {
+        let at = invalid.key.and_then(|key| node.get(key)).unwrap_or(node);
+        self.fail(at.pos, invalid.text);
+    }
+
     pub(crate) fn note(&mut self, problem: Problem) {
         self.found += 1;
         self.problems.push(problem);
@@ -124,7 +130,7 @@ impl Decoder {
         let alias = is_alias(node);
         self.alias_depth += usize::from(alias);
         let target = node.target();
-        let good = if self.meaning(target) == Some(Meaning::Null) {
+        let good = if self.is_null(target) {
             *into = T::zero();
             true
         } else {
@@ -321,7 +327,7 @@ impl Decoder {
             Kind::Seq(items) => {
                 into.clear();
                 for item in items {
-                    if self.meaning(item.target()) == Some(Meaning::Null) {
+                    if self.is_null(item) {
                         self.fail(item.pos, null);
                         continue;
                     }
@@ -332,7 +338,7 @@ impl Decoder {
                 }
                 true
             }
-            Kind::Scalar { .. } if self.meaning(target) == Some(Meaning::Null) => {
+            Kind::Scalar { .. } if self.is_null(target) => {
                 into.clear();
                 true
             }

@@ -65,8 +65,7 @@ macro_rules! yaml_record {
                     return false;
                 }
                 if cx.found() == before && let Err(invalid) = $crate::yaml::Hooks::finish(self, node, cx) {
-                    let at = invalid.key.and_then(|key| node.get(key)).unwrap_or(node);
-                    cx.fail(at.pos, invalid.text);
+                    cx.fail_at(node, invalid);
                 }
                 true
             }
