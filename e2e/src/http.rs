@@ -62,9 +62,11 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], bo
     if !body.is_empty() || method == "POST" {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(b"\r\n")?;
-    stream.write_all(body)?;
+    // At once: a server that answers before it has read all may close, and what comes then resets the connection.
+    let mut all = head.into_bytes();
+    all.extend_from_slice(b"\r\n");
+    all.extend_from_slice(body);
+    stream.write_all(&all)?;
     let mut all = Vec::new();
     stream.read_to_end(&mut all)?;
     let end = all.windows(4).position(|w| w == b"\r\n\r\n").context("no end of headers")?;

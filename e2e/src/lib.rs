@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod bomb;
 pub mod cage;
+pub mod differential;
 pub mod dump;
 pub mod faults;
 pub mod http;

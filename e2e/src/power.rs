@@ -114,7 +114,8 @@ fn guest_life(share: &Path, disk: &Path, strict: bool) -> Result<()> {
     let mut server = Server::spawn(&program, &arguments, Path::new("/tmp"), 9090)?;
     server.until_ready(&program, "/-/ready", BOOT_MAX)?;
     let ready = began.elapsed();
-    let found = check(&ledger, 9090, &Check { from_ms: now_ms() - KEPT_MS, ..Check::default() })?;
+    let found =
+        check(&ledger, 9090, &Check { from_ms: now_ms() - KEPT_MS, power_cut: true, ..Check::default() })?;
     let mut said = std::collections::BTreeMap::new();
     messages(&server.log_text(), &mut said);
     let word = if found.is_clean() { "clean" } else { "BAD" };

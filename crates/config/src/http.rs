@@ -5,6 +5,8 @@ use std::path::Path;
 
 use model::Secret;
 
+use crate::error::ConfigError;
+use crate::load::{LoadOptions, decode_text, read_text};
 use crate::url::ConfigUrl;
 use crate::yaml::record::yaml_record;
 use crate::yaml::value::{OptWord, yaml_words};
@@ -457,6 +459,22 @@ impl HttpClientConfig {
             return invalid("at most one of basic_auth, oauth2 & authorization must be configured");
         }
         Ok(())
+    }
+
+    /// Reads a file that has nothing but these settings. Its relative paths are below its folder.
+    ///
+    /// # Errors
+    /// All problems found.
+    pub fn load_file(path: &Path) -> Result<HttpClientConfig, ConfigError> {
+        let mut cx = Decoder::new(&LoadOptions::default());
+        let text = read_text(path)?;
+        let mut config =
+            decode_text(&text, HttpClientConfig::default(), &mut cx, |_, _, _| {}).ok_or_else(|| {
+                ConfigError::Invalid { file: path.display().to_string(), problems: cx.into_problems() }
+            })?;
+        config
+            .set_directory(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        Ok(config)
     }
 
     /// Joins relative paths to a folder.

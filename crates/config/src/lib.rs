@@ -19,6 +19,7 @@ mod otlp;
 mod relabel;
 mod remote;
 mod root;
+mod rule_tests;
 mod rules;
 mod scrape;
 mod sd;
@@ -51,6 +52,7 @@ pub use remote::{
     GoogleIamConfig, MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, RemoteWriteMessage,
 };
 pub use root::Config;
+pub use rule_tests::{AlertTest, ExpectedAlert, ExpectedSample, ExprTest, InputSeries, RuleTest, RuleTests};
 pub use rules::{Check, Rule, RuleChecks, RuleFile, RuleGroup};
 pub use scrape::{ScrapeConfig, ScrapeProtocol};
 pub use sd::{DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
@@ -61,4 +63,4 @@ pub use tracing::TracingConfig;
 pub use url::ConfigUrl;
 pub use web::{ClientAuth, WebConfig, WebHttpConfig, WebRateLimit, WebTlsConfig};
 pub use yaml::near::nearest;
-pub use yaml::value::{format_size, parse_go_duration, parse_size};
+pub use yaml::value::{format_size, parse_flag_duration, parse_go_duration, parse_size};

@@ -33,7 +33,7 @@ pub struct StorageSettings {
     pub scrub: Option<bool>,
     /// How much of them each minute, in bytes. 0: 32 MiB.
     pub scrub_per_minute: u64,
-    /// `None`: off. Images of the head are written, from which a start goes on.
+    /// `None`: on. Images of the head are written, from which a start goes on.
     pub head_image: Option<bool>,
     /// Bytes of log after which the next one is written at the earliest. 0: 4 MiB.
     pub head_image_log: u64,

@@ -16,7 +16,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use model::TargetGroup;
-use model::target_group::LabelMap;
+use model::target_group::{LabelMap, TargetLabels};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -206,7 +206,7 @@ impl Asker {
 }
 
 /// The target of one record; `None` for records of other types, such as the CNAME on the way.
-fn target(name: &str, data: &RData, config: &DnsSdConfig) -> Option<LabelMap> {
+fn target(name: &str, data: &RData, config: &DnsSdConfig) -> Option<TargetLabels> {
     let mut labels = LabelMap::new();
     let mut named = |label: &str, host: &Name| {
         let host = host.to_ascii();
@@ -230,7 +230,7 @@ fn target(name: &str, data: &RData, config: &DnsSdConfig) -> Option<LabelMap> {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     labels.insert("__address__".to_string(), address);
     labels.insert("__meta_dns_name".to_string(), name.to_string());
-    Some(labels)
+    Some(labels.into())
 }
 
 impl Mechanism for DnsDiscovery {

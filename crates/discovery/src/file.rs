@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::provider::{Mechanism, Running, target_group};
+use crate::room::{NoRoom, Room};
 
 /// Label of the file that named a target.
 const FILEPATH_LABEL: &str = "__meta_filepath";
@@ -35,6 +36,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// The files of one configuration.
 pub struct FileDiscovery {
     config: FileSdConfig,
+    room: Room,
     metrics: Metrics,
     /// Files found the last time, and the number of their groups.
     known: BTreeMap<String, usize>,
@@ -44,6 +46,8 @@ pub struct FileDiscovery {
 enum FileError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("larger than {FILE_BYTES_MAX} bytes")]
     TooLarge,
     #[error("not UTF-8: {0}")]
@@ -63,8 +67,8 @@ struct Scan {
 impl FileDiscovery {
     /// Nothing is read yet.
     #[must_use]
-    pub fn new(config: FileSdConfig, metrics: Metrics) -> Self {
-        FileDiscovery { config, metrics, known: BTreeMap::new() }
+    pub fn new(config: FileSdConfig, room: Room, metrics: Metrics) -> Self {
+        FileDiscovery { config, room, metrics, known: BTreeMap::new() }
     }
 
     /// A watcher that wakes the loop on anything but reads and changes of attributes.
@@ -145,9 +149,9 @@ impl FileDiscovery {
                 }
             }
             let begin = Instant::now();
-            let patterns = self.config.files.clone();
+            let (patterns, room) = (self.config.files.clone(), self.room.clone());
             let work = tokio::task::spawn_blocking(move || {
-                let scan = scan(&patterns, watcher.as_mut());
+                let scan = scan(&patterns, watcher.as_mut(), &room);
                 (scan, watcher)
             });
             let Ok((scan, returned)) = work.await else { return };
@@ -171,7 +175,7 @@ fn is_change(kind: EventKind) -> bool {
 }
 
 /// Watches the folders and reads the files. In this order: what changes in between is seen again.
-fn scan(patterns: &[String], watcher: Option<&mut RecommendedWatcher>) -> Scan {
+fn scan(patterns: &[String], watcher: Option<&mut RecommendedWatcher>, room: &Room) -> Scan {
     let mut scan = Scan::default();
     if let Some(watcher) = watcher {
         let folders: BTreeSet<&str> = patterns.iter().map(|p| folder(p)).collect();
@@ -186,7 +190,7 @@ fn scan(patterns: &[String], watcher: Option<&mut RecommendedWatcher>) -> Scan {
         match try_glob(pattern) {
             Err(error) => scan.bad_patterns.push((pattern.clone(), error)),
             Ok(paths) => scan.files.extend(paths.into_iter().map(|path| {
-                let read = read(&path);
+                let read = read(&path, room);
                 (path, read)
             })),
         }
@@ -198,9 +202,10 @@ fn folder(pattern: &str) -> &str {
     pattern.rfind('/').and_then(|at| pattern.get(..=at)).unwrap_or("./")
 }
 
-fn read(path: &str) -> Result<(Vec<StaticConfig>, f64), FileError> {
+fn read(path: &str, room: &Room) -> Result<(Vec<StaticConfig>, f64), FileError> {
     let file = std::fs::File::open(path)?;
     let metadata = file.metadata()?;
+    room.for_list(metadata.len())?;
     let mut content = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_BYTES_MAX {

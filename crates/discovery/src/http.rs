@@ -15,6 +15,7 @@ use crate::manager::Options;
 use crate::metrics::Metrics;
 use crate::provider::{Mechanism, ProviderError, Running, target_group};
 use crate::refresh::Refresher;
+use crate::room::{NoRoom, Room};
 
 /// Label of the URL that named a target.
 const URL_LABEL: &str = "__meta_url";
@@ -25,6 +26,7 @@ const BODY_BYTES_MAX: u64 = 64 << 20;
 pub struct HttpDiscovery {
     client: HttpClient,
     bodies: BodyPool,
+    room: Room,
     uri: http::Uri,
     /// As configured; names the groups.
     url: String,
@@ -42,6 +44,8 @@ enum HttpSdError {
     Client(#[from] net::ClientError),
     #[error(transparent)]
     Body(#[from] net::BodyError),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error(transparent)]
     Request(#[from] http::Error),
     #[error(transparent)]
@@ -75,6 +79,7 @@ impl HttpDiscovery {
         Ok(HttpDiscovery {
             client,
             bodies: options.bodies.clone(),
+            room: options.room.clone(),
             uri: config.url.parse().map_err(bad_url)?,
             url: config.url.clone(),
             interval: config.refresh_interval,
@@ -117,6 +122,7 @@ impl HttpDiscovery {
         }
         let options = ReadOptions { limit_bytes: BODY_BYTES_MAX, ..ReadOptions::default() };
         let body = self.bodies.read(response, options).await?;
+        self.room.for_list(body.len() as u64)?;
         let written = config::parse_targets_json(&body, &self.url)?;
         let count = written.len();
         let mut groups: Vec<TargetGroup> = Vec::with_capacity(count);

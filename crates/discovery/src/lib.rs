@@ -12,7 +12,9 @@ mod manager;
 mod metrics;
 pub mod provider;
 mod refresh;
+mod room;
 
 pub use manager::{Manager, Options, TargetSets};
 pub use metrics::Metrics;
 pub use provider::Mechanism;
+pub use room::Room;

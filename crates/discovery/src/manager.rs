@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dns::DnsServers;
 use crate::metrics::Metrics;
 use crate::provider::{Mechanism, ProviderConfig, static_groups};
+use crate::room::Room;
 
 /// Target groups of each job: all of them, always. A job without targets has an empty list.
 pub type TargetSets = HashMap<String, Vec<Arc<TargetGroup>>>;
@@ -42,6 +43,8 @@ pub struct Options {
     pub bodies: BodyPool,
     /// Whom to ask for names.
     pub dns: DnsServers,
+    /// Memory for lists of targets.
+    pub room: Room,
 }
 
 impl Options {
@@ -54,6 +57,7 @@ impl Options {
             user_agent: String::new(),
             bodies: BodyPool::new(BodyLimits::default()),
             dns: DnsServers::System,
+            room: Room::default(),
         }
     }
 }

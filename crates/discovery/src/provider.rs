@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use config::{DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
 use model::TargetGroup;
+use model::target_group::TargetLabels;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +109,7 @@ impl ProviderConfig {
         Ok(match self {
             ProviderConfig::Static(groups) => Box::new(StaticDiscovery { groups: static_groups(groups) }),
             ProviderConfig::File(config) => {
-                Box::new(file::FileDiscovery::new(config.clone(), metrics.clone()))
+                Box::new(file::FileDiscovery::new(config.clone(), options.room.clone(), metrics.clone()))
             }
             ProviderConfig::Http(config) => {
                 Box::new(http::HttpDiscovery::new(config, set, options, metrics.clone())?)
@@ -128,8 +129,8 @@ pub fn static_groups(groups: &[StaticConfig]) -> Vec<TargetGroup> {
 
 /// A target group of one written list.
 pub(crate) fn target_group(group: StaticConfig, source: String) -> TargetGroup {
-    let address = |target: String| [("__address__".to_string(), target)].into();
-    TargetGroup { targets: group.targets.into_iter().map(address).collect(), labels: group.labels, source }
+    let targets = group.targets.iter().map(|address| TargetLabels::address(address)).collect();
+    TargetGroup { targets, labels: group.labels, source }
 }
 
 /// `static_configs`: said once.

@@ -1,22 +1,37 @@
 //! The commands beside the server.
 
+mod api;
 mod check;
 mod completion;
+mod debug;
 mod doctor;
 mod flags;
+mod group;
+mod output;
+mod promql;
+mod push;
+mod query;
+mod test;
 pub mod tsdb;
 
 use crate::args::Mode;
 use crate::process_metrics::TRACKED_VERSION;
+use group::Group;
+
+/// Words with commands behind them.
+pub static GROUPS: [&Group; 7] =
+    [&check::GROUP, &test::GROUP, &query::GROUP, &promql::GROUP, &push::GROUP, &debug::GROUP, &tsdb::GROUP];
 
 /// Runs a command. Returns the exit code.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn run(mode: Mode) -> u8 {
     match mode {
-        Mode::Check(args) => check::run(&args),
         Mode::Doctor(args) => doctor::run(&args),
         Mode::Completion(args) => completion::run(&args),
-        Mode::Tsdb { program, args } => tsdb::run(program, &args),
+        Mode::Group { program, word, args } => match GROUPS.iter().find(|g| g.word == word) {
+            Some(group) => group.run(program, &args),
+            None => unknown(&word),
+        },
         Mode::Overview => {
             print!("{}", crate::args::mode::overview());
             0
@@ -25,12 +40,15 @@ pub fn run(mode: Mode) -> u8 {
             println!("{}", version());
             0
         }
-        Mode::Unknown(word) => {
-            eprintln!("{}", crate::args::mode::unknown_command(&word));
-            2
-        }
+        Mode::Unknown(word) => unknown(&word),
         Mode::Server { .. } => 2,
     }
+}
+
+#[allow(clippy::print_stderr)]
+fn unknown(word: &str) -> u8 {
+    eprintln!("{}", crate::args::mode::unknown_command(word));
+    2
 }
 
 /// First line as Prometheus prints it, so that scripts find the version they look for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tsdb::{MemoryProbe, MemoryUse};
+use storage::{MemoryProbe, MemoryUse};
 
 /// Bytes that the control groups (both versions, all that this process is in) or the machine allow.
 #[must_use]

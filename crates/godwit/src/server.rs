@@ -5,6 +5,7 @@ mod features;
 mod new_series;
 mod not_built;
 mod parts;
+mod readers;
 mod run;
 mod slow_disk;
 mod steps;

@@ -23,5 +23,5 @@ pub use ast::{Arg, Branch, Command, Node, Number, Pipe, Template, Term};
 pub use exec::{DEPTH_MAX, ExecError, Functions, OUTPUT_BYTES_MAX, STEPS_MAX, Signature, Type, execute};
 pub use functions::{BUILTINS, PROMETHEUS, is_known};
 pub use parser::{NESTING_MAX, TemplateError, parse};
-pub use prometheus::{Prometheus, Query, alert_data, expand, expand_alert};
+pub use prometheus::{AlertTemplate, Prometheus, Query, alert_data, expand, expand_alert, table_link};
 pub use value::{List, Map, Record, Sample, VALUE_DEPTH_MAX, Value};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::float_text::{format_g, format_g_precision, parse_float};
 
+use crate::ast::Template;
 use crate::builtins::url_query;
 use crate::exec::{Functions, OUTPUT_BYTES_MAX, Signature, Type, execute};
 use crate::format;
@@ -62,6 +63,48 @@ pub fn expand_alert(
     functions: &dyn Functions,
 ) -> Result<String, String> {
     expand(&format!("{ALERT_VARIABLES}{text}"), name, data, functions)
+}
+
+/// A label or annotation of an alert, parsed once for all its alerts.
+#[derive(Clone, Debug)]
+pub struct AlertTemplate {
+    name: String,
+    /// Without actions the text is its own result.
+    plain: Option<String>,
+    parsed: Result<Template, String>,
+}
+
+impl AlertTemplate {
+    /// Parses a text; what is wrong with it is said when it is expanded. `name` as in [`expand_alert`].
+    #[must_use]
+    pub fn new(text: &str, name: &str) -> Self {
+        let plain = (!text.contains("{{")).then(|| text.to_string());
+        // Consoles alone have this one.
+        let known = |function: &str| function != "tmpl" && crate::is_known(function);
+        let whole = if plain.is_some() { String::new() } else { format!("{ALERT_VARIABLES}{text}") };
+        let parsed = crate::parse(&whole, &[], known)
+            .map_err(|e| format!("error parsing template {name}: {}", e.in_template(name)));
+        AlertTemplate { name: name.to_string(), plain, parsed }
+    }
+
+    /// As [`expand_alert`].
+    ///
+    /// # Errors
+    /// As [`expand_alert`].
+    pub fn expand(&self, data: &Value, functions: &dyn Functions) -> Result<String, String> {
+        if let Some(plain) = &self.plain {
+            return Ok(plain.clone());
+        }
+        let template = self.parsed.as_ref().map_err(String::clone)?;
+        execute(template, &self.name, data, functions)
+            .map_err(|e| format!("error executing template {}: {e}", self.name))
+    }
+}
+
+/// Where an expression's result can be looked at, below the external URL (upstream: `TableLinkForExpression`).
+#[must_use]
+pub fn table_link(expression: &str) -> String {
+    format!("/graph?g0.expr={}&g0.tab=1", url_query(expression))
 }
 
 /// Expands a template.
@@ -128,7 +171,7 @@ impl Functions for Prometheus<'_> {
             "toUpper" => done(goregex::unicode::to_upper(text(0))),
             "toLower" => done(goregex::unicode::to_lower(text(0))),
             "graphLink" => done(format!("/graph?g0.expr={}&g0.tab=0", url_query(text(0)))),
-            "tableLink" => done(format!("/graph?g0.expr={}&g0.tab=1", url_query(text(0)))),
+            "tableLink" => done(table_link(text(0))),
             "sortByLabel" => Ok(sort_by_label(text(0), args.get(1))),
             "stripPort" => done(names::strip_port(text(0))),
             "stripDomain" => done(names::strip_domain(text(0))),

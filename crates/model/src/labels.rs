@@ -71,6 +71,12 @@ impl Labels {
         &self.buf
     }
 
+    /// Whether someone else holds the same buffer, whose bytes then are not this one's alone.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.buf) > 1
+    }
+
     /// xxh64 of the packed bytes; equal to upstream's `Labels.Hash()`.
     #[must_use]
     pub fn hash(&self) -> u64 {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod duration;
 pub mod exemplar;
 pub mod float_text;
+pub mod go_math;
 pub mod gourl;
 pub mod histogram;
 mod key_hash;

@@ -42,12 +42,12 @@ fn of_group(group: &TargetGroup, config: &AlertmanagerConfig) -> Result<Found, S
     let mut builder = LabelsBuilder::new();
     for own in &group.targets {
         builder.clear();
-        for (name, value) in own {
+        for (name, value) in own.iter() {
             builder.set(name, value);
         }
         builder.set(SCHEME_LABEL, &config.scheme);
         builder.set(PATH_LABEL, &alerts_path(&config.path_prefix));
-        for (name, value) in group.labels.iter().filter(|(name, _)| !own.contains_key(*name)) {
+        for (name, value) in group.labels.iter().filter(|(name, _)| !own.contains(name)) {
             builder.set(name, value);
         }
         let before = url(&builder);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn group(targets: &[&str]) -> Arc<TargetGroup> {
-        let target = |a: &&str| [(ADDRESS_LABEL.to_string(), a.to_string())].into();
+        let target = |a: &&str| model::target_group::TargetLabels::address(a);
         Arc::new(TargetGroup { targets: targets.iter().map(target).collect(), ..TargetGroup::default() })
     }
 

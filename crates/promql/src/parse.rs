@@ -57,6 +57,28 @@ pub struct ParseError {
     pub text: String,
 }
 
+/// Bytes of a tree for each byte of its text outside of quotes: `1,` makes an argument, twice, as it is planned.
+const TREE_BYTES: u64 = 256;
+/// The same within quotes: the text of a matcher and of its expression, which is kept in several forms.
+const QUOTED_BYTES: u64 = 16;
+
+/// Bytes that the tree of a text may take, at most, without what its regular expressions compile to.
+#[must_use]
+pub fn memory_bytes(query: &str) -> u64 {
+    let (mut quote, mut escaped, mut quoted) = (None, false, 0);
+    for b in query.bytes() {
+        match quote {
+            None if matches!(b, b'"' | b'\'' | b'`') => quote = Some(b),
+            None => {}
+            Some(_) if escaped => escaped = false,
+            Some(open) if b == open => quote = None,
+            Some(open) => escaped = b == b'\\' && open != b'`',
+        }
+        quoted += u64::from(quote.is_some());
+    }
+    quoted * QUOTED_BYTES + (query.len() as u64).saturating_sub(quoted) * TREE_BYTES
+}
+
 /// Parses and type-checks an expression.
 ///
 /// # Errors

@@ -100,20 +100,38 @@ pub fn write_v1(series: &[OutSeries]) -> Vec<u8> {
     out
 }
 
+/// Adds the metadata of a family to a `prometheus.WriteRequest`.
+pub fn metadata_v1(out: &mut Vec<u8>, family: &str, metadata: &MetricMetadata) {
+    message(out, 3, |m| {
+        number(m, 1, metadata.kind as u64);
+        for (field, text) in [(2, family), (4, &metadata.help), (5, &metadata.unit)] {
+            if !text.is_empty() {
+                bytes(m, field, text.as_bytes());
+            }
+        }
+    });
+}
+
+/// The strings of a 2.0 message, each once.
 #[derive(Default)]
-struct Symbols<'a> {
+pub(crate) struct Symbols<'a> {
     list: Vec<&'a str>,
     index: HashMap<&'a str, u32>,
 }
 
 impl<'a> Symbols<'a> {
-    fn of(&mut self, s: &'a str) -> u32 {
+    pub(crate) fn of(&mut self, s: &'a str) -> u32 {
         let next = self.list.len() as u32;
         let list = &mut self.list;
         *self.index.entry(s).or_insert_with(|| {
             list.push(s);
             next
         })
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn list(&self) -> &[&'a str] {
+        &self.list
     }
 
     fn refs(&mut self, labels: &'a Labels) -> Vec<u8> {

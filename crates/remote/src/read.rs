@@ -12,6 +12,8 @@ use crate::wire::{BYTES, Reader, VARINT, WireError, expect};
 const QUERIES_MAX: usize = 1024;
 /// Matchers of one query, and labels of its grouping.
 const MATCHERS_MAX: usize = 4096;
+/// Matchers of a request: 56 bytes each, 3.5 MiB, where two bytes of the message make one.
+const MATCHERS_IN_ALL_MAX: usize = 1 << 16;
 
 /// How the answer is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +113,7 @@ fn push<T>(to: &mut Vec<T>, item: T, max: usize, what: &'static str) -> Result<(
 }
 
 fn request(buf: &[u8]) -> Result<(Vec<ReadQuery>, Vec<u64>), WireError> {
-    let (mut queries, mut accepted) = (Vec::new(), Vec::new());
+    let (mut queries, mut accepted, mut matchers) = (Vec::new(), Vec::new(), 0);
     let mut r = Reader::new(buf);
     while !r.done() {
         let (field, wire) = r.tag()?;
@@ -119,7 +121,12 @@ fn request(buf: &[u8]) -> Result<(Vec<ReadQuery>, Vec<u64>), WireError> {
             1 => {
                 expect(wire, BYTES, "Queries")?;
                 let (start, end) = r.bytes()?;
-                push(&mut queries, query(buf, start, end)?, QUERIES_MAX, "queries")?;
+                let query = query(buf, start, end)?;
+                matchers += query.matchers.len();
+                if matchers > MATCHERS_IN_ALL_MAX {
+                    return Err(WireError::TooMany(MATCHERS_IN_ALL_MAX, "matchers"));
+                }
+                push(&mut queries, query, QUERIES_MAX, "queries")?;
             }
             2 if wire == BYTES => {
                 let (start, end) = r.bytes()?;

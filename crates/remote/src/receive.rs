@@ -162,7 +162,7 @@ impl From<WriteResponse> for Answer {
 }
 
 /// Samples may be this far ahead of the clock: upstream's 10 minutes.
-const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
+pub(crate) const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
 /// Scratch sets kept for reuse, of some hundred KiB each in steady use: more requests than this at once
 /// allocate their own.
 const SCRATCH_KEPT: usize = 8;
@@ -207,7 +207,7 @@ impl From<crate::WireError> for Failure {
 }
 
 /// What an append error means for a request.
-enum Verdict {
+pub(crate) enum Verdict {
     /// The sample is at fault; sending it again is of no use (400).
     BadSample,
     /// A limit of the store, or labels that it does not take: the rest of the request is stored. With this
@@ -217,7 +217,7 @@ enum Verdict {
     Retry(u16),
 }
 
-fn verdict(e: &AppendError) -> Verdict {
+pub(crate) fn verdict(e: &AppendError) -> Verdict {
     match e {
         AppendError::OutOfOrder
         | AppendError::OutOfBounds
@@ -233,8 +233,16 @@ fn verdict(e: &AppendError) -> Verdict {
     }
 }
 
+/// The text of a refusal, as upstream has it.
+pub(crate) fn refusal_text(e: &AppendError) -> String {
+    match e {
+        AppendError::InvalidHistogram(why) => why.clone(),
+        e => e.to_string(),
+    }
+}
+
 /// Text of a sample from the future.
-fn too_far_ahead() -> String {
+pub(crate) fn too_far_ahead() -> String {
     format!("{}: timestamp is too far in the future", AppendError::OutOfBounds)
 }
 
@@ -290,6 +298,13 @@ impl Receiver {
             ));
         }
         Ok(message)
+    }
+
+    /// The answer to a body that cannot be decompressed; `None` where it can.
+    #[must_use]
+    pub fn undecodable(&self, body: &[u8]) -> Option<WriteResponse> {
+        let text = decompress(body, &mut Vec::new()).err()?;
+        Some(WriteResponse::refused(400, text.replace("snappy: ", "s2: ")))
     }
 
     /// Whether [`Receiver::begin`] does not wait for the disk.

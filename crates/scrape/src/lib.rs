@@ -16,9 +16,11 @@ mod pool;
 pub mod populate;
 mod report;
 mod request;
+mod room;
 mod scrape_loop;
 mod target;
 mod threads;
+mod waiting;
 
 pub use manager::{Manager, ManagerError, TargetSets};
 pub use options::Options;

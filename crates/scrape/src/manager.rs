@@ -20,6 +20,7 @@ use crate::metrics::{self, Metrics};
 use crate::offset;
 use crate::options::Options;
 use crate::pool::{Pool, Prepared};
+use crate::room::Room;
 use crate::target::{Target, TargetsByPool};
 use crate::threads::Threads;
 
@@ -63,6 +64,8 @@ pub(crate) struct Env {
     /// Places for large bodies to be ingested at the same time, one a core: more only takes the cores from
     /// targets whose pages are small. A page of a million lines takes half a second.
     pub(crate) large: tokio::sync::Semaphore,
+    /// Memory for new targets.
+    pub(crate) room: Arc<Room>,
     /// Shut until the store is open.
     pub(crate) gate: Arc<Gate>,
     /// The server stops: no waiting, no staleness markers.
@@ -115,6 +118,7 @@ impl Manager {
             clients: Clients::default(),
             threads: Threads::start(options.threads),
             large: tokio::sync::Semaphore::new(options.threads.max(1)),
+            room: Room::new(options.memory.clone()),
             gate: Gate::new(options.store_opens_later, options.held_bytes_max, registry),
             options,
             shutdown: CancellationToken::new(),
@@ -221,6 +225,7 @@ impl Manager {
     /// Takes target groups from discovery until the channel closes or the manager stops.
     pub async fn run(&self, mut sets: mpsc::Receiver<TargetSets>) {
         let reloader = tokio::spawn(self.clone().reload_when_changed());
+        let waiting = tokio::spawn(self.clone().start_waiting());
         loop {
             let received = tokio::select! {
                 received = sets.recv() => received,
@@ -232,6 +237,7 @@ impl Manager {
         // The groups received last still have to be applied, unless the server stops.
         self.inner.env.shutdown.cancelled().await;
         reloader.abort();
+        waiting.abort();
     }
 
     fn receive(&self, sets: TargetSets) {
@@ -258,6 +264,18 @@ impl Manager {
             self.inner.changed.notified().await;
             self.reload().await;
             tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Starts targets that wait for memory when there is room.
+    async fn start_waiting(self) {
+        loop {
+            tokio::time::sleep(self.inner.env.options.discovery_reload_interval).await;
+            let pools: Vec<_> = self.inner.pools.read().values().cloned().collect();
+            for pool in pools.into_iter().filter(|pool| pool.waiting() > 0) {
+                let _permit = self.inner.syncs.acquire().await;
+                pool.start_waiting().await;
+            }
         }
     }
 
@@ -321,7 +339,7 @@ impl Manager {
         futures_join(pools.iter().map(|pool| pool.stop())).await;
     }
 
-    /// Active targets by pool, in no order within one.
+    /// Active targets by pool, in no order within one. Of those that wait for memory, a thousand a pool.
     #[must_use]
     pub fn targets_active(&self) -> TargetsByPool {
         self.by_pool(Pool::active)
@@ -337,6 +355,13 @@ impl Manager {
     #[must_use]
     pub fn targets_dropped_counts(&self) -> BTreeMap<String, usize> {
         self.inner.pools.read().iter().map(|(name, pool)| (name.clone(), pool.dropped_count())).collect()
+    }
+
+    /// Targets that wait for memory, by pool; pools without any are left out.
+    #[must_use]
+    pub fn targets_waiting(&self) -> BTreeMap<String, usize> {
+        let pools = self.inner.pools.read();
+        pools.iter().map(|(name, pool)| (name.clone(), pool.waiting())).filter(|(_, n)| *n > 0).collect()
     }
 
     /// Names of all pools, sorted.

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) pool_exceeded_target_limit: Counter,
     pub(crate) pool_target_limit: GaugeVec,
     pub(crate) pool_targets: GaugeVec,
+    pub(crate) targets_waiting: GaugeVec,
     pub(crate) sync_length: SummaryVec,
     pub(crate) sync_length_histogram: HistogramVec,
     pub(crate) sync_failed: CounterVec,
@@ -79,6 +80,11 @@ impl Metrics {
             pool_targets: r.gauge_vec(
                 "prometheus_target_scrape_pool_targets",
                 "Current number of targets in this scrape pool.",
+                &["scrape_job"],
+            ),
+            targets_waiting: r.gauge_vec(
+                "godwit_target_scrape_pool_targets_refused",
+                "Targets of this scrape pool that are not scraped for lack of memory. They start when there is room.",
                 &["scrape_job"],
             ),
             sync_length: r.summary_vec(
@@ -165,6 +171,7 @@ impl Metrics {
         self.pool_syncs.remove(&job);
         self.pool_target_limit.remove(&job);
         self.pool_targets.remove(&job);
+        self.targets_waiting.remove(&job);
         self.sync_length.remove(&job);
         self.sync_length_histogram.remove(&job);
         self.sync_failed.remove(&job);

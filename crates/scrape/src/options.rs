@@ -45,6 +45,8 @@ pub struct Options {
     /// Bytes of these, compressed, in all: a sample is some 6, so that 32 MiB are five million. What is
     /// more is given up and counted.
     pub held_bytes_max: usize,
+    /// Asks how much memory is used: at 80 % of the budget no more targets are started.
+    pub memory: Option<storage::MemoryProbe>,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             store_opens_later: false,
             held_bytes_max: 32 << 20,
+            memory: None,
         }
     }
 }

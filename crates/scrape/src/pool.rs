@@ -3,26 +3,27 @@
 //! settings instead of restarting them, so that phases, connections of unchanged jobs and, where the
 //! rules allow it, caches stay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use config::ScrapeConfig;
+use model::TargetGroup;
 use model::relabel::RelabelConfig;
-use model::{Labels, LabelsBuilder, TargetGroup};
 use net::{ClientError, ClientOptions, HttpClient};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure_log::FailureLog;
 use crate::manager::Env;
-use crate::populate;
 use crate::request::RequestHeaders;
+use crate::room::{Place, PoolCounted};
 use crate::scrape_loop::{self, Heir, ScrapeLoop};
-use crate::target::{Origin, Target, UNIX_SOCKET_LABEL};
+use crate::target::{Target, UNIX_SOCKET_LABEL};
+use crate::waiting::{At, Dropped, Sorted, Source, Waiting};
 
 /// How long a stop waits for scrapes in flight: a third of the 30 s that Kubernetes gives a pod by default,
 /// so that the store can still close in time.
@@ -92,15 +93,9 @@ impl PoolShared {
 struct LoopHandle {
     target: Arc<Target>,
     stop: CancellationToken,
-    /// Becomes true when the last scrape is over; staleness markers may still come.
-    stopped: watch::Receiver<bool>,
+    /// Ends when the last scrape is over; staleness markers may still come.
+    stopped: oneshot::Receiver<()>,
     heir: Heir,
-}
-
-#[derive(Default)]
-struct Dropped {
-    kept: Vec<Arc<Target>>,
-    count: usize,
 }
 
 /// A job's targets and their loops.
@@ -113,6 +108,8 @@ pub(crate) struct Pool {
     synced: Mutex<Option<(Arc<Vec<Arc<TargetGroup>>>, Arc<ScrapeConfig>)>>,
     loops: Mutex<HashMap<u64, LoopHandle>>,
     dropped: Mutex<Dropped>,
+    waiting: Mutex<Waiting>,
+    _counted: PoolCounted,
     retired: AtomicBool,
 }
 
@@ -126,6 +123,7 @@ impl Pool {
         let name = prepared.config.job_name.clone();
         env.metrics.pool_target_limit.with(&[&name]).set(prepared.config.target_limit as f64);
         let settings = settings(&env, prepared, 0);
+        let counted = env.room.count_pool();
         let shared = PoolShared {
             env,
             name,
@@ -142,6 +140,8 @@ impl Pool {
             synced: Mutex::default(),
             loops: Mutex::default(),
             dropped: Mutex::default(),
+            waiting: Mutex::default(),
+            _counted: counted,
             retired: AtomicBool::new(false),
         })
     }
@@ -151,7 +151,14 @@ impl Pool {
     }
 
     pub(crate) fn active(&self) -> Vec<Arc<Target>> {
-        self.loops.lock().values().map(|l| Arc::clone(&l.target)).collect()
+        let mut active: Vec<_> = self.loops.lock().values().map(|l| Arc::clone(&l.target)).collect();
+        active.extend(self.waiting.lock().shown());
+        active
+    }
+
+    /// Targets that wait for memory.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().len()
     }
 
     pub(crate) fn dropped(&self) -> Vec<Arc<Target>> {
@@ -200,19 +207,22 @@ impl Pool {
         let Some(groups) = self.offered.lock().take() else { return };
         let began = Instant::now();
         let config = self.config();
-        let (pool, for_targets, for_config) = (Arc::clone(self), Arc::clone(&groups), Arc::clone(&config));
+        let source = Source { groups: Arc::clone(&groups), config: Arc::clone(&config) };
+        let (from, running, env) = (source.clone(), self.running(), Arc::clone(&self.shared.env));
         // Relabeling of thousands of targets takes long: not on a thread that scrapes.
-        let made = tokio::task::spawn_blocking(move || pool.make_targets(&for_targets, &for_config)).await;
-        let Ok((targets, dropped)) = made else {
+        let sort = move || Sorted::new(&from, &running, &env.room);
+        let Ok(mut sorted) = tokio::task::spawn_blocking(sort).await else {
             tracing::error!(scrape_pool = self.shared.name, "creating targets failed inside the server");
             return;
         };
-        *self.dropped.lock() = dropped;
-        let stopping = self.exchange(targets);
+        self.shared.env.metrics.sync_failed.with(&[&self.shared.name]).add(f64::from(sorted.failures));
+        *self.dropped.lock() = std::mem::take(&mut sorted.dropped);
+        self.waiting.lock().set(&source, &mut sorted);
+        let stopping = self.exchange(&source, sorted.known, sorted.new);
         *self.synced.lock() = Some((groups, config));
-        for mut stopped in stopping {
+        for stopped in stopping {
             // An error means that the loop is gone, which is what is waited for.
-            let _ = stopped.wait_for(|done| *done).await;
+            let _ = stopped.await;
         }
         let took = began.elapsed().as_secs_f64();
         let (metrics, job) = (&self.shared.env.metrics, [self.shared.name.as_str()]);
@@ -224,77 +234,54 @@ impl Pool {
         metrics.pool_syncs.with(&job).inc();
     }
 
-    fn make_targets(
-        &self,
-        groups: &Arc<Vec<Arc<TargetGroup>>>,
-        config: &Arc<ScrapeConfig>,
-    ) -> (Vec<Target>, Dropped) {
-        let mut builder = LabelsBuilder::new();
-        let (mut targets, mut dropped, mut failures) = (Vec::new(), Dropped::default(), 0_u32);
-        for (g, group) in groups.iter().enumerate() {
-            for (index, own) in group.targets.iter().enumerate() {
-                let origin =
-                    || Origin { config: Arc::clone(config), groups: Arc::clone(groups), group: g, index };
-                match populate::populate(&mut builder, config, own, &group.labels) {
-                    Ok(Some(labels)) => targets.push(Target::new(labels, origin())),
-                    Ok(None) => {
-                        dropped.count += 1;
-                        let keep = config.keep_dropped_targets;
-                        if keep == 0 || (dropped.kept.len() as u64) < keep {
-                            dropped.kept.push(Arc::new(Target::new(Labels::empty(), origin())));
-                        }
-                    }
-                    Err(err) => {
-                        failures += 1;
-                        let (pool, group) = (&self.shared.name, &group.source);
-                        tracing::error!(
-                            scrape_pool = pool,
-                            "Creating target failed: instance {index} in group {group}: {err}"
-                        );
-                    }
-                }
-            }
+    fn running(&self) -> HashSet<u64> {
+        self.loops.lock().keys().copied().collect()
+    }
+
+    /// Starts targets that waited for memory, as many as there is room for now.
+    pub(crate) async fn start_waiting(self: &Arc<Self>) {
+        let _one_at_a_time = self.syncing.lock().await;
+        // With another configuration they are sorted anew in a moment.
+        if !Arc::ptr_eq(self.waiting.lock().config(), &self.shared.settings.load().config) {
+            return;
         }
-        self.shared.env.metrics.sync_failed.with(&[&self.shared.name]).add(f64::from(failures));
-        (targets, dropped)
+        let pool = Arc::clone(self);
+        let take = move || {
+            let running = pool.running();
+            let new = pool.waiting.lock().take(&running, &pool.shared.env.room);
+            let mut loops = pool.loops.lock();
+            if !pool.retired.load(Ordering::Relaxed) && !pool.shared.env.shutdown.is_cancelled() {
+                pool.start(&mut loops, new, &HashMap::new());
+            }
+        };
+        if tokio::task::spawn_blocking(take).await.is_err() {
+            tracing::error!(scrape_pool = self.shared.name, "creating targets failed inside the server");
+        }
     }
 
     /// Starts loops of new targets, stops those of targets that are gone, and leaves the others alone.
-    fn exchange(self: &Arc<Self>, targets: Vec<Target>) -> Vec<watch::Receiver<bool>> {
-        let seed = *self.seed.lock();
+    fn exchange(
+        self: &Arc<Self>,
+        source: &Source,
+        known: HashMap<u64, At>,
+        new: Vec<(Target, Place)>,
+    ) -> Vec<oneshot::Receiver<()>> {
         let mut loops = self.loops.lock();
         if self.retired.load(Ordering::Relaxed) || self.shared.env.shutdown.is_cancelled() {
             return Vec::new();
         }
         let mut old = std::mem::take(&mut *loops);
-        let mut starting = Vec::new();
-        for target in targets {
-            let hash = target.hash();
-            if let Some(known) = loops.get(&hash) {
-                known.target.set_origin(target.origin());
-            } else if let Some(kept) = old.remove(&hash) {
-                kept.target.set_origin(target.origin());
+        for (hash, at) in known {
+            if let Some(kept) = old.remove(&hash) {
+                kept.target.set_origin(source.origin(at));
                 loops.insert(hash, kept);
-            } else {
-                let target = Arc::new(target);
-                let (done, stopped) = watch::channel(false);
-                let stop = CancellationToken::new();
-                let new = ScrapeLoop::new(Arc::clone(&self.shared), Arc::clone(&target), stop.clone());
-                let handle = LoopHandle { target, stop, stopped, heir: new.heir() };
-                starting.push((new, done));
-                loops.insert(hash, handle);
             }
         }
-        hand_over(&old, &mut starting);
-        self.shared.env.metrics.pool_targets.with(&[&self.shared.name]).set(loops.len() as f64);
-        self.limit_targets(loops.len());
-        for (new, done) in starting {
-            let key = new.target().hash();
-            self.shared.env.threads.spawn(key, new.run(seed, done));
-        }
-        let sockets: Vec<String> =
-            loops.values().map(|l| l.target.value(UNIX_SOCKET_LABEL).to_string()).collect();
-        self.shared.unix_clients.lock().retain(|socket, _| sockets.contains(socket));
+        self.start(&mut loops, new, &old);
+        self.shared
+            .unix_clients
+            .lock()
+            .retain(|socket, _| loops.values().any(|l| l.target.value(UNIX_SOCKET_LABEL) == socket));
         old.into_values()
             .map(|gone| {
                 gone.stop.cancel();
@@ -303,8 +290,40 @@ impl Pool {
             .collect()
     }
 
+    /// Starts loops, which go on with the series of those of `old` that they replace.
+    fn start(
+        &self,
+        loops: &mut HashMap<u64, LoopHandle>,
+        new: Vec<(Target, Place)>,
+        old: &HashMap<u64, LoopHandle>,
+    ) {
+        let seed = *self.seed.lock();
+        let mut starting = Vec::with_capacity(new.len());
+        for (target, place) in new {
+            let target = Arc::new(target);
+            let (done, stopped) = oneshot::channel();
+            let stop = CancellationToken::new();
+            let shared = Arc::clone(&self.shared);
+            let new = Box::new(ScrapeLoop::new(shared, Arc::clone(&target), stop.clone(), place));
+            let hash = target.hash();
+            let handle = LoopHandle { target, stop, stopped, heir: new.heir() };
+            starting.push((new, done));
+            loops.insert(hash, handle);
+        }
+        hand_over(old, &mut starting);
+        let (metrics, waiting, job) = (&self.shared.env.metrics, self.waiting(), &self.shared.name);
+        metrics.pool_targets.with(&[job]).set(loops.len() as f64);
+        metrics.targets_waiting.with(&[job]).set(waiting as f64);
+        self.limit_targets(loops.len() + waiting);
+        for (new, done) in starting {
+            let key = new.target().hash();
+            self.shared.env.threads.spawn(key, new.run(seed, done));
+        }
+    }
+
     fn refresh_target_limit(&self) {
-        self.limit_targets(self.loops.lock().len());
+        let running = self.loops.lock().len();
+        self.limit_targets(running + self.waiting());
     }
 
     fn limit_targets(&self, n: usize) {
@@ -334,8 +353,8 @@ impl Pool {
             handle.stop.cancel();
         }
         let wait = async {
-            for mut handle in handles {
-                let _ = handle.stopped.wait_for(|done| *done).await;
+            for handle in handles {
+                let _ = handle.stopped.await;
             }
         };
         if tokio::time::timeout(STOP_GRACE, wait).await.is_err() {
@@ -345,7 +364,7 @@ impl Pool {
 }
 
 /// Lets new loops go on with the series of the loops that they replace.
-fn hand_over(old: &HashMap<u64, LoopHandle>, starting: &mut [(ScrapeLoop, watch::Sender<bool>)]) {
+fn hand_over(old: &HashMap<u64, LoopHandle>, starting: &mut [(Box<ScrapeLoop>, oneshot::Sender<()>)]) {
     if old.is_empty() {
         return;
     }

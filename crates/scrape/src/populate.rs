@@ -3,7 +3,7 @@
 //! the relabel page.
 
 use config::ScrapeConfig;
-use model::target_group::LabelMap;
+use model::target_group::{LabelMap, TargetLabels};
 use model::{Labels, LabelsBuilder, labels, relabel};
 
 use crate::target::{
@@ -13,13 +13,13 @@ use crate::target::{
 
 /// Fills `builder` with a target's labels as they stand before relabeling: its own, its group's, and the
 /// job's defaults where neither says otherwise.
-pub fn discovered(builder: &mut LabelsBuilder, config: &ScrapeConfig, own: &LabelMap, group: &LabelMap) {
+pub fn discovered(builder: &mut LabelsBuilder, config: &ScrapeConfig, own: &TargetLabels, group: &LabelMap) {
     builder.clear();
-    for (name, value) in own {
+    for (name, value) in own.iter() {
         builder.set(name, value);
     }
     for (name, value) in group {
-        if !own.contains_key(name) {
+        if !own.contains(name) {
             builder.set(name, value);
         }
     }
@@ -57,14 +57,12 @@ pub fn discovered(builder: &mut LabelsBuilder, config: &ScrapeConfig, own: &Labe
 pub fn populate(
     builder: &mut LabelsBuilder,
     config: &ScrapeConfig,
-    own: &LabelMap,
+    own: &TargetLabels,
     group: &LabelMap,
 ) -> Result<Option<Labels>, String> {
     // Labels are packed with 24-bit sizes; a discovered string above that must not get as far as packing.
-    let oversized = |map: &LabelMap| {
-        map.iter().find(|(n, v)| n.len().max(v.len()) > labels::STRING_BYTES_MAX).map(|(n, _)| n.clone())
-    };
-    if let Some(name) = oversized(own).or_else(|| oversized(group)) {
+    let mut all = own.iter().chain(group.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+    if let Some((name, _)) = all.find(|(n, v)| n.len().max(v.len()) > labels::STRING_BYTES_MAX) {
         return Err(format!("label {name:.50?} is longer than {} bytes", labels::STRING_BYTES_MAX));
     }
     discovered(builder, config, own, group);

@@ -44,17 +44,17 @@ pub(crate) struct Figures {
     pub(crate) body_bytes: f64,
 }
 
-/// References and labels of a target's reported series.
+/// References of a target's reported series. Their labels are made where the store does not know a reference, the
+/// first time as a rule: held, they would be a kilobyte a target.
 #[derive(Debug)]
 pub(crate) struct ReportSeries {
-    labels: Vec<Labels>,
+    target: Labels,
     refs: [SeriesRef; SERIES.len()],
 }
 
 impl ReportSeries {
     pub(crate) fn new(target: &Labels) -> Self {
-        let labels = SERIES.iter().map(|(name, _, _)| labels_of(name, target)).collect();
-        ReportSeries { labels, refs: [SeriesRef::NONE; SERIES.len()] }
+        ReportSeries { target: target.clone(), refs: [SeriesRef::NONE; SERIES.len()] }
     }
 
     /// Appends the figures of a scrape.
@@ -104,11 +104,17 @@ impl ReportSeries {
         metadata: bool,
     ) -> Result<(), AppendError> {
         let n = if extra { SERIES.len() } else { PLAIN };
-        let rows = self.refs.iter_mut().zip(&self.labels).zip(values).zip(&SERIES);
-        for (((series, labels), value), (_, help, unit)) in rows.take(n) {
-            let mut result = app.append(*series, labels, 0, t_ms, *value);
+        let ReportSeries { target, refs } = self;
+        // With labels the store would make a series of those where it lost the reference.
+        let none = Labels::empty();
+        let rows = refs.iter_mut().zip(values).zip(&SERIES);
+        for ((series, value), (name, help, unit)) in rows.take(n) {
+            let mut result = Err(AppendError::UnknownSeries);
+            if !series.is_none() {
+                result = app.append(*series, &none, 0, t_ms, *value);
+            }
             if matches!(result, Err(AppendError::UnknownSeries)) {
-                result = app.append(SeriesRef::NONE, labels, 0, t_ms, *value);
+                result = app.append(SeriesRef::NONE, &labels_of(name, target), 0, t_ms, *value);
             }
             match result {
                 Ok(found) => {
@@ -148,8 +154,7 @@ mod tests {
     #[test]
     fn the_targets_labels_are_on_them() {
         let target = Labels::from_pairs([("job", "j"), ("instance", "i:1")]);
-        let series = ReportSeries::new(&target);
-        assert_eq!(series.labels[0].to_string(), r#"{__name__="up", instance="i:1", job="j"}"#);
-        assert_eq!(series.labels.len(), SERIES.len());
+        let up = labels_of(SERIES[0].0, &target);
+        assert_eq!(up.to_string(), r#"{__name__="up", instance="i:1", job="j"}"#);
     }
 }

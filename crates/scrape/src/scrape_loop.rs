@@ -13,7 +13,7 @@ use http::header::{self, HeaderValue};
 use net::{BodyError, ClientError, HttpClient, Line, ReadOptions};
 use parking_lot::Mutex;
 use telemetry::{Histogram, Summary};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::pool::{PoolShared, Settings};
 use crate::report::{Figures, ReportSeries};
 use crate::request;
+use crate::room::Place;
 use crate::target::{ALWAYS_CLASSIC_LABEL, CONVERT_CLASSIC_LABEL, NATIVE_LABEL, Target};
 
 /// Samples may lie this far in the future, as upstream's `maxAheadTime`.
@@ -79,6 +80,8 @@ pub(crate) struct ScrapeLoop {
     /// Whether the series of `memory` may have samples, which then need their end marked.
     scraped: bool,
     last_size: usize,
+    /// Until the first scrape is over.
+    place: Option<Place>,
     heir: Heir,
     predecessor: Option<oneshot::Receiver<Inheritance>>,
     /// Scrapes from before the store was open, in their order.
@@ -92,7 +95,12 @@ struct Ingested {
 }
 
 impl ScrapeLoop {
-    pub(crate) fn new(shared: Arc<PoolShared>, target: Arc<Target>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        shared: Arc<PoolShared>,
+        target: Arc<Target>,
+        stop: CancellationToken,
+        place: Place,
+    ) -> Self {
         let settings = shared.settings.load_full();
         let (interval, timeout, broken) = match target.interval_and_timeout() {
             Ok((interval, timeout)) => (interval, timeout, None),
@@ -123,6 +131,7 @@ impl ScrapeLoop {
             last_start: None,
             scraped: false,
             last_size: 0,
+            place: Some(place),
             heir: Heir::default(),
             predecessor: None,
             held: Vec::new(),
@@ -177,8 +186,8 @@ impl ScrapeLoop {
     }
 
     /// Runs until stopped; then writes staleness markers, unless the target came back or the server stops.
-    /// `done` becomes true after the last scrape.
-    pub(crate) async fn run(mut self, seed: u64, done: watch::Sender<bool>) {
+    /// `done` is told after the last scrape. Boxed: the task would hold what is passed by value twice.
+    pub(crate) async fn run(mut self: Box<Self>, seed: u64, done: oneshot::Sender<()>) {
         self.inherit().await;
         let offset = self.target.offset(self.env().clock.now(), self.interval, seed);
         let begin = tokio::time::sleep(self.env().options.initial_scrape_offset + offset);
@@ -194,6 +203,7 @@ impl ScrapeLoop {
             while !self.stop.is_cancelled() {
                 let time = self.aligned(&mut grid);
                 self.scrape(time).await;
+                self.place = None;
                 if !self.held.is_empty() && !Box::pin(self.opened_in_time(&mut ticker)).await {
                     continue;
                 }
@@ -213,7 +223,7 @@ impl ScrapeLoop {
         }
         let left = self.scraped && self.bequeath();
         // No receiver means that nobody waits.
-        let _ = done.send(true);
+        let _ = done.send(());
         if !shutdown && self.scraped && !left {
             let clock = Arc::clone(&self.shared);
             if !self.held.is_empty() {

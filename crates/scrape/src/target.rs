@@ -107,7 +107,7 @@ impl Origin {
 pub struct Target {
     labels: Labels,
     public: Labels,
-    url: RwLock<GoUrl>,
+    hash: u64,
     origin: RwLock<Origin>,
     status: Mutex<ScrapeStatus>,
     metadata: RwLock<Option<TargetMetadata>>,
@@ -116,11 +116,11 @@ pub struct Target {
 impl Target {
     pub(crate) fn new(labels: Labels, origin: Origin) -> Self {
         let public = labels.filtered(|name| !name.starts_with(RESERVED_LABEL_PREFIX));
-        let url = url_of(&labels, &origin.config.params);
+        let hash = hash_of(&labels, &url_of(&labels, &origin.config.params));
         Target {
             labels,
             public,
-            url: RwLock::new(url),
+            hash,
             origin: RwLock::new(origin),
             status: Mutex::default(),
             metadata: RwLock::new(None),
@@ -153,10 +153,11 @@ impl Target {
         origin.discovered()
     }
 
-    /// The URL that is scraped.
+    /// The URL that is scraped. Made when asked for: of a hundred thousand targets that would be 20 MB which
+    /// nobody looks at between two scrapes.
     #[must_use]
     pub fn url(&self) -> GoUrl {
-        self.url.read().clone()
+        url_of(&self.labels, &self.origin.read().config.params)
     }
 
     /// How the last scrape went.
@@ -199,13 +200,13 @@ impl Target {
         *self.metadata.write() = Some(store);
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin.read().clone()
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        *self.origin.write() = origin;
     }
 
-    pub(crate) fn set_origin(&self, origin: Origin) {
-        *self.url.write() = url_of(&self.labels, &origin.config.params);
-        *self.origin.write() = origin;
+    /// Says why it is not scraped.
+    pub(crate) fn wait(&self, reason: &str) {
+        self.status.lock().last_error = Arc::from(reason);
     }
 
     /// `note` says what a scrape that went well left out.
@@ -224,17 +225,14 @@ impl Target {
     /// Identity of the target within its pool: FNV-1a over the hash of its labels and its URL.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let mut h = Fnv1a::default();
-        h.write(format!("{:016}", self.labels.hash()).as_bytes());
-        h.write(self.url.read().to_string().as_bytes());
-        h.finish()
+        self.hash
     }
 
     /// What decides which series a scrape of this target gives: its URL and all labels but interval and
     /// timeout.
     pub(crate) fn series_key(&self) -> (Labels, String) {
         let timing = [SCRAPE_INTERVAL_LABEL, SCRAPE_TIMEOUT_LABEL];
-        (self.labels.filtered(|name| !timing.contains(&name)), self.url.read().to_string())
+        (self.labels.filtered(|name| !timing.contains(&name)), self.url().to_string())
     }
 
     /// Takes over what is known of a target that this one replaces.
@@ -306,6 +304,13 @@ impl Fnv1a {
     pub(crate) fn finish(self) -> u64 {
         self.0
     }
+}
+
+fn hash_of(labels: &Labels, url: &GoUrl) -> u64 {
+    let mut h = Fnv1a::default();
+    h.write(format!("{:016}", labels.hash()).as_bytes());
+    h.write(url.to_string().as_bytes());
+    h.finish()
 }
 
 /// The URL of a target's labels; `__param_x` labels replace the first value of the job's parameter `x`.

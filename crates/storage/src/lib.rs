@@ -11,8 +11,10 @@ mod append;
 mod context;
 mod error;
 mod exemplar;
+mod log;
 pub mod memory;
 mod merge;
+mod probe;
 mod query;
 mod status;
 
@@ -20,7 +22,12 @@ pub use append::{Appendable, Appender, CommitStats, Logged, Rejected, SeriesRef,
 pub use context::{Budget, CancelToken, QueryContext};
 pub use error::{AppendError, StorageError};
 pub use exemplar::{ExemplarQueryable, ExemplarSeries};
+pub use log::{
+    ExemplarRecord, HistogramRecord, LogEvent, LogPosition, LogSource, LogTail, LogTotals, LogWants,
+    MetadataRecord, SampleRecord, SeriesRecord,
+};
 pub use merge::{MergedSeries, merge_sets};
+pub use probe::{MemoryProbe, MemoryUse};
 pub use query::{
     ChunkEncoding, LabelHints, Querier, Queryable, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,
 };

@@ -46,6 +46,10 @@ impl Series for MergedSeries {
         Ok(())
     }
 
+    fn samples_about(&self, mint_ms: i64, maxt_ms: i64) -> usize {
+        self.parts.iter().map(|part| part.samples_about(mint_ms, maxt_ms)).sum()
+    }
+
     fn chunks(&self, mint_ms: i64, maxt_ms: i64) -> Result<Vec<RawChunk>, StorageError> {
         let mut all = Vec::new();
         for part in &self.parts {

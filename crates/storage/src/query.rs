@@ -106,6 +106,12 @@ pub trait Series: Send + Sync {
     /// Corrupt data.
     fn read(&self, mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<(), StorageError>;
 
+    /// About how many samples [`Series::read`] would append, so that a reader has the memory before it is filled;
+    /// 0 where they are few or nobody knows.
+    fn samples_about(&self, _mint_ms: i64, _maxt_ms: i64) -> usize {
+        0
+    }
+
     /// Its encoded chunks that overlap the range, oldest first, for remote read and compaction. Chunks may
     /// reach outside the range.
     ///

@@ -195,8 +195,8 @@ async fn converse(
                     head.push_str(&format!("{name}: {value}\r\n"));
                 }
                 head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-                stream.write_all(head.as_bytes()).await?;
-                stream.write_all(&body).await?;
+                // In one: the second of two small writes waits for an acknowledgement.
+                stream.write_all(&[head.as_bytes(), &body].concat()).await?;
                 stream.flush().await?;
             }
             Answer::Hostile(hostile) => return hostile.play(&mut stream, &request).await,

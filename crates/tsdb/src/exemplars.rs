@@ -120,6 +120,11 @@ impl Exemplars {
         checked
     }
 
+    /// How many came in, those of the replay included.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.get() as u64
+    }
+
     /// Takes an exemplar, the oldest one going where the ring is full.
     pub(crate) fn add(&self, series: &Labels, exemplar: Exemplar) -> Result<(), AppendError> {
         let mut ring = self.ring.write();
@@ -132,6 +137,39 @@ impl Exemplars {
         self.appended.inc();
         self.gauge(&ring);
         Ok(())
+    }
+
+    /// Takes one from the log, at its place: where the log dropped some, and what memory had of them was logged
+    /// once more, they stand behind newer ones.
+    pub(crate) fn restore(&self, series: &Labels, exemplar: Exemplar) {
+        let mut ring = self.ring.write();
+        if ring.check(series, &exemplar) != Err(AppendError::OutOfOrderExemplar) {
+            drop(ring);
+            // Off, or there already: nothing to tell anyone about.
+            let _ = self.add(series, exemplar);
+            return;
+        }
+        if ring.order.len() >= ring.max {
+            // It would be the next to go.
+            return;
+        }
+        let Some(list) = ring.by_series.get_mut(series) else { return };
+        let same = |e: &Exemplar| {
+            e.timestamp_ms == exemplar.timestamp_ms
+                && e.value.to_bits() == exemplar.value.to_bits()
+                && e.labels == exemplar.labels
+        };
+        if list.iter().any(same) {
+            return;
+        }
+        let before = |e: &Exemplar| {
+            e.timestamp_ms.cmp(&exemplar.timestamp_ms).then(e.value.total_cmp(&exemplar.value)).is_le()
+        };
+        let at = list.partition_point(before);
+        list.insert(at, exemplar);
+        ring.order.push_back(series.clone());
+        self.appended.inc();
+        self.gauge(&ring);
     }
 
     fn gauge(&self, ring: &Ring) {

@@ -21,4 +21,4 @@ pub use db::{
     Clocks, CopiedBlock, Db, DbOptions, How, IMAGE_LOG_BYTES, ReadOnlyDb, ReplayProgress, Retention,
     StaleRules, WalCompression,
 };
-pub use head::{HeadChunksFile, MemoryProbe, MemoryUse, SeriesLimits, examine_head_chunks};
+pub use head::{HeadChunksFile, SeriesLimits, examine_head_chunks};

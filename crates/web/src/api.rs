@@ -4,10 +4,12 @@
 mod admin;
 mod alertmanagers;
 mod ast;
+mod filter;
 mod labels;
 mod params;
 mod query;
 mod rules;
+mod search;
 mod self_metrics;
 pub(crate) mod status;
 mod targets;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use http::Method;
 use storage::{Budget, CancelToken, QueryContext};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::compress::Encoding;
@@ -72,8 +75,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs a closure on a blocking thread within a slot; stops it when the caller goes away.
+/// Runs a closure on a blocking thread (of `readers`, where there are such) within a slot; stops it when the caller goes away.
 pub(crate) async fn on_thread<T: Send + 'static>(
+    readers: Option<&Handle>,
     slots: &Arc<Semaphore>,
     cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
@@ -84,8 +88,31 @@ pub(crate) async fn on_thread<T: Send + 'static>(
         let _slot = slot;
         work()
     };
-    tokio::task::spawn_blocking(run).await.ok()
+    let running = match readers {
+        Some(readers) => readers.spawn_blocking(run),
+        None => tokio::task::spawn_blocking(run),
+    };
+    running.await.ok()
 }
+
+/// What is told without reading the store: it must not wait for those who do.
+fn knows_itself(route: Route) -> bool {
+    matches!(
+        route,
+        Route::Alerts
+            | Route::Rules
+            | Route::Targets
+            | Route::TargetsMetadata
+            | Route::Metadata
+            | Route::StatusRuntime
+            | Route::StatusTsdb
+            | Route::StatusBlocks
+            | Route::SelfMetrics
+    )
+}
+
+/// A text of so many bytes is parsed where the request came in: a millisecond.
+const HERE_BYTES_MAX: usize = 16 << 10;
 
 /// Routes that upstream's agent does not have.
 fn server_only(route: Route) -> bool {
@@ -99,6 +126,9 @@ fn server_only(route: Route) -> bool {
             | Route::Labels
             | Route::LabelValues
             | Route::Series
+            | Route::SearchMetricNames
+            | Route::SearchLabelNames
+            | Route::SearchLabelValues
             | Route::Alertmanagers
             | Route::StatusTsdb
             | Route::StatusBlocks
@@ -120,8 +150,12 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
     match route {
         Route::Query | Route::QueryRange => query::respond(state, route, call, encoding).await,
         // What reads no store and little memory is answered at once.
-        Route::FormatQuery => api_response(query::format(state, &call), encoding),
-        Route::ParseQuery => api_response(query::parse(state, &call), encoding),
+        Route::FormatQuery if call.form.get("query").len() <= HERE_BYTES_MAX => {
+            api_response(query::format(state, &call), encoding)
+        }
+        Route::ParseQuery if call.form.get("query").len() <= HERE_BYTES_MAX => {
+            api_response(query::parse(state, &call), encoding)
+        }
         Route::ScrapePools => api_response(targets::pools(state), encoding),
         Route::ScrapePoolConfig => api_response(targets::pool_config(state, &call), encoding),
         Route::RelabelSteps => api_response(targets::relabel_steps(state, &call), encoding),
@@ -132,19 +166,24 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
         Route::Notifications => api_response(status::notifications(state), Encoding::Identity),
         Route::NotificationsLive => state.notifications.live(),
         Route::Features => api_response(status::features(state), encoding),
-        // Upstream's answer without its feature flag.
-        Route::Search => {
-            let e = ApiError::new(ErrorKind::Unavailable, "search API disabled");
-            api_response(Err(e), Encoding::Identity)
+        Route::SearchMetricNames | Route::SearchLabelNames | Route::SearchLabelValues
+            if !state.parts.options.enable_search =>
+        {
+            api_response(Err(search::disabled()), Encoding::Identity)
         }
-        Route::Alerts => api_response(rules::alerts(), encoding),
-        Route::Rules => api_response(rules::rules(&call), encoding),
         Route::Alertmanagers => api_response(alertmanagers::alertmanagers(state), encoding),
         _ => {
             let cancel = call.cancel.clone();
             let owned = state.clone();
+            // Upstream's stream is not compressed.
+            let encoding = if route.is_search() { Encoding::Identity } else { encoding };
             let work = move || api_response(read(&owned, route, &call), encoding);
-            match on_thread(&state.read_slots, &cancel, work).await {
+            let (readers, slots) = if knows_itself(route) {
+                (None, &state.page_slots)
+            } else {
+                (state.parts.readers.as_ref(), &state.read_slots)
+            };
+            match on_thread(readers, slots, &cancel, work).await {
                 Some(response) => response,
                 None => api_response(Err(lost()), encoding),
             }
@@ -160,9 +199,13 @@ fn lost() -> ApiError {
 fn read(state: &State, route: Route, call: &Call) -> ApiResult {
     match route {
         Route::QueryExemplars => query::exemplars(state, call),
+        Route::FormatQuery => query::format(state, call),
+        Route::ParseQuery => query::parse(state, call),
         Route::Labels => labels::names(state, call),
         Route::LabelValues => labels::values(state, call),
         Route::Series => labels::series(state, call),
+        Route::Alerts => rules::alerts(state),
+        Route::Rules => rules::rules(state, call),
         Route::Targets => targets::targets(state, call),
         Route::TargetsMetadata => targets::targets_metadata(state, call),
         Route::Metadata => targets::metadata(state, call),
@@ -170,6 +213,9 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         Route::StatusTsdb => status::tsdb(state, call),
         Route::StatusBlocks => status::blocks(state),
         Route::SelfMetrics => self_metrics::families(state, call),
+        Route::SearchMetricNames | Route::SearchLabelNames | Route::SearchLabelValues => {
+            search::search(state, route, call)
+        }
         Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot | Route::Import => {
             admin::respond(state, route, call)
         }

@@ -34,7 +34,7 @@ pub(crate) async fn serve(state: &State, request: Parts) -> Response {
     let cancel = call.cancel.clone();
     let owned = state.clone();
     let work = move || answer(&owned, &call, chosen, encoding);
-    let mut response = match on_thread(&state.read_slots, &cancel, work).await {
+    let mut response = match on_thread(state.parts.readers.as_ref(), &state.read_slots, &cancel, work).await {
         Some(response) => response,
         None => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the server"),
     };

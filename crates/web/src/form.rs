@@ -10,10 +10,11 @@ pub(crate) const FORM_BYTES_MAX: usize = 10 << 20;
 /// metric of a valid exposition has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Form {
-    /// Body values, then those of the query string.
+    /// Body values, then those of the query string, then those of a multipart body: Go's order.
     all: Vec<(String, String)>,
-    /// Where the values of the query string begin.
+    /// Where the values of the query string begin, and where they end: those of a multipart body follow.
     query_from: usize,
+    query_to: usize,
     /// First decoding error, as Go words it.
     error: Option<String>,
 }
@@ -28,7 +29,14 @@ impl Form {
         if let Some(query) = query {
             form.decode(query);
         }
+        form.query_to = form.all.len();
         form
+    }
+
+    /// Adds the fields of a multipart body.
+    pub(crate) fn with_fields(mut self, fields: Vec<(String, String)>) -> Self {
+        self.all.extend(fields);
+        self
     }
 
     fn decode(&mut self, text: &str) {
@@ -56,7 +64,8 @@ impl Form {
 
     /// First value within the query string alone.
     pub(crate) fn query(&self, name: &str) -> &str {
-        self.all.iter().skip(self.query_from).find(|(k, _)| k == name).map_or("", |(_, v)| v)
+        let own = self.all.get(self.query_from..self.query_to).unwrap_or_default();
+        own.iter().find(|(k, _)| k == name).map_or("", |(_, v)| v)
     }
 
     /// All values of a parameter.

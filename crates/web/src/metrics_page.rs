@@ -50,9 +50,10 @@ pub(crate) async fn serve(
         response
     };
     state.metrics.pages_in_flight.add(1.0);
-    let response = on_thread(&state.read_slots, &CancelToken::default(), work).await.unwrap_or_else(|| {
-        text_error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be gathered")
-    });
+    let response =
+        on_thread(None, &state.page_slots, &CancelToken::default(), work).await.unwrap_or_else(|| {
+            text_error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be gathered")
+        });
     state.metrics.pages_in_flight.add(-1.0);
     state.metrics.pages.with(&[response.status().as_str()]).inc();
     response

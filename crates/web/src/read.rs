@@ -19,8 +19,8 @@ use telemetry::Gauge;
 use tokio::sync::mpsc;
 
 use crate::api::CancelOnDrop;
-use crate::respond::text_error;
-use crate::router::{BodyFault, limited};
+use crate::respond::{charged_body, settle, text_error};
+use crate::router::{BodyFault, limited_within};
 use crate::state::State;
 use crate::stream::{self, Piece};
 
@@ -52,15 +52,16 @@ pub(crate) async fn serve(state: &State, request: Request) -> Response {
     };
     state.remote_reads.add(1.0);
     let counted = Counted(state.remote_reads.clone());
-    let body = match limited(request.into_body(), remote::DECODED_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(BodyFault::TooLong) => {
-            let text = format!("the request is longer than {} bytes", remote::DECODED_BYTES_MAX);
-            return text_error(StatusCode::BAD_REQUEST, text);
-        }
-        Err(BodyFault::Broken(e)) => return text_error(StatusCode::BAD_REQUEST, e),
-        Err(BodyFault::Crowded) => return text_error(StatusCode::SERVICE_UNAVAILABLE, "out of memory"),
-    };
+    let (body, memory) =
+        match limited_within(request.into_body(), remote::DECODED_BYTES_MAX, &state.request_bytes).await {
+            Ok(body) => body,
+            Err(BodyFault::TooLong) => {
+                let text = format!("the request is longer than {} bytes", remote::DECODED_BYTES_MAX);
+                return text_error(StatusCode::BAD_REQUEST, text);
+            }
+            Err(BodyFault::Broken(e)) => return text_error(StatusCode::BAD_REQUEST, e),
+            Err(BodyFault::Crowded) => return text_error(StatusCode::SERVICE_UNAVAILABLE, "out of memory"),
+        };
     let options = &state.parts.options;
     let ctx = QueryContext {
         budget: Budget::new(options.query_bytes_max, options.queries_bytes.clone()),
@@ -71,13 +72,19 @@ pub(crate) async fn serve(state: &State, request: Request) -> Response {
     let state = state.clone();
     let (sender, stream) = stream::channel(FRAMES_WAITING_MAX);
     let (begun, begin) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_blocking(move || {
-        let _held = (slot, counted);
+    let budget = Arc::clone(&ctx.budget);
+    let readers = state.parts.readers.clone();
+    let work = move || {
+        let _held = (slot, counted, memory);
         answer(&state, &ctx, &body, begun, &sender);
-    });
+    };
+    match readers {
+        Some(readers) => drop(readers.spawn_blocking(work)),
+        None => drop(tokio::task::spawn_blocking(work)),
+    }
     let response = match begin.await {
         Ok(Ok(Begun::Samples(body))) => {
-            let mut response = Response::new(Body::from(body));
+            let mut response = Response::new(charged_body(body, budget));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
@@ -113,12 +120,20 @@ fn answer(
     frames: &mpsc::Sender<Piece>,
 ) {
     let external = state.parts.config.load().external_labels.clone();
+    // Decompressed, and its strings once more.
+    let plain = (22 * body.len()).min(remote::DECODED_BYTES_MAX);
+    if let Err(e) = ctx.budget.charge(2 * plain as u64) {
+        return drop(begun.send(Err((StatusCode::SERVICE_UNAVAILABLE, e.to_string()))));
+    }
     let request = match ReadRequest::decode(body) {
         Ok(request) => request,
         Err(text) => return drop(begun.send(Err((StatusCode::BAD_REQUEST, text)))),
     };
     if request.form == ReadForm::Samples {
-        let answered = samples(state, ctx, &request.queries, &external);
+        let answered = samples(state, ctx, &request.queries, &external).and_then(|body| {
+            settle(&ctx.budget, body.len()).map_err(|e| internal(&e))?;
+            Ok(body)
+        });
         return drop(begun.send(answered.map(Begun::Samples)));
     }
     // Selecting is cheap; what fails here still gets a status of its own.

@@ -1,13 +1,18 @@
 //! Answers: the JSON envelope of the API, errors with upstream's types and statuses, plain texts,
 //! redirects.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use hyper::body::{Frame, SizeHint};
 use promql::QueryError;
-use storage::StorageError;
+use storage::{Budget, StorageError};
 
 use crate::compress::{Encoding, compress};
 use crate::json::Json;
@@ -149,16 +154,87 @@ impl Answer {
 pub(crate) enum Success {
     /// 200 with this body.
     Json(Vec<u8>),
+    /// The same, whose bytes are charged until they are sent.
+    Charged(Vec<u8>, Arc<Budget>),
+    /// 200 with lines of JSON.
+    Lines(Vec<u8>),
     /// 204: upstream has no data to show.
     NoContent,
+}
+
+impl Success {
+    /// Leaves only the answer on the budget of the read that made it: what it was made of is gone.
+    pub(crate) fn charged(self, memory: &Arc<Budget>) -> ApiResult {
+        let Success::Json(body) = self else { return Ok(self) };
+        settle(memory, body.len()).map_err(|e| ApiError::storage(&e))?;
+        Ok(Success::Charged(body, Arc::clone(memory)))
+    }
+}
+
+/// Makes a budget hold so many bytes and no more.
+pub(crate) fn settle(memory: &Budget, bytes: usize) -> Result<(), StorageError> {
+    let (used, bytes) = (memory.used(), bytes as u64);
+    if used < bytes {
+        return memory.charge(bytes - used);
+    }
+    memory.release(used - bytes);
+    Ok(())
+}
+
+/// Pieces of a body that is charged for: the rest is held until the client has taken most of it.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A body with the memory that it is charged to.
+struct ChargedBody {
+    rest: Bytes,
+    _memory: Arc<Budget>,
+}
+
+impl HttpBody for ChargedBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let size = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+/// Takes a body that was set for one that holds `memory` until it is sent.
+pub(crate) fn charged_body(body: impl Into<Bytes>, memory: Arc<Budget>) -> Body {
+    Body::new(ChargedBody { rest: body.into(), _memory: memory })
 }
 
 pub(crate) type ApiResult = Result<Success, ApiError>;
 
 /// Writes the answer of an API handler; compresses, so call it on a blocking thread where it may be large.
 pub(crate) fn api_response(result: ApiResult, encoding: Encoding) -> Response {
+    let mut kind = HeaderValue::from_static("application/json");
+    let mut held = None;
     let (status, body) = match result {
         Ok(Success::Json(body)) => (StatusCode::OK, body),
+        Ok(Success::Charged(body, memory)) => {
+            held = Some(memory);
+            (StatusCode::OK, body)
+        }
+        Ok(Success::Lines(body)) => {
+            kind = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
+            (StatusCode::OK, body)
+        }
         Ok(Success::NoContent) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -168,20 +244,33 @@ pub(crate) fn api_response(result: ApiResult, encoding: Encoding) -> Response {
     };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    set_body(&mut response, body, encoding);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    put_body(&mut response, body, encoding, held);
     response
 }
 
 /// Sets a body, compressed as asked, with its length.
 pub(crate) fn set_body(response: &mut Response, body: Vec<u8>, encoding: Encoding) {
+    put_body(response, body, encoding, None);
+}
+
+/// Sets a body that may be charged to a budget.
+pub(crate) fn put_body(
+    response: &mut Response,
+    body: Vec<u8>,
+    encoding: Encoding,
+    memory: Option<Arc<Budget>>,
+) {
     let body = compress(body, encoding);
     let headers = response.headers_mut();
     if let Some(name) = encoding.name() {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = Body::from(Bytes::from(body));
+    *response.body_mut() = match memory {
+        Some(memory) => charged_body(body, memory),
+        None => Body::from(Bytes::from(body)),
+    };
 }
 
 /// A plain text as Go writes one without further ado.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
@@ -19,7 +19,7 @@ use crate::form::{FORM_BYTES_MAX, Form};
 use crate::respond::{ApiError, ErrorKind, api_response, header_str, not_found, redirect, text, text_error};
 use crate::routes::{self, Route, RouteSpec};
 use crate::state::{Readiness, State};
-use crate::{debug, federate, lifecycle, metrics_page, page, read, user_assets, write};
+use crate::{debug, federate, lifecycle, metrics_page, multipart, openapi, page, read, user_assets, write};
 
 /// The whole HTTP surface, under the route prefix.
 pub fn router(state: State) -> axum::Router {
@@ -50,21 +50,28 @@ async fn dispatch(state: &State, request: Request) -> (Response, Option<&'static
         _ if full == "/" => return (redirect(StatusCode::FOUND, prefix, &method), None),
         _ => return (not_found(), None),
     };
-    let api = path.starts_with("/api/v1/");
+    let api = is_api(path);
     if api && method == Method::OPTIONS {
         return (options(state, &request), None);
     }
     if path == "/api/v1" {
         return (redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{full}/{query}"), &method), None);
     }
-    let Some((spec, param)) = routes::find(path) else {
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8().ok();
+    let found = match &decoded {
+        Some(decoded) => routes::find(decoded).map(|(spec, param)| (spec, param.as_bytes().to_vec())),
+        // Bytes that are no text can only be a parameter, whose endpoint refuses them.
+        None => routes::find(path)
+            .map(|(spec, param)| (spec, percent_encoding::percent_decode_str(param).collect::<Vec<u8>>())),
+    };
+    let Some((spec, param)) = found.filter(|(spec, _)| api == spec.pattern.starts_with(API)) else {
         let trimmed = path.strip_suffix('/').filter(|p| !p.is_empty() && routes::find(p).is_some());
         let response = match trimmed {
             Some(p) => {
                 let status = if method == Method::GET {
                     StatusCode::MOVED_PERMANENTLY
                 } else {
-                    StatusCode::PERMANENT_REDIRECT
+                    StatusCode::TEMPORARY_REDIRECT
                 };
                 redirect(status, &format!("{prefix}{p}{query}"), &method)
             }
@@ -95,8 +102,19 @@ async fn dispatch(state: &State, request: Request) -> (Response, Option<&'static
         }
         return (refusal, Some(spec));
     }
-    let param = percent_encoding::percent_decode_str(param).collect::<Vec<u8>>();
     (run(state, spec.route, param, api, request).await, Some(spec))
+}
+
+const API: &str = "/api/v1/";
+
+/// Whether a path is one of the API. As with Go's mux each segment is decoded on its own, so that a slash that
+/// is percent-encoded separates nothing here; below this prefix it does.
+fn is_api(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    let mut is = |want: &str| {
+        segments.next().is_some_and(|s| percent_encoding::percent_decode_str(s).eq(want.bytes()))
+    };
+    is("api") && is("v1") && segments.next().is_some()
 }
 
 /// Upstream's 503 while the server starts or stops.
@@ -116,7 +134,7 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
         Route::Write => return write::remote_write(state, request).await,
         Route::Read => return read::serve(state, request).await,
         Route::UserAsset => return user_assets::serve(state, &String::from_utf8_lossy(&param)).await,
-        Route::Otlp => return write::otlp(),
+        Route::Otlp => return write::otlp(state, request).await,
         Route::Healthy => return lifecycle::healthy(state, request.method()),
         Route::Ready => return lifecycle::ready(state, request.method()),
         Route::Quit => return lifecycle::quit(state, request.method()),
@@ -140,19 +158,26 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
             })
             .await;
         }
+        Route::OpenApi => return openapi::serve(state, request.uri().query()),
         Route::Federate => return federate::serve(state, request.into_parts().0).await,
         _ => {}
     }
     debug_assert!(api);
     let encoding = Encoding::of(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match call(request, param).await {
-        Ok(call) => api::respond(state, route, call, encoding).await,
+    let mut response = match call(state, route, request, param).await {
+        Ok((call, memory)) => {
+            let response = api::respond(state, route, call, encoding).await;
+            drop(memory);
+            response
+        }
         Err(e) => api_response(Err(e), encoding),
     };
     let headers = response.headers_mut();
     // These are outside upstream's compression handler.
-    if !matches!(route, Route::WalReplay | Route::Notifications | Route::NotificationsLive | Route::Search) {
+    if !route.is_search()
+        && !matches!(route, Route::WalReplay | Route::Notifications | Route::NotificationsLive)
+    {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     cors(state, origin.as_ref(), headers);
@@ -160,15 +185,24 @@ async fn run(state: &State, route: Route, param: Vec<u8>, api: bool, request: Re
 }
 
 /// Reads what a handler of the API needs of a request.
-async fn call(request: Request, param: Vec<u8>) -> Result<Call, ApiError> {
+async fn call(
+    state: &State,
+    route: Route,
+    request: Request,
+    param: Vec<u8>,
+) -> Result<(Call, Option<OwnedSemaphorePermit>), ApiError> {
     let (parts, body) = request.into_parts();
     let has_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     let content_type = header_str(&parts.headers, &header::CONTENT_TYPE);
     let media = content_type.split(';').next().unwrap_or_default().trim();
     let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let body = if has_body && is_form {
-        match limited(body, FORM_BYTES_MAX).await {
-            Ok(bytes) => Some(bytes),
+    let (mut form_body, mut fields, mut memory) = (None, Vec::new(), None);
+    if has_body && is_form {
+        form_body = match limited_within(body, FORM_BYTES_MAX, &state.request_bytes).await {
+            Ok((bytes, taken)) => {
+                memory = taken;
+                Some(bytes)
+            }
             Err(BodyFault::TooLong) => {
                 let text = "error parsing form values: http: POST too large";
                 return Err(ApiError { kind: ErrorKind::BadData, text: text.into(), status: Some(413) });
@@ -176,20 +210,30 @@ async fn call(request: Request, param: Vec<u8>) -> Result<Call, ApiError> {
             Err(BodyFault::Broken(e)) => {
                 return Err(ApiError::bad_data(format!("error parsing form values: {e}")));
             }
-            Err(BodyFault::Crowded) => return Err(ApiError::bad_data("error parsing form values")),
+            Err(BodyFault::Crowded) => {
+                let text = "too many large requests are being received at once; send again later";
+                return Err(ApiError { kind: ErrorKind::Unavailable, text: text.into(), status: Some(503) });
+            }
+        };
+    } else if let Some(boundary) = multipart::boundary(content_type).filter(|_| !route.reads_plain_forms()) {
+        // As upstream: a body that cannot be read is one without fields.
+        if let Ok((bytes, taken)) = limited_within(body, FORM_BYTES_MAX, &state.request_bytes).await {
+            memory = taken;
+            fields = multipart::fields(&bytes, &boundary);
         }
     } else {
-        None
-    };
+        drain(body).await;
+    }
     let client = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-    Ok(Call {
-        form: Form::new(parts.uri.query(), body.as_deref()),
+    let call = Call {
+        form: Form::new(parts.uri.query(), form_body.as_deref()).with_fields(fields),
         param,
         method: parts.method,
         path: parts.uri.path().to_string(),
         client: client.map(IpAddr::to_string_go).unwrap_or_default(),
         cancel: CancelToken::default(),
-    })
+    };
+    Ok((call, memory))
 }
 
 /// Addresses as Go prints them: IPv4 within IPv6 as IPv4.
@@ -213,15 +257,27 @@ pub(crate) enum BodyFault {
     Crowded,
 }
 
-/// Reads a body of at most `max` bytes; memory grows with what arrives, never with what is announced.
-pub(crate) async fn limited(body: Body, max: usize) -> Result<Vec<u8>, BodyFault> {
-    let mut out = Vec::new();
-    collect(body, max, &mut out, |_| Ok(())).await?;
-    Ok(out)
+/// Bytes of an unwanted body that are waited for, and how long: what a client still sends after the answer makes
+/// the system reset the connection, and the answer may never be read. Go's server reads as much.
+const DRAINED_BYTES_MAX: usize = 256 << 10;
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Reads a body that nobody wants, up to what is reasonable.
+pub(crate) async fn drain(mut body: Body) {
+    let read = async {
+        let mut left = DRAINED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, bytes::Bytes::len);
+            let Some(rest) = left.checked_sub(size) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_WITHIN, read).await;
 }
 
-/// As [`limited`], with the bytes taken out of `memory` as they arrive, and given back with the second
-/// value. Never waits for memory: bodies that each hold a part and wait for the rest would wait for ever.
+/// Reads a body of at most `max` bytes; memory grows with what arrives, never with what is announced. The bytes are
+/// taken out of `memory` as they arrive, and given back with the second value. Never waits for memory: bodies
+/// that each hold a part and wait for the rest would wait for ever.
 pub(crate) async fn limited_within(
     body: Body,
     max: usize,
@@ -319,6 +375,21 @@ fn cleaned(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_api_is_told_by_segments() {
+        for (path, want) in [
+            ("/api/v1/query", true),
+            ("/api/v1/", true),
+            ("/api/v1", false),
+            ("/%61pi/v%31/query", true),
+            ("/api%2Fv1/query", false),
+            ("/api/v2/query", false),
+            ("/query", false),
+        ] {
+            assert_eq!(is_api(path), want, "{path}");
+        }
+    }
 
     #[test]
     fn paths_are_cleaned_as_go_does() {

@@ -38,6 +38,7 @@ pub(crate) enum Route {
     StatusBlocks,
     SelfMetrics,
     Features,
+    OpenApi,
     WalReplay,
     Notifications,
     NotificationsLive,
@@ -55,7 +56,9 @@ pub(crate) enum Route {
     Page,
     Asset,
     UserAsset,
-    Search,
+    SearchMetricNames,
+    SearchLabelNames,
+    SearchLabelValues,
     Favicon,
     Version,
     Metrics,
@@ -66,6 +69,18 @@ pub(crate) enum Route {
     Healthy,
     Ready,
     Debug,
+}
+
+impl Route {
+    /// Whether upstream has read the form, and no multipart body, before it looks for the first parameter.
+    pub(crate) fn reads_plain_forms(self) -> bool {
+        self.is_search() || matches!(self, Route::Series | Route::DeleteSeries | Route::Rules)
+    }
+
+    /// One of the three searches.
+    pub(crate) fn is_search(self) -> bool {
+        matches!(self, Route::SearchMetricNames | Route::SearchLabelNames | Route::SearchLabelValues)
+    }
 }
 
 /// One row of the table.
@@ -106,15 +121,16 @@ pub(crate) const ROUTES: &[RouteSpec] = &[
     spec("/api/v1/status/tsdb/blocks", GET, Route::StatusBlocks, true),
     spec("/api/v1/status/self_metrics", GET, Route::SelfMetrics, true),
     spec("/api/v1/features", GET, Route::Features, true),
+    spec("/api/v1/openapi.yaml", GET, Route::OpenApi, true),
     spec("/api/v1/status/walreplay", GET, Route::WalReplay, false),
     spec("/api/v1/notifications", GET, Route::Notifications, false),
     spec("/api/v1/notifications/live", GET, Route::NotificationsLive, false),
     spec("/api/v1/read", POST, Route::Read, true),
     spec("/api/v1/write", POST, Route::Write, true),
     spec("/api/v1/otlp/v1/metrics", POST, Route::Otlp, true),
-    spec("/api/v1/search/metric_names", GET | POST, Route::Search, true),
-    spec("/api/v1/search/label_names", GET | POST, Route::Search, true),
-    spec("/api/v1/search/label_values", GET | POST, Route::Search, true),
+    spec("/api/v1/search/metric_names", GET | POST, Route::SearchMetricNames, true),
+    spec("/api/v1/search/label_names", GET | POST, Route::SearchLabelNames, true),
+    spec("/api/v1/search/label_values", GET | POST, Route::SearchLabelValues, true),
     spec("/api/v1/alerts", GET, Route::Alerts, true),
     spec("/api/v1/rules", GET, Route::Rules, true),
     spec("/api/v1/admin/tsdb/delete_series", POST | PUT, Route::DeleteSeries, true),

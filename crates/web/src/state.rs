@@ -47,6 +47,10 @@ pub struct Options {
     pub enable_admin_api: bool,
     /// `--web.enable-remote-write-receiver`.
     pub enable_remote_write_receiver: bool,
+    /// `--web.enable-otlp-receiver`.
+    pub enable_otlp_receiver: bool,
+    /// Feature `otlp-native-delta-ingestion`.
+    pub otlp_native_delta: bool,
     /// `--web.remote-write-receiver.accepted-protobuf-messages`.
     pub accepted_write_messages: Vec<remote::MessageType>,
     /// `--agent`: no queries.
@@ -68,6 +72,10 @@ pub struct Options {
     pub write_bodies_bytes_max: usize,
     /// Remote writes stored at once: each may hold 32 MiB decompressed and as much again decoded.
     pub writes_at_once: usize,
+    /// Feature `search-api`.
+    pub enable_search: bool,
+    /// `--web.search.max-limit`: results of one search; 0 for any number.
+    pub search_limit_max: usize,
     /// Feature `promql-per-step-stats`.
     pub per_step_stats: bool,
     /// Feature `created-timestamp-zero-ingestion`.
@@ -104,6 +112,10 @@ impl Default for Options {
             enable_lifecycle: false,
             enable_admin_api: false,
             enable_remote_write_receiver: false,
+            enable_otlp_receiver: false,
+            enable_search: false,
+            search_limit_max: 10_000,
+            otlp_native_delta: false,
             accepted_write_messages: vec![remote::MessageType::V1, remote::MessageType::V2],
             agent: false,
             app_name: "Prometheus Server".into(),
@@ -149,6 +161,8 @@ pub struct ConfigView {
     pub storage_retention: String,
     /// `global.query_log_file`, "" for none.
     pub query_log_file: String,
+    /// `otlp`: how OpenTelemetry's metrics are translated.
+    pub otlp: Arc<remote::OtlpConfig>,
 }
 
 /// `/api/v1/status/buildinfo`.
@@ -212,10 +226,15 @@ pub struct Parts {
     pub appendable: Arc<dyn Appendable>,
     /// Status of the local store.
     pub status: Arc<dyn StatusSource>,
+    /// Threads on which the store is read for people, of lower priority than those that scrape and evaluate
+    /// rules; `None` for those of the runtime that the server runs on.
+    pub readers: Option<tokio::runtime::Handle>,
     /// The query engine.
     pub engine: Arc<promql::Engine>,
     /// Targets and pools.
     pub scrape: Arc<dyn ScrapeViews>,
+    /// Groups of rules, by file and name.
+    pub rules: Arc<dyn Fn() -> Vec<rules::GroupView> + Send + Sync>,
     /// Where alerts go.
     pub alertmanagers: Arc<dyn Fn() -> Alertmanagers + Send + Sync>,
     /// Configuration in force.
@@ -251,6 +270,8 @@ pub struct Inner {
     pub(crate) parts: Parts,
     pub(crate) metrics: HttpMetrics,
     pub(crate) write: remote::Receiver,
+    /// `None` where it is off: its metrics are not shown then.
+    pub(crate) otlp: Option<Arc<remote::OtlpReceiver>>,
     pub(crate) notifications: Notifications,
     pub(crate) query_log: QueryLog,
     pub(crate) active: ActiveQueries,
@@ -260,8 +281,12 @@ pub struct Inner {
     pub(crate) remote_read_slots: Arc<Semaphore>,
     /// Remote reads being answered or waiting.
     pub(crate) remote_reads: Gauge,
+    /// Pages being made of what the server knows without reading the store.
+    pub(crate) page_slots: Arc<Semaphore>,
     /// Bytes of remote write bodies in memory.
     pub(crate) write_bytes: Arc<Semaphore>,
+    /// Bytes of other bodies in memory: forms and remote reads.
+    pub(crate) request_bytes: Arc<Semaphore>,
     /// Remote writes being stored.
     pub(crate) write_slots: Arc<Semaphore>,
     pub(crate) birth: SystemTime,
@@ -272,6 +297,8 @@ pub struct Inner {
 /// Label reads, federation and the like that run at once: as many as queries by default. They are short,
 /// and each one holds a blocking thread.
 const READ_SLOTS_MIN: usize = 20;
+/// Answers about the server itself being made at once; they never wait for reads of the store.
+const PAGES_AT_ONCE: usize = 20;
 /// Remote reads at once where the flag sets no limit: each holds a blocking thread, of which tokio has 512.
 const REMOTE_READS_MAX: usize = 256;
 /// Remote writes being stored at once: each needs a core and, decompressed, up to 22 times its body.
@@ -294,11 +321,24 @@ impl State {
                 ..remote::ReceiverOptions::default()
             },
         );
+        let otlp = || {
+            let options = remote::OtlpOptions {
+                lookback_ns: i64::try_from(o.lookback_delta.as_nanos()).unwrap_or(i64::MAX),
+                native_delta: o.otlp_native_delta,
+                type_and_unit_labels: o.type_and_unit_labels,
+                start_zero_ingestion: o.start_zero_ingestion,
+                append_metadata: o.append_metadata,
+            };
+            let (store, clock) = (Arc::clone(&parts.appendable), Arc::clone(&parts.clock));
+            Arc::new(remote::OtlpReceiver::new(store, clock, &parts.registry, options))
+        };
+        let otlp = o.enable_otlp_receiver.then(otlp);
         let concurrency = o.query_concurrency.max(1);
         let write_bytes = o.write_bodies_bytes_max.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             metrics: HttpMetrics::new(&parts.registry),
             write,
+            otlp,
             notifications: Notifications::new(&parts.registry, o.notification_listeners_max),
             query_log: QueryLog::new(&parts.registry),
             active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency),
@@ -312,7 +352,9 @@ impl State {
                 "The current number of remote read queries that are either in execution or queued on the handler.",
             ),
             read_slots: Arc::new(Semaphore::new(concurrency.max(READ_SLOTS_MIN))),
+            page_slots: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
             write_bytes: Arc::new(Semaphore::new(write_bytes)),
+            request_bytes: Arc::new(Semaphore::new(write_bytes)),
             write_slots: Arc::new(Semaphore::new(o.writes_at_once.clamp(1, WRITES_AT_ONCE_MAX))),
             birth: SystemTime::now(),
             ready_gauge: parts.registry.gauge(

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use model::float_text::parse_float;
+
 /// Start of an optional range: upstream's `MinTime`, in ms.
 pub(crate) const MIN_TIME_MS: i64 = (i64::MIN / 1000 + 62_135_596_801) * 1000;
 /// End of an optional range: upstream's `MaxTime`, in ms.
@@ -24,10 +26,10 @@ impl Moment {
         Moment(ns)
     }
 
-    /// Milliseconds, rounded down as upstream's `timestamp.FromTime` does.
+    /// Milliseconds, rounded down as upstream's `timestamp.FromTime` does; wraps as it does beyond 292 million
+    /// years.
     pub(crate) fn ms(self) -> i64 {
-        let ms = self.0.div_euclid(1_000_000);
-        i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
+        self.0.div_euclid(1_000_000) as i64
     }
 
     /// Nanoseconds from `earlier` to here, within what Go's `time.Duration` holds.
@@ -37,22 +39,23 @@ impl Moment {
     }
 }
 
-/// A float as Go's `strconv.ParseFloat` takes it: also `inf`, `infinity`, `nan` in any case, hex floats
-/// not (nobody sends them); underscores not.
-pub(crate) fn parse_float(s: &str) -> Option<f64> {
-    let ok = !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    // Rust takes what Go takes here, but Go refuses a number that overflows.
-    let v: f64 = if ok { s.parse().ok()? } else { return None };
-    (v.is_finite() || s.bytes().any(|b| matches!(b, b'n' | b'N'))).then_some(v)
+/// A float as Go converts it to an integer on the machines that most servers run on: what does not fit, and
+/// what is no number, is the least one.
+fn go_int(v: f64) -> i64 {
+    // 2^63, which is the first that does not fit.
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&v) { v as i64 } else { i64::MIN }
 }
 
 /// A time parameter.
 pub(crate) fn parse_time(s: &str) -> Result<Moment, String> {
-    if let Some(t) = parse_float(s) {
+    if let Ok(t) = parse_float(s) {
+        if t.is_nan() {
+            return Ok(Moment(0));
+        }
         let whole = t.trunc();
         let millis = ((t - whole) * 1000.0).round() / 1000.0;
-        // Saturating casts stand for Go's undefined ones: NaN becomes the epoch, huge values the limits.
-        let ns = i128::from(whole as i64) * 1_000_000_000 + i128::from((millis * 1e9) as i64);
+        // Infinities have no fraction: what `trunc` leaves of them is NaN, which the cast makes zero.
+        let ns = i128::from(go_int(whole)) * 1_000_000_000 + i128::from((millis * 1e9) as i64);
         return Ok(Moment(ns));
     }
     if let Some(at) = parse_rfc3339(s) {
@@ -119,7 +122,7 @@ fn days_since_epoch(date: jiff::civil::Date) -> i64 {
 
 /// A duration parameter, in nanoseconds; may be negative.
 pub(crate) fn parse_duration_ns(s: &str) -> Result<i64, String> {
-    if let Some(d) = parse_float(s) {
+    if let Ok(d) = parse_float(s) {
         let ns = d * 1e9;
         if ns > i64::MAX as f64 || ns < i64::MIN as f64 {
             return Err(format!(
@@ -170,6 +173,9 @@ mod tests {
             ("123.1234999", 123_123_000_000),
             ("-1.25", -1_250_000_000),
             ("1e3", 1_000_000_000_000),
+            ("1_0", 10_000_000_000),
+            ("0x1p4", 16_000_000_000),
+            ("NaN", 0),
             ("1543578564.705", 1_543_578_564_705_000_000),
             ("2015-06-03T13:21:58.555Z", 1_433_337_718_555_000_000),
             ("2015-06-03T14:21:58.555+01:00", 1_433_337_718_555_000_000),
@@ -188,7 +194,6 @@ mod tests {
             "2015-13-03T13:21:58Z",
             "2015-06-03t13:21:58Z",
             "2015-06-03T13:21:58.Z",
-            "1_0",
             "1e400",
             "2015-06-03T24:00:00Z",
             "2015-06-03 13:21:58Z",
@@ -198,6 +203,14 @@ mod tests {
         assert_eq!(parse_time(MIN_TIME_TEXT), Ok(Moment::MIN));
         assert_eq!(parse_time(MAX_TIME_TEXT), Ok(Moment::MAX));
         assert_eq!((Moment::MIN.ms(), Moment::MAX.ms()), (MIN_TIME_MS, MAX_TIME_MS));
+    }
+
+    #[test]
+    fn times_beyond_all_years_wrap_as_upstreams() {
+        for text in ["1e20", "-1e20", "9223372036854775807", "Inf"] {
+            assert_eq!(parse_time(text).map(Moment::ms), Ok(0), "{text}");
+        }
+        assert_eq!(parse_time("9e15").map(Moment::ms), Ok(9_000_000_000_000_000_000));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The endpoints that take data: remote write; and OTLP, which is known but not built.
+//! The endpoints that take data: remote write and OTLP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -9,7 +10,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use remote::{Answer, WriteResponse};
 
 use crate::respond::{header_str, text_error};
-use crate::router::{BodyFault, empty, limited_within};
+use crate::router::{BodyFault, drain, empty, limited_within};
 use crate::state::State;
 
 /// A request of so many compressed bytes is stored by the thread that received it: 2,000 samples, the most
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// `/api/v1/write`.
 pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
     if !state.parts.options.enable_remote_write_receiver {
+        drain(request.into_body()).await;
         return text_error(
             StatusCode::NOT_FOUND,
             "remote write receiver needs to be enabled with --web.enable-remote-write-receiver",
@@ -30,10 +32,13 @@ pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let content_type = header_str(&parts.headers, &header::CONTENT_TYPE);
     let encoding = header_str(&parts.headers, &header::CONTENT_ENCODING);
-    let message = match state.write.check(content_type, encoding) {
-        Ok(message) => message,
-        Err(refusal) => return answer(&refusal),
-    };
+    let checked = state.write.check(content_type, encoding);
+    if let Err(refusal) = &checked
+        && !matches!(encoding, "" | "snappy")
+    {
+        drain(body).await;
+        return answer(refusal);
+    }
     // A slow sender holds the memory of what it sent so far, and nothing else.
     let (body, _memory) = match limited_within(body, state.write.body_bytes_max(), &state.write_bytes).await {
         Ok(body) => body,
@@ -42,6 +47,15 @@ pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
         Err(BodyFault::Crowded) => {
             let text = "too many remote write requests are being received at once; send again later";
             return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
+        }
+    };
+    let message = match checked {
+        Ok(message) => message,
+        // As upstream: a body that is not compressed as it should be comes before its type.
+        Err(refusal) => {
+            let of = state.clone();
+            let broken = tokio::task::spawn_blocking(move || of.write.undecodable(&body)).await;
+            return answer(&broken.ok().flatten().unwrap_or(refusal));
         }
     };
     let Ok(_slot) = state.write_slots.clone().acquire_owned().await else {
@@ -81,9 +95,40 @@ fn answer(r: &WriteResponse) -> Response {
 }
 
 /// `/api/v1/otlp/v1/metrics`.
-pub(crate) fn otlp() -> Response {
-    text_error(
-        StatusCode::NOT_FOUND,
-        "otlp write receiver needs to be enabled with --web.enable-otlp-receiver",
-    )
+pub(crate) async fn otlp(state: &State, request: Request) -> Response {
+    let Some(receiver) = state.otlp.clone() else {
+        drain(request.into_body()).await;
+        return text_error(
+            StatusCode::NOT_FOUND,
+            "otlp write receiver needs to be enabled with --web.enable-otlp-receiver",
+        );
+    };
+    let (parts, body) = request.into_parts();
+    let content_type = header_str(&parts.headers, &header::CONTENT_TYPE);
+    let encoding = header_str(&parts.headers, &header::CONTENT_ENCODING);
+    let form = match remote::OtlpReceiver::check(content_type, encoding) {
+        Ok(form) => form,
+        Err(refusal) => {
+            drain(body).await;
+            return answer(&refusal);
+        }
+    };
+    let (body, _memory) = match limited_within(body, remote::DECODED_BYTES_MAX, &state.write_bytes).await {
+        Ok(body) => body,
+        Err(BodyFault::TooLong) => return answer(&state.write.too_large()),
+        Err(BodyFault::Broken(e)) => return text_error(StatusCode::BAD_REQUEST, e),
+        Err(BodyFault::Crowded) => {
+            let text = "too many write requests are being received at once; send again later";
+            return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
+        }
+    };
+    let Ok(_slot) = state.write_slots.clone().acquire_owned().await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
+    };
+    let config = Arc::clone(&state.parts.config.load().otlp);
+    // Not stopped when the client goes away: what was received is stored whole or refused whole.
+    match tokio::task::spawn_blocking(move || receiver.write(form, &config, &body)).await {
+        Ok(response) => answer(&response),
+        Err(_) => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the write failed inside the server"),
+    }
 }

@@ -7,7 +7,7 @@
 //! - a page that a query showed;
 //! - a remote write that was answered with 2xx.
 //!
-//! Everything else may be there or not, whole; nothing may be there that was never served, with another value,
+//! Everything else may be there or not, whole (but after a power cut); nothing may be there that was never served, with another value,
 //! under another time, or twice. What was there after one start must be there after each later one, and what
 //! was not there must not come back.
 //!
@@ -44,6 +44,9 @@ pub enum Fate {
     Acknowledged(i64),
     /// Was not there after a restart, or was refused: must not appear.
     Absent,
+    /// So many samples of it were there after a power cut, which may tear what was not acknowledged: floats and
+    /// histograms are records of their own in a log of Prometheus's format. They must stay, and no more may come.
+    Part(usize),
 }
 
 /// A page or a push.
@@ -197,6 +200,7 @@ impl Ledger {
         }
         entry.fate = fate;
         let at = match fate {
+            Fate::Part(there) => -3 - there as i64,
             Fate::Open => -2,
             Fate::Absent => -1,
             Fate::Acknowledged(at) => at,
@@ -298,6 +302,7 @@ impl State {
                 let entries = self.book.get_mut(&Source::from_number(*source as u64));
                 let entry = entries.and_then(|e| e.get_mut(&(*key as u64))).context("of nothing")?;
                 entry.fate = match at {
+                    ..=-3 => Fate::Part((-3 - at) as usize),
                     -2 => Fate::Open,
                     -1 => Fate::Absent,
                     at => Fate::Acknowledged(*at),

@@ -29,6 +29,8 @@ pub struct Check {
     pub before_life: Option<u64>,
     /// The server's clock was off by as much.
     pub clock_off_ms: i64,
+    /// The power was cut before: what was not acknowledged may be there in part, see [`Fate::Part`].
+    pub power_cut: bool,
 }
 
 /// A deletion of one target's samples.
@@ -55,8 +57,10 @@ pub struct Found {
     pub doubled: usize,
     /// Samples with a value, time or series that was never served; also what was absent before.
     pub altered: usize,
-    /// Entries that were not acknowledged and are there in part.
+    /// Entries that were not acknowledged and are there in part, where no power cut excuses it.
     pub torn: usize,
+    /// Entries that were not acknowledged and that a power cut has torn.
+    pub cut: usize,
     /// Open entries of former lives that are there, and that are not.
     pub settled: (usize, usize),
     /// The first faults in words.
@@ -67,10 +71,10 @@ pub struct Found {
 
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Found { samples, acknowledged, lost, doubled, altered, torn, settled, .. } = self;
+        let Found { samples, acknowledged, lost, doubled, altered, torn, cut, settled, .. } = self;
         write!(
             f,
-            "{samples} samples compared, {acknowledged} acknowledged entries: lost {lost}, doubled {doubled}, altered {altered}, in part {torn}; not acknowledged: {} there, {} not",
+            "{samples} samples compared, {acknowledged} acknowledged entries: lost {lost}, doubled {doubled}, altered {altered}, in part {torn}; not acknowledged: {} there, {} not, {cut} torn by cuts",
             settled.0, settled.1
         )
     }
@@ -97,6 +101,7 @@ impl Found {
         self.doubled += other.doubled;
         self.altered += other.altered;
         self.torn += other.torn;
+        self.cut += other.cut;
         self.settled.0 += other.settled.0;
         self.settled.1 += other.settled.1;
         self.newest_ms = other.newest_ms;
@@ -199,6 +204,11 @@ impl Books<'_> {
         self.after.get(&source)?.get(&step)
     }
 
+    /// True where a power cut may have torn an entry.
+    fn may_be_cut(&self, entry: &Entry, what: &Check) -> bool {
+        what.power_cut && entry.fate == Fate::Open && entry.life < self.life
+    }
+
     fn was_acknowledged(&self, source: Source, step: u64) -> bool {
         let entry = self.before.get(&source).and_then(|e| e.get(&step));
         entry.is_some_and(|e| matches!(e.fate, Fate::Acknowledged(_)))
@@ -229,7 +239,8 @@ pub fn check(ledger: &Ledger, port: u16, what: &Check) -> Result<Found> {
             if at_ms < what.from_ms + EDGE_MS || is_deleted(source, at_ms, what) || foreign {
                 continue;
             }
-            match (entry.fate, present.contains_key(&step)) {
+            let there = present.get(&step).copied();
+            match (entry.fate, there.is_some()) {
                 (Fate::Acknowledged(_), true) => found.acknowledged += 1,
                 (Fate::Acknowledged(at), false) => {
                     found.acknowledged += 1;
@@ -243,10 +254,24 @@ pub fn check(ledger: &Ledger, port: u16, what: &Check) -> Result<Found> {
                     found.altered += 1;
                     found.fault(format!("came back: {source:?} {step} of life {}", entry.life));
                 }
-                (Fate::Open, there) if entry.life < life => {
-                    let fate = if there { Fate::Acknowledged(0) } else { Fate::Absent };
+                (Fate::Part(was), _) if there.map_or(0, |p| p.samples) != was => {
+                    let now = there.map_or(0, |p| p.samples);
+                    if now < was {
+                        found.lost += 1
+                    } else {
+                        found.altered += 1
+                    }
+                    found.fault(format!("torn: {source:?} {step} had {was} samples and has {now}"));
+                }
+                (Fate::Open, is_there) if entry.life < life => {
+                    let fate = match there {
+                        Some(Present { samples, whole: false, .. }) => Fate::Part(samples),
+                        Some(_) => Fate::Acknowledged(0),
+                        None => Fate::Absent,
+                    };
                     ledger.note(source, step, fate);
-                    if there { found.settled.0 += 1 } else { found.settled.1 += 1 }
+                    found.cut += usize::from(matches!(fate, Fate::Part(_)));
+                    if is_there { found.settled.0 += 1 } else { found.settled.1 += 1 }
                 }
                 _ => {}
             }
@@ -265,22 +290,31 @@ fn is_deleted(source: Source, at_ms: i64, what: &Check) -> bool {
     })
 }
 
-/// Looks at every sample of a source; the entries that are there, with their times.
+/// An entry that is there.
+#[derive(Clone, Copy)]
+struct Present {
+    at_ms: i64,
+    samples: usize,
+    whole: bool,
+}
+
+/// Looks at every sample of a source; the entries that are there.
 fn whole_entries(
     source: Source,
     times: &Times,
     books: Books<'_>,
     what: &Check,
     found: &mut Found,
-) -> BTreeMap<u64, i64> {
+) -> BTreeMap<u64, Present> {
     let mut present = BTreeMap::new();
     for (&time_ms, samples) in times {
         let step = match source {
             Source::Target(_) => match page_at(samples) {
                 Some(step) => step,
                 None => {
-                    // A failed scrape has reports and staleness markers only.
-                    if samples.keys().any(|k| k.starts_with("ledger_")) {
+                    // A failed scrape has reports and staleness markers only. Of a page that a power cut tore the
+                    // number may be gone; an acknowledged one would be missed.
+                    if !what.power_cut && samples.keys().any(|k| k.starts_with("ledger_")) {
                         found.torn += 1;
                         found.fault(format!("in part: {source:?} at {time_ms}: {:?}", samples.keys()));
                     }
@@ -309,11 +343,12 @@ fn whole_entries(
             found.altered += 1;
             found.fault(format!("deleted and there: {source:?} {step} at {time_ms}"));
         }
-        if let Some(other) = present.insert(step, time_ms) {
+        let whole = compare(source, step, books, samples, what, found);
+        let this = Present { at_ms: time_ms, samples: samples.len(), whole };
+        if let Some(other) = present.insert(step, this) {
             found.doubled += 1;
-            found.fault(format!("twice: {source:?} {step} at {other} and {time_ms}"));
+            found.fault(format!("twice: {source:?} {step} at {} and {time_ms}", other.at_ms));
         }
-        whole(source, step, books, samples, found);
     }
     present
 }
@@ -327,15 +362,24 @@ fn is_time_of(entry: &Entry, time_ms: i64, what: &Check) -> bool {
     time_ms <= entry.at_ms + REQUEST_EARLY_MAX_MS + off && time_ms >= entry.at_ms - REQUEST_LATE_MAX_MS - off
 }
 
-/// Compares all samples of one entry.
-fn whole(source: Source, step: u64, books: Books<'_>, samples: &BTreeMap<String, Value>, found: &mut Found) {
-    let Some(entry) = books.after(source, step) else { return };
+/// Compares all samples of one entry; true where none is missing.
+fn compare(
+    source: Source,
+    step: u64,
+    books: Books<'_>,
+    samples: &BTreeMap<String, Value>,
+    what: &Check,
+    found: &mut Found,
+) -> bool {
+    let Some(entry) = books.after(source, step) else { return false };
     let want = expected(source, step);
     let missing: Vec<&String> = want.keys().filter(|k| !samples.contains_key(*k)).collect();
     // Late samples are not isolated, upstream neither: one that is being written is seen series by series.
     let being_written =
         source == Source::Late && !books.was_acknowledged(source, step) && entry.life == books.life;
-    if !missing.is_empty() && !being_written {
+    // The count of those that are there is compared where it was noted.
+    let is_cut = books.may_be_cut(entry, what) || matches!(entry.fate, Fate::Part(_));
+    if !missing.is_empty() && !being_written && !is_cut {
         let text = format!(
             "in part: {source:?} {step}, {:?}: {} of {} missing: {missing:?}",
             entry.fate,
@@ -358,6 +402,7 @@ fn whole(source: Source, step: u64, books: Books<'_>, samples: &BTreeMap<String,
             }
         }
     }
+    missing.is_empty()
 }
 
 #[cfg(test)]
@@ -370,6 +415,10 @@ mod tests {
     }
 
     fn look(change: impl FnOnce(&mut Times)) -> Found {
+        look_for(&Check::default(), change)
+    }
+
+    fn look_for(what: &Check, change: impl FnOnce(&mut Times)) -> Found {
         let ledger = Ledger::default();
         let source = Source::Target(1);
         for _ in 0..3 {
@@ -381,7 +430,7 @@ mod tests {
         let mut found = Found::default();
         let book = ledger.book();
         let books = Books { before: &book, after: &book, life: 1 };
-        whole_entries(source, &times, books, &Check::default(), &mut found);
+        whole_entries(source, &times, books, what, &mut found);
         found
     }
 
@@ -405,6 +454,12 @@ mod tests {
             t.get_mut(&at).unwrap().remove("ledger_steady 1 -");
         });
         assert_eq!(torn.torn, 1, "{torn:?}");
+        let cut = Check { power_cut: true, ..Check::default() };
+        let excused = look_for(&cut, |t| {
+            let at = first(t);
+            t.get_mut(&at).unwrap().remove("ledger_steady 1 -");
+        });
+        assert!(excused.is_clean(), "{excused:?}");
         let moved = look(|t| {
             let one = t.pop_first().unwrap();
             t.insert(one.0 - 60_000, one.1);

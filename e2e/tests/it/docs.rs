@@ -53,7 +53,7 @@ fn run(page: &Path, blocks: &[Block]) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let listen = "--web.listen-address=127.0.0.1:{port}";
     let server = Server::start(&program, &[listen], folder.path(), "/-/ready").unwrap();
-    if blocks.iter().any(|b| b.text.contains("/api/v1/query")) {
+    if blocks.iter().any(|b| ["/api/v1/query", "godwit query"].iter().any(|q| b.text.contains(q))) {
         // The first scrapes, so that examples have something to show.
         until("both jobs of the built-in configuration", || {
             let up = query(server.port, &instant("up == 1", now()))?;

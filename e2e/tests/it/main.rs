@@ -9,11 +9,13 @@
 
 mod admin;
 mod api;
+mod api_table;
 mod before_open;
 mod bomb;
 mod check;
 mod crash;
 mod default_job;
+mod differential;
 mod disks;
 mod docs;
 mod faults;
@@ -22,9 +24,14 @@ mod folders;
 mod handed_on;
 mod lifecycle;
 mod notifications;
+mod otlp;
 mod power;
 mod promtool;
+mod promtool_commands;
 mod reload_load;
+mod remote_write;
+mod rule_tests;
+mod rules;
 mod same_pages;
 mod tsdb_commands;
 mod turns;

@@ -137,6 +137,16 @@ impl GoDuration {
 /// Reads Go's `time.ParseDuration` form: decimal numbers with units ns, us, ms, s, m, h, not negative.
 #[must_use]
 pub fn parse_go_duration(text: &str) -> Option<Duration> {
+    parse_units(text, false)
+}
+
+/// Reads a duration as flags take it (upstream: kingpin, which takes days and weeks besides).
+#[must_use]
+pub fn parse_flag_duration(text: &str) -> Option<Duration> {
+    parse_units(text, true)
+}
+
+fn parse_units(text: &str, days: bool) -> Option<Duration> {
     let body = text.strip_prefix('+').unwrap_or(text);
     if body == "0" {
         return Some(Duration::ZERO);
@@ -154,6 +164,8 @@ pub fn parse_go_duration(text: &str) -> Option<Duration> {
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3600.0,
+            "d" if days => 24.0 * 3600.0,
+            "w" if days => 7.0 * 24.0 * 3600.0,
             _ => return None,
         };
         let value = if number == "." { None } else { number.parse::<f64>().ok() }?;

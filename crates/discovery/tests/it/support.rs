@@ -85,7 +85,7 @@ impl Running {
 pub(crate) fn addresses(sets: &TargetSets, job: &str) -> Vec<String> {
     let groups = sets.get(job).map_or(&[][..], Vec::as_slice);
     let targets = groups.iter().flat_map(|g| &g.targets);
-    let mut all: Vec<String> = targets.filter_map(|t| t.get("__address__").cloned()).collect();
+    let mut all: Vec<String> = targets.filter_map(|t| t.get("__address__").map(str::to_string)).collect();
     all.sort();
     all
 }
@@ -95,7 +95,7 @@ pub(crate) fn labels(sets: &TargetSets, job: &str, address: &str) -> BTreeMap<St
     let find = |g: &TargetGroup| {
         let target = g.targets.iter().find(|t| t.get("__address__").is_some_and(|a| a == address))?;
         let mut all = g.labels.clone();
-        all.extend(target.clone());
+        all.extend(target.iter().map(|(n, v)| (n.to_string(), v.to_string())));
         Some(all)
     };
     sets[job].iter().find_map(|g| find(g)).unwrap()

@@ -3,7 +3,22 @@
 use std::path::Path;
 
 /// Words that may come first.
-pub const COMMANDS: &[&str] = &["server", "check", "doctor", "tsdb", "completion", "help", "version"];
+pub const COMMANDS: &[&str] = &[
+    "server",
+    "check",
+    "test",
+    "query",
+    "promql",
+    "push",
+    "debug",
+    "doctor",
+    "tsdb",
+    "completion",
+    "help",
+    "version",
+];
+/// Those of them that promtool has: words with commands behind them.
+const TOOLS: &[&str] = &["check", "test", "query", "promql", "push", "debug", "tsdb"];
 
 /// What to run, with the arguments that are left for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +32,15 @@ pub enum Mode {
         /// Called without anything: run on the embedded configuration where there is no prometheus.yml.
         bare: bool,
     },
-    /// `check`.
-    Check(Vec<String>),
     /// `doctor`.
     Doctor(Vec<String>),
-    /// `tsdb`.
-    Tsdb {
+    /// A word with commands behind it: [`crate::cmd::GROUPS`].
+    Group {
         /// `godwit` or `promtool`.
         program: &'static str,
-        /// What follows.
+        /// The word.
+        word: String,
+        /// What follows, and flags before it.
         args: Vec<String>,
     },
     /// `completion`.
@@ -55,9 +70,10 @@ pub fn choose_mode(argv: &[String]) -> Mode {
     let rest = rest.to_vec();
     match first.as_str() {
         "server" => Mode::Server { program: "godwit server", args: rest, bare: false },
-        "check" => Mode::Check(rest),
         "doctor" => Mode::Doctor(rest),
-        "tsdb" => Mode::Tsdb { program: "godwit", args: rest },
+        word if TOOLS.contains(&word) => {
+            Mode::Group { program: "godwit", word: word.to_string(), args: rest }
+        }
         "completion" => Mode::Completion(rest),
         "help" => Mode::Overview,
         "version" => Mode::Version,
@@ -69,15 +85,24 @@ pub fn choose_mode(argv: &[String]) -> Mode {
     }
 }
 
-/// Called as promtool: what of it is built.
+/// Called as promtool. Flags of all commands may come first.
 fn promtool(args: &[String]) -> Mode {
-    match args.split_first().map(|(first, rest)| (first.as_str(), rest.to_vec())) {
-        Some(("check", rest)) => Mode::Check(rest),
-        Some(("tsdb", args)) => Mode::Tsdb { program: "promtool", args },
-        Some(("--version", _)) => Mode::Version,
-        Some(("help" | "-h" | "--help", _)) | None => Mode::Overview,
-        Some((word, _)) => Mode::Unknown(word.to_string()),
+    let mut at = 0;
+    while let Some(arg) = args.get(at) {
+        match arg.as_str() {
+            "--version" => return Mode::Version,
+            "help" | "-h" | "--help" => return Mode::Overview,
+            "--enable-feature" => at += 2,
+            flag if flag.starts_with('-') => at += 1,
+            word if TOOLS.contains(&word) => {
+                let mut args = args.to_vec();
+                let word = args.remove(at);
+                return Mode::Group { program: "promtool", word, args };
+            }
+            word => return Mode::Unknown(word.to_string()),
+        }
     }
+    Mode::Overview
 }
 
 /// What `godwit --help` prints.
@@ -93,8 +118,13 @@ Commands:
   (none)      Monitor this machine and godwit itself: http://localhost:9090, data under ./data.
   server      Run the server. The word may be left out: `godwit --config.file=prometheus.yml` is the same.
               `godwit server --help` lists all flags.
-  check       Find mistakes without starting: check config FILE, check rules FILE..., check web-config FILE,
-              check metrics < page.
+  check       Find mistakes without starting: check config FILE, check rules FILE..., check metrics < page;
+              ask a server or a discovery: check ready, check service-discovery FILE JOB, and more.
+  test        Run unit tests of rules: test rules FILE...
+  query       Ask a server: query instant URL EXPR, query range URL EXPR, series, labels, analyze.
+  promql      Rewrite an expression: promql format EXPR, promql label-matchers set EXPR NAME VALUE.
+  push        Send a metrics page by remote write: push metrics URL FILE.
+  debug       Collect what a bug report needs of a server: debug all URL.
   doctor      Look at a data folder, its disk and the machine, and say what is wrong and how to mend it.
   tsdb        Work on a data folder: list, analyze, dump, verify, repair, snapshot, and more.
   completion  Print the completion script of a shell: bash, zsh or fish.
@@ -105,7 +135,7 @@ First steps:
   godwit check config prometheus.yml             check a configuration
   godwit --config.file=prometheus.yml            run it
 
-Called by the name `prometheus` it takes that program's flags only; by the name `promtool`, check and tsdb.
+Called by the name `prometheus` it takes that program's flags only; by the name `promtool`,\nthat one's.
 "
     .to_string()
 }
@@ -136,6 +166,11 @@ mod tests {
             args: args.iter().map(ToString::to_string).collect(),
             bare,
         };
+        let group = |program, word: &str, args: &[&str]| Mode::Group {
+            program,
+            word: word.into(),
+            args: args.iter().map(ToString::to_string).collect(),
+        };
         for (line, want) in [
             ("/bin/prometheus", server("prometheus", &[], false)),
             ("prometheus check config", server("prometheus", &["check", "config"], false)),
@@ -144,8 +179,14 @@ mod tests {
             ("godwit @file", server("godwit", &["@file"], false)),
             ("godwit server --agent", server("godwit server", &["--agent"], false)),
             ("godwit --help", Mode::Overview),
-            ("godwit check rules a", Mode::Check(vec!["rules".into(), "a".into()])),
-            ("promtool tsdb list", Mode::Tsdb { program: "promtool", args: vec!["list".into()] }),
+            ("godwit check rules a", group("godwit", "check", &["rules", "a"])),
+            ("promtool tsdb list", group("promtool", "tsdb", &["list"])),
+            (
+                "promtool --experimental --enable-feature x promql format 1",
+                group("promtool", "promql", &["--experimental", "--enable-feature", "x", "format", "1"]),
+            ),
+            ("promtool --version", Mode::Version),
+            ("promtool", Mode::Overview),
             ("godwit docter", Mode::Unknown("docter".into())),
         ] {
             assert_eq!(mode(line), want, "{line}");

@@ -48,7 +48,7 @@ pub fn read(flag: &Flag, text: &str, before: Option<Value>) -> Result<Value, Str
             Ok(value) => Ok(Value::Duration(value)),
             Err(error) => Err(error.to_string()),
         },
-        Kind::GoDuration => config::parse_go_duration(text)
+        Kind::GoDuration => config::parse_flag_duration(text)
             .map(Value::Duration)
             .ok_or_else(|| format!("time: invalid duration {text:?}")),
         Kind::Bytes => config::parse_size(text).map(Value::Bytes),

@@ -4,12 +4,18 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print")]
 
 mod config_file;
+mod discovery;
 mod metrics;
 mod options;
 mod rules;
+mod server;
 
 use std::sync::Arc;
 
+use super::api::HTTP_CONFIG;
+use super::flags::{Command, Flag, any, required, some, switch, valued};
+use super::group::{Group, Run};
+pub use metrics::text_rules;
 use options::Options;
 
 /// Everything is sound.
@@ -19,58 +25,116 @@ const WRONG: u8 = 1;
 /// Nothing is wrong, but there is advice that was asked to be fatal.
 const ADVICE: u8 = 3;
 
-const HELP: &str = "\
-usage: godwit check <what> [<flags>] [<file>...]
+const LINT_FATAL: Flag = switch("lint-fatal", None, "Advice makes the exit code 3.");
+const UNKNOWN: Flag = switch("ignore-unknown-fields", None, "Accept unknown keys in rule files.");
+const LOOKBACK: Flag = valued(
+    "query.lookback-delta",
+    "DURATION",
+    "5m",
+    "The server's longest lookback, with which too-long-scrape-interval compares.",
+);
+const URL: Flag = valued("url", "URL", "http://localhost:9090", "The server.");
 
-  config FILE...      prometheus.yml, with the rule, job, target and key files it names
-      --syntax-only           only the file itself
-      --agent                 as agent mode would read it
-      --from-2x               name every setting that 3.x takes in another way, not only likely ones
-      --lint=LIST             advice: duplicate-rules (default), too-long-scrape-interval, all, none
-      --lint-fatal            advice makes the exit code 3
-      --ignore-unknown-fields accept unknown keys in rule files
-      --query.lookback-delta=5m  what too-long-scrape-interval compares with
-      --enable-feature=NAME   as the server's flag
-  rules [FILE...]     rule files, or standard input; --lint, --lint-fatal, --ignore-unknown-fields as above
-  web-config FILE...  files for --web.config.file
-  metrics             a metrics page on standard input, in the text format
-      --lint=all|none         advice on names and help texts
-      --extended              series of each metric, most first
+/// All checks.
+pub static GROUP: Group =
+    Group { word: "check", about: "Find mistakes without starting anything.", commands: COMMANDS };
 
-Switches have a --no- form.
-Exit codes: 0 all is well, 1 something is wrong, 3 advice only.
-";
-
-/// Runs the command. Returns the exit code.
-pub fn run(args: &[String]) -> u8 {
-    let options = match Options::parse(args) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("godwit check: {text}");
-            return WRONG;
-        }
-    };
-    match options.what.as_str() {
-        _ if options.help => {
-            print!("{HELP}");
-            SOUND
-        }
-        "config" => config_file::run(&options),
-        "rules" => rules::run(&options),
-        "web-config" => web_config(&options.files),
-        "metrics" => metrics::run(&options),
-        _ => {
-            eprint!("{HELP}");
-            WRONG
-        }
-    }
-}
+const COMMANDS: &[(Command, Run)] = &[
+    (
+        Command {
+            path: "config",
+            help: "Check prometheus.yml, with the rule, job, target and key files it names. Exit code 3: advice only, where that was asked to be fatal.",
+            flags: &[
+                switch("syntax-only", None, "Only the file itself."),
+                switch("agent", None, "As agent mode would read it."),
+                switch(
+                    "from-2x",
+                    None,
+                    "Name every setting that 3.x takes in another way, not only likely ones.",
+                ),
+                valued(
+                    "lint",
+                    "LIST",
+                    "duplicate-rules",
+                    "Advice: duplicate-rules, too-long-scrape-interval, all, none.",
+                ),
+                LINT_FATAL,
+                UNKNOWN,
+                LOOKBACK,
+            ],
+            args: &[some("config-files", "The files.").file()],
+        },
+        |found| Ok(config_file::run(&Options::of(found)?.warned(true))),
+    ),
+    (
+        Command {
+            path: "rules",
+            help: "Check rule files, or standard input. Exit code 3: advice only, where that was asked to be fatal.",
+            flags: &[
+                valued("lint", "LIST", "duplicate-rules", "Advice: duplicate-rules, all, none."),
+                LINT_FATAL,
+                UNKNOWN,
+                LOOKBACK,
+            ],
+            args: &[any("rule-files", "The files.").file()],
+        },
+        |found| Ok(rules::run(&Options::of(found)?.warned(false))),
+    ),
+    (
+        Command {
+            path: "web-config",
+            help: "Check files for --web.config.file, with the certificates they name.",
+            flags: &[LOOKBACK],
+            args: &[some("web-config-files", "The files.").file()],
+        },
+        |found| Ok(web_config(found.args_from(0))),
+    ),
+    (
+        Command {
+            path: "metrics",
+            help: "Check a metrics page on standard input, in the text format. For example: curl -s localhost:9090/metrics | godwit check metrics",
+            flags: &[
+                switch("extended", None, "Also list the series of each metric, most first."),
+                valued("lint", "all|none", "all", "Advice on names and help texts."),
+                LOOKBACK,
+            ],
+            args: &[],
+        },
+        |found| Ok(metrics::run(&Options::of(found)?)),
+    ),
+    (
+        Command {
+            path: "healthy",
+            help: "Ask a server whether it is up.",
+            flags: &[HTTP_CONFIG, URL, LOOKBACK],
+            args: &[],
+        },
+        |found| server::run(found, "/-/healthy"),
+    ),
+    (
+        Command {
+            path: "ready",
+            help: "Ask a server whether it takes queries.",
+            flags: &[HTTP_CONFIG, URL, LOOKBACK],
+            args: &[],
+        },
+        |found| server::run(found, "/-/ready"),
+    ),
+    (
+        Command {
+            path: "service-discovery",
+            help: "Run the discovery of a job and print what it finds, and the labels after relabeling, as JSON. Ends when nothing new comes.",
+            flags: &[valued("timeout", "DURATION", "30s", "Longest wait for targets."), LOOKBACK],
+            args: &[
+                required("config-file", "The configuration.").file(),
+                required("job", "Name of the job."),
+            ],
+        },
+        discovery::run,
+    ),
+];
 
 fn web_config(files: &[String]) -> u8 {
-    if files.is_empty() {
-        eprintln!("godwit check web-config: name at least one file");
-        return WRONG;
-    }
     let mut code = SOUND;
     for file in files {
         match usable(file) {

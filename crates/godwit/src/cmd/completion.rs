@@ -2,13 +2,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use super::GROUPS;
+use super::group::Group;
 use crate::args::mode::COMMANDS;
 use crate::args::table::{FLAGS, Flag, Kind, Scope};
 
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
-const CHECKS: [&str; 4] = ["config", "rules", "web-config", "metrics"];
 
 /// Runs the command. Returns the exit code.
 pub fn run(args: &[String]) -> u8 {
@@ -44,6 +46,21 @@ fn words(flag: &Flag) -> Vec<String> {
     }
 }
 
+/// Flags of a group's commands.
+fn flags_of(group: &Group) -> Vec<String> {
+    let flags = group.commands.iter().flat_map(|(command, _)| command.flags);
+    let words =
+        flags.map(|f| if f.value.is_some() { format!("--{}=", f.name) } else { format!("--{}", f.name) });
+    words.collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+fn bash_group(group: &&Group) -> String {
+    let (word, words, flags) = (group.word, group.words().join(" "), flags_of(group).join(" "));
+    format!(
+        "        {word}) if [[ \"$cur\" == -* ]]; then COMPREPLY=($(compgen -W \"{flags}\" -- \"$cur\")); [[ \"${{COMPREPLY[0]}}\" == *= ]] && compopt -o nospace; elif [[ $COMP_CWORD -eq 2 ]]; then COMPREPLY=($(compgen -W \"{words}\" -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi; return ;;\n"
+    )
+}
+
 fn bash() -> String {
     let flags: Vec<String> = listed().flat_map(words).collect();
     format!(
@@ -52,10 +69,8 @@ _godwit() {{\n\
     local cur=\"${{COMP_WORDS[COMP_CWORD]}}\" first=\"${{COMP_WORDS[1]}}\"\n\
     COMPREPLY=()\n\
     case \"$first\" in\n\
-        check) COMPREPLY=($(compgen -W \"{checks}\" -- \"$cur\") $(compgen -f -- \"$cur\")); return ;;\n\
         completion) COMPREPLY=($(compgen -W \"{shells}\" -- \"$cur\")); return ;;\n\
-        tsdb) if [[ $COMP_CWORD -eq 2 ]]; then COMPREPLY=($(compgen -W \"{tsdb}\" -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi; return ;;\n\
-        doctor) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\
+{groups}        doctor) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\
     esac\n\
     if [[ \"$cur\" == -* ]]; then\n\
         COMPREPLY=($(compgen -W \"{flags}\" -- \"$cur\"))\n\
@@ -67,9 +82,8 @@ _godwit() {{\n\
     fi\n\
 }}\n\
 complete -F _godwit godwit prometheus\n",
-        checks = CHECKS.join(" "),
         shells = SHELLS.join(" "),
-        tsdb = super::tsdb::words().join(" "),
+        groups = GROUPS.iter().map(bash_group).collect::<String>(),
         flags = flags.join(" "),
         commands = COMMANDS.join(" "),
     )
@@ -85,17 +99,14 @@ fn zsh() -> String {
     let mut out = String::from(
         "#compdef godwit prometheus\n# Completion of godwit for zsh.\n_godwit() {\n  case \"$words[2]\" in\n",
     );
-    let _ = writeln!(
-        out,
-        "    check) _alternative 'what:what:({})' 'files:file:_files'; return ;;",
-        CHECKS.join(" ")
-    );
+    for group in GROUPS {
+        let (word, words) = (group.word, group.words().join(" "));
+        let _ = writeln!(
+            out,
+            "    {word}) _alternative 'command:command:({words})' 'files:file:_files'; return ;;"
+        );
+    }
     let _ = writeln!(out, "    completion) _values shell {}; return ;;", SHELLS.join(" "));
-    let _ = writeln!(
-        out,
-        "    tsdb) _alternative 'command:command:({})' 'files:file:_files'; return ;;",
-        super::tsdb::words().join(" ")
-    );
     out.push_str("    doctor) _files -/; return ;;\n  esac\n  _arguments \\\n");
     for flag in listed() {
         for word in words(flag) {
@@ -119,17 +130,14 @@ fn zsh() -> String {
 fn fish() -> String {
     let mut out = String::from("# Completion of godwit for fish.\n");
     let _ = writeln!(out, "complete -c godwit -n __fish_use_subcommand -a '{}'", COMMANDS.join(" "));
-    let _ =
-        writeln!(out, "complete -c godwit -n '__fish_seen_subcommand_from check' -a '{}'", CHECKS.join(" "));
+    for group in GROUPS {
+        let (word, words) = (group.word, group.words().join(" "));
+        let _ = writeln!(out, "complete -c godwit -n '__fish_seen_subcommand_from {word}' -a '{words}'");
+    }
     let _ = writeln!(
         out,
         "complete -c godwit -n '__fish_seen_subcommand_from completion' -a '{}'",
         SHELLS.join(" ")
-    );
-    let _ = writeln!(
-        out,
-        "complete -c godwit -n '__fish_seen_subcommand_from tsdb' -a '{}'",
-        super::tsdb::words().join(" ")
     );
     for flag in listed() {
         let help = short(flag.help);

@@ -7,37 +7,15 @@ mod analyze;
 mod bench;
 mod create_blocks;
 mod dump;
-mod http;
 mod import;
 mod list;
-mod output;
 mod repair;
 mod snapshot;
 mod verify;
 
-use std::io::Write as _;
-
-use super::flags::{Asked, Command, Flag, Found, Positional, switch, valued};
-
-/// Why a command failed, as it is printed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
-    /// What kingpin would say: the arguments are wrong.
-    #[error("{0}")]
-    Usage(String),
-    /// The work could not be done.
-    #[error("{0}")]
-    Work(String),
-    /// Whoever reads the output has enough of it: nothing to say.
-    #[error("the output is closed")]
-    Unheard,
-}
-
-impl Failed {
-    fn usage(text: impl Into<String>) -> Self {
-        Failed::Usage(text.into())
-    }
-}
+use super::flags::{Command, Flag, Positional, optional, required, switch, valued};
+use super::group::{Failed, Group, OUTPUT, Run, emit, emit_json};
+use super::output;
 
 impl From<storage::StorageError> for Failed {
     fn from(e: storage::StorageError) -> Self {
@@ -45,25 +23,7 @@ impl From<storage::StorageError> for Failed {
     }
 }
 
-impl From<std::io::Error> for Failed {
-    fn from(e: std::io::Error) -> Self {
-        if e.kind() == std::io::ErrorKind::BrokenPipe { Failed::Unheard } else { Failed::Work(e.to_string()) }
-    }
-}
-
-fn emit(text: &str) -> Result<u8, Failed> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(0)
-}
-
-fn emit_json(value: &serde_json::Value) -> Result<u8, Failed> {
-    emit(&format!("{value}\n"))
-}
-
-const OUTPUT: Flag = valued("output", "text|json", "text", "json: one value for scripts.");
-const DB_PATH: Positional = Positional { name: "db path", default: Some("data/"), help: "Data folder." };
+const DB_PATH: Positional = optional("db path", "data/", "Data folder.");
 const DUMP: [Flag; 4] = [
     valued(
         "sandbox-dir-root",
@@ -77,7 +37,9 @@ const DUMP: [Flag; 4] = [
 ];
 
 /// All commands.
-const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
+pub static GROUP: Group = Group { word: "tsdb", about: "Work on a data folder.", commands: COMMANDS };
+
+const COMMANDS: &[(Command, Run)] = &[
     (
         Command {
             path: "list",
@@ -97,14 +59,7 @@ const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
                 valued("match", "SELECTOR", "", "Only series that match."),
                 OUTPUT,
             ],
-            args: &[
-                DB_PATH,
-                Positional {
-                    name: "block id",
-                    default: Some(""),
-                    help: "Which block; the one made last without.",
-                },
-            ],
+            args: &[DB_PATH, optional("block id", "", "Which block; the one made last without.")],
         },
         analyze::run,
     ),
@@ -172,11 +127,11 @@ const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
             ],
             args: &[
                 DB_PATH,
-                Positional {
-                    name: "output directory",
-                    default: Some(""),
-                    help: "A folder to be made; below snapshots/ of the data folder without.",
-                },
+                optional(
+                    "output directory",
+                    "",
+                    "A folder to be made; below snapshots/ of the data folder without.",
+                ),
             ],
         },
         snapshot::run,
@@ -198,8 +153,8 @@ const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
                 OUTPUT,
             ],
             args: &[
-                Positional { name: "input file", default: None, help: "The text." },
-                Positional { name: "output directory", default: Some("data/"), help: "Where the blocks go." },
+                required("input file", "The text."),
+                optional("output directory", "data/", "Where the blocks go."),
             ],
         },
         create_blocks::run,
@@ -217,10 +172,7 @@ const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
                 ),
                 OUTPUT,
             ],
-            args: &[
-                Positional { name: "source", default: None, help: "The other folder. It is not changed." },
-                DB_PATH,
-            ],
+            args: &[required("source", "The other folder. It is not changed."), DB_PATH],
         },
         import::run,
     ),
@@ -234,98 +186,12 @@ const COMMANDS: &[(Command, fn(&Found) -> Result<u8, Failed>)] = &[
                 valued("scrapes", "N", "3000", "Scrapes of each."),
                 OUTPUT,
             ],
-            args: &[Positional {
-                name: "file",
-                default: Some("../../tsdb/testdata/20kseries.json"),
-                help: "Label sets, one a line: {\"__name__\":\"x\",...}. Made up where this file is absent.",
-            }],
+            args: &[optional(
+                "file",
+                "../../tsdb/testdata/20kseries.json",
+                "Label sets, one a line: {\"__name__\":\"x\",...}. Made up where this file is absent.",
+            )],
         },
         bench::run,
     ),
 ];
-
-fn overview(program: &str) -> String {
-    let mut out = format!(
-        "usage: {program} tsdb <command> [<flags>] [<args>]\n\nWork on a data folder.\n\nCommands:\n"
-    );
-    for (command, _) in COMMANDS {
-        let first = command.help.split(". ").next().unwrap_or("").trim_end_matches('.');
-        out += &format!("  {:<32} {first}\n", command.path);
-    }
-    out + "\nEach has --help. Exit codes: 0 done, 1 failed or something is wrong.\n"
-}
-
-/// Words of the commands, for completion scripts.
-pub fn words() -> Vec<&'static str> {
-    let mut words: Vec<&str> = COMMANDS.iter().filter_map(|(c, _)| c.path.split(' ').next()).collect();
-    words.dedup();
-    words
-}
-
-/// Runs the command. Returns the exit code.
-pub fn run(program: &str, args: &[String]) -> u8 {
-    // Flags of the outer word may stand before the inner one: `create-blocks-from -r openmetrics`.
-    let rest = |c: &Command| {
-        let (outer, inner) = c.path.split_once(' ').unwrap_or((c.path, ""));
-        let (first, rest) = args.split_first()?;
-        let mut rest = rest.to_vec();
-        if !inner.is_empty() {
-            rest.remove(rest.iter().position(|a| a == inner)?);
-        }
-        (first == outer).then_some(rest)
-    };
-    let Some((command, run, rest)) = COMMANDS.iter().find_map(|(c, run)| Some((c, run, rest(c)?))) else {
-        return no_command(program, args);
-    };
-    let result = match command.parse(&rest) {
-        Ok(Asked::Help) => emit(&command.usage(program)),
-        Ok(Asked::Run(found)) => run(&found),
-        Err(text) => Err(Failed::usage(text)),
-    };
-    match result {
-        Ok(code) => code,
-        Err(failed) => {
-            match failed {
-                Failed::Usage(text) => eprintln!("{program}: error: {text}, try --help"),
-                Failed::Work(text) => eprintln!("{text}"),
-                Failed::Unheard => {}
-            }
-            1
-        }
-    }
-}
-
-fn no_command(program: &str, args: &[String]) -> u8 {
-    let wanted = args.iter().find(|a| !a.starts_with('-'));
-    if args.iter().any(|a| a == "--help" || a == "-h") || wanted.is_some_and(|w| w == "help") {
-        print!("{}", overview(program));
-        return 0;
-    }
-    let Some(word) = wanted else {
-        eprint!("{}", overview(program));
-        eprintln!("{program}: error: must select a subcommand of 'tsdb', try --help");
-        return 1;
-    };
-    // `bench` and `create-blocks-from` have a second word.
-    let second: Vec<&str> =
-        COMMANDS.iter().filter_map(|(c, _)| c.path.strip_prefix(word.as_str())?.strip_prefix(' ')).collect();
-    if !second.is_empty() {
-        let next = args.iter().skip_while(|a| *a != word).nth(1);
-        match next {
-            Some(next) if !next.starts_with('-') => {
-                eprintln!(
-                    "{program}: error: expected command but got {next:?} ({}), try --help",
-                    second.join(", ")
-                );
-            }
-            _ => eprintln!(
-                "{program}: error: must select a subcommand of 'tsdb {word}' ({}), try --help",
-                second.join(", ")
-            ),
-        }
-        return 1;
-    }
-    let near = config::nearest(word, words()).map(|near| format!(", did you mean {near:?}?"));
-    eprintln!("{program}: error: expected command but got {word:?}{}, try --help", near.unwrap_or_default());
-    1
-}

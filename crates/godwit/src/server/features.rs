@@ -66,18 +66,23 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
                 ("exclude_alerts", true),
                 ("label_values_match", true),
                 ("lifecycle", args.web_enable_lifecycle),
-                ("openapi_3.1", false),
-                ("openapi_3.2", false),
-                ("otlp_write_receiver", false),
+                ("openapi_3.1", true),
+                ("openapi_3.2", true),
+                ("otlp_write_receiver", args.web_enable_otlp_receiver),
                 ("query_stats", true),
                 ("query_warnings", true),
                 ("remote_write_receiver", args.web_enable_remote_write_receiver),
-                ("search", false),
+                ("search", has("search-api")),
+                ("search_fuzz_alg_jarowinkler", true),
+                ("search_fuzz_alg_subsequence", true),
                 ("time_range_labels", true),
                 ("time_range_series", true),
             ],
         ),
-        category("otlp_receiver", &[("delta_conversion", false), ("native_delta_ingestion", false)]),
+        category(
+            "otlp_receiver",
+            &[("delta_conversion", false), ("native_delta_ingestion", has("otlp-native-delta-ingestion"))],
+        ),
         category(
             "prometheus",
             &[
@@ -117,7 +122,11 @@ pub fn map(args: &ServerArgs) -> BTreeMap<String, BTreeMap<String, bool>> {
         category("promql_operators", &operators),
         category(
             "rules",
-            &[("concurrent_rule_eval", false), ("keep_firing_for", false), ("query_offset", false)],
+            &[
+                ("concurrent_rule_eval", has("concurrent-rule-eval")),
+                ("keep_firing_for", true),
+                ("query_offset", true),
+            ],
         ),
         category(
             "scrape",

@@ -1,5 +1,6 @@
-//! Tells those who look at the page that new series are refused, and who brings them.
+//! Tells those who look at the page that new series or targets are refused, and who brings them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use storage::{NewSeriesSource, NewSeriesStatus, StatusSource as _};
@@ -10,24 +11,42 @@ use crate::late::LateDb;
 /// The culprit is to be named within ten seconds; this leaves time for a busy machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps the notice up to date until it is aborted.
-pub fn watch(late: LateDb, state: web::State) -> JoinHandle<()> {
+/// Keeps the notices up to date until it is aborted.
+pub fn watch(late: LateDb, scrape: scrape::Manager, state: web::State) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut shown: Option<String> = None;
+        let (mut series, mut targets) = (None, None);
         loop {
-            let text = text(&late.new_series());
-            if text != shown {
-                if let Some(old) = &shown {
-                    state.notifications().remove(old);
-                }
-                if let Some(new) = &text {
-                    state.notifications().add(new);
-                }
-                shown = text;
-            }
+            show(&state, &mut series, text(&late.new_series()));
+            show(&state, &mut targets, waiting(&scrape.targets_waiting()));
             tokio::time::sleep(LOOK_EVERY).await;
         }
     })
+}
+
+/// Puts a notice in place of the one before.
+fn show(state: &web::State, shown: &mut Option<String>, text: Option<String>) {
+    if text == *shown {
+        return;
+    }
+    if let Some(old) = &*shown {
+        state.notifications().remove(old);
+    }
+    if let Some(new) = &text {
+        state.notifications().add(new);
+    }
+    *shown = text;
+}
+
+/// The notice of targets that memory has no room for; `None` while there are none. The job with most is named.
+fn waiting(jobs: &BTreeMap<String, usize>) -> Option<String> {
+    let (job, _) = jobs.iter().max_by_key(|(_, n)| **n)?;
+    let others = match jobs.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} others"),
+    };
+    Some(format!(
+        "Targets of job {job:?}{others} are not scraped for lack of memory, those that run go on. They start by themselves when there is room."
+    ))
 }
 
 /// The notice; `None` while new series are taken and nobody brings very many. Without figures, which change
@@ -54,6 +73,15 @@ fn most(source: &NewSeriesSource) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_the_job_whose_targets_wait() {
+        assert_eq!(waiting(&BTreeMap::new()), None);
+        let mut jobs = BTreeMap::from([("flood".to_string(), 5)]);
+        assert!(waiting(&jobs).unwrap().starts_with("Targets of job \"flood\" are not scraped"));
+        jobs.insert("a".to_string(), 2);
+        assert!(waiting(&jobs).unwrap().starts_with("Targets of job \"flood\" and 1 others are"));
+    }
 
     #[test]
     fn names_the_culprit_while_series_are_refused() {

@@ -7,25 +7,17 @@ use crate::args::ServerArgs;
 /// Flags whose part does not exist yet.
 const FLAGS: &[&str] = &[
     "agent",
-    "web.enable-otlp-receiver",
     "web.console.templates",
     "web.console.libraries",
-    "web.search.max-limit",
     "storage.tsdb.head-chunks-write-queue-size",
     "storage.tsdb.max-block-chunk-segment-size",
     "storage.tsdb.allow-overlapping-compaction",
     "storage.tsdb.delayed-compaction.max-percent",
     "storage.tsdb.block-reload-interval",
-    "rules.alert.for-outage-tolerance",
-    "rules.alert.for-grace-period",
-    "rules.alert.resend-delay",
-    "rules.max-concurrent-evals",
-    "storage.remote.flush-deadline",
 ];
 
 /// Features that change nothing yet.
 const FEATURES: &[&str] = &[
-    "concurrent-rule-eval",
     "delayed-compaction",
     "fast-startup",
     "histograms-st-encoding",
@@ -33,8 +25,6 @@ const FEATURES: &[&str] = &[
     "old-ui",
     "openmetrics2",
     "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
-    "search-api",
     "st-storage",
     "st-synthesis",
     "use-uncached-io",
@@ -50,9 +40,8 @@ pub fn given(args: &ServerArgs) -> Vec<String> {
 /// Parts of a configuration that are not in force yet.
 pub fn configured(config: &Config) -> Vec<&'static str> {
     [
-        ("rule_files", !config.rule_files.is_empty()),
         ("alerting.alertmanagers.sigv4", config.alerting.alertmanagers.iter().any(|g| g.sigv4.is_some())),
-        ("remote_write", !config.remote_write.is_empty()),
+        ("remote_write.round_robin_dns", config.remote_write.iter().any(|w| w.round_robin_dns)),
         ("remote_read", !config.remote_read.is_empty()),
         ("tracing", !config.tracing.endpoint.is_empty()),
     ]
@@ -86,6 +75,6 @@ mod tests {
         let load = config::LoadOptions::default();
         let of = |text: &str| configured(&Config::parse(text, &load).unwrap());
         assert!(of("global: {}").is_empty());
-        assert_eq!(of("rule_files: [a.yml]\ntracing: {endpoint: 'a:1'}"), ["rule_files", "tracing"]);
+        assert_eq!(of("rule_files: [a.yml]\ntracing: {endpoint: 'a:1'}"), ["tracing"]);
     }
 }

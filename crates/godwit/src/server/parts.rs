@@ -16,6 +16,7 @@ use tsdb::compact::KeepRule;
 use tsdb::{DbOptions, IMAGE_LOG_BYTES, SeriesLimits};
 use web::{BuildInfo, ConfigView, ReloadRequest};
 
+use super::readers::Readers;
 use super::{Failure, features, run, steps};
 use crate::args::{ServerArgs, WalCompression};
 use crate::embedded;
@@ -23,6 +24,9 @@ use crate::late::LateDb;
 use crate::memory::{self, Shares};
 use crate::process_metrics::TRACKED_VERSION;
 use crate::reload::Loaded;
+
+/// Exemplars kept where the feature is on and the configuration does not say how many (upstream's default).
+const EXEMPLARS_DEFAULT: config::ExemplarsConfig = config::ExemplarsConfig { max_exemplars: 100_000 };
 
 /// Where the configuration comes from: a file, or the embedded text.
 #[derive(Clone)]
@@ -34,6 +38,8 @@ pub struct Sources {
     settings: GodwitSettings,
     port: u16,
     prefix: String,
+    /// Feature `exemplar-storage`.
+    exemplars: bool,
 }
 
 impl Sources {
@@ -60,6 +66,7 @@ impl Sources {
             settings,
             port: run::port_of(address),
             prefix: args.web_route_prefix.trim_end_matches('/').to_string(),
+            exemplars: args.features.has("exemplar-storage"),
         })
     }
 
@@ -73,6 +80,10 @@ impl Sources {
             None => Config::parse(&embedded::config_text(self.port), &self.options),
         };
         let mut config = config.map_err(|e| e.to_string())?;
+        if self.exemplars {
+            // Shown as in force, as by upstream.
+            config.storage.exemplars.get_or_insert(EXEMPLARS_DEFAULT);
+        }
         if self.file.is_none() {
             // Under a route prefix our own pages are there, too.
             for job in &mut config.scrape_configs {
@@ -148,6 +159,8 @@ pub struct Built {
     pub handles: Handles,
     pub router: axum::Router,
     pub serve_options: net::ServeOptions,
+    /// Kept for as long as requests are answered.
+    pub readers: Readers,
     pub sets: mpsc::Receiver<scrape::TargetSets>,
     pub notify_sets: mpsc::Receiver<notifier::TargetSets>,
 }
@@ -158,9 +171,12 @@ pub struct Handles {
     pub state: web::State,
     pub scrape: scrape::Manager,
     pub discovery: discovery::Manager,
+    pub rules: rules::Manager,
+    pub engine: Arc<promql::Engine>,
     pub notifier: notifier::Manager,
     /// Finds Alertmanagers.
     pub notify_discovery: discovery::Manager,
+    pub sender: remote::Sender,
     pub config: Arc<ArcSwap<ConfigView>>,
 }
 
@@ -177,9 +193,14 @@ pub fn build(
     let store = Arc::new(late.clone());
     let shares = memory::shares(sources.settings.memory_budget);
     let engine = Arc::new(promql::Engine::new(engine_options(args, shares), registry));
-    let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), scrape_options(args, shares));
+    let readers = Readers::start();
+    let mut options = scrape_options(args, shares);
+    let probe = memory::probe(sources.settings.memory_budget);
+    options.memory = Some(probe.clone());
+    let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), options);
     let metrics = discovery::Metrics::new(registry);
     let mut options = discovery::Options::new("scrape");
+    options.room = discovery_room(probe);
     options.user_agent = user_agent();
     options.send_pause_max = args.scrape_discovery_reload_interval;
     let (discovery, sets) = discovery::Manager::new(options, metrics.clone(), stop.clone());
@@ -187,6 +208,21 @@ pub fn build(
     options.user_agent = user_agent();
     let (notify_discovery, notify_sets) = discovery::Manager::new(options, metrics, stop.clone());
     let notifier = notifier::Manager::new(notifier_options(args), registry);
+    let sender = remote::Sender::new(sender_options(args, &scrape), registry);
+    let web_options = web_options(args, shares, engine.memory())?;
+    let alerts_to = notifier.clone();
+    let rules = rules::Manager::new(
+        rules::Parts {
+            engine: engine.with_own_share(RULES_AT_ONCE, shares.queries_bytes / RULES_MEMORY_PART),
+            queryable: store.clone(),
+            appendable: store.clone(),
+            notify: Arc::new(move |alerts| alerts_to.send(alerts)),
+            clock: clock.clone(),
+        },
+        rules_options(args, &web_options),
+        registry,
+    );
+    let rules_shown = rules.clone();
     let shown = notifier.clone();
     let alertmanagers = move || {
         let notifier::Alertmanagers { active, dropped } = shown.alertmanagers();
@@ -204,8 +240,10 @@ pub fn build(
         exemplars: store.clone(),
         appendable: store.clone(),
         status: store,
-        engine,
+        readers: readers.handle(),
+        engine: Arc::clone(&engine),
         scrape: Arc::new(scrape.clone()),
+        rules: Arc::new(move || rules_shown.view()),
         alertmanagers: Arc::new(alertmanagers),
         config: Arc::clone(&config),
         flags: args.flags_map(),
@@ -217,12 +255,23 @@ pub fn build(
         quit: stop,
         active_queries_dir: Some(PathBuf::from(&args.storage_path)),
         pages,
-        options: web_options(args, shares)?,
+        options: web_options,
     });
     Ok(Built {
         router: web::router(state.clone()),
         serve_options: serve_options(args),
-        handles: Handles { state, scrape, discovery, notifier, notify_discovery, config },
+        readers,
+        handles: Handles {
+            state,
+            scrape,
+            discovery,
+            rules,
+            engine,
+            notifier,
+            notify_discovery,
+            sender,
+            config,
+        },
         sets,
         notify_sets,
     })
@@ -271,6 +320,15 @@ fn engine_options(args: &ServerArgs, shares: Shares) -> EngineOptions {
     }
 }
 
+/// Discovery may go a little beyond the budget: a server whose series take all of it is to know its targets after a
+/// start. What it reads is let go again for the most part.
+fn discovery_room(probe: storage::MemoryProbe) -> discovery::Room {
+    discovery::Room(Some(Arc::new(move || {
+        let memory = (probe.0)();
+        (memory.budget_bytes + memory.budget_bytes / 8).saturating_sub(memory.used_bytes)
+    })))
+}
+
 fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
     let has = |feature: &str| args.features.has(feature);
     scrape::Options {
@@ -293,12 +351,45 @@ fn scrape_options(args: &ServerArgs, shares: Shares) -> scrape::Options {
     }
 }
 
+/// Rules have slots and memory of their own, so that no query of a person delays an alert. As many groups are
+/// evaluated at once as upstream lets queries run by default; each holds a thread while it is.
+const RULES_AT_ONCE: usize = 20;
+/// Memory for rules as a part of that for queries: they aggregate what dashboards then need not.
+const RULES_MEMORY_PART: u64 = 4;
+
+fn rules_options(args: &ServerArgs, web: &web::Options) -> rules::Options {
+    let concurrent = args.features.has("concurrent-rule-eval");
+    let path = &web.external_path;
+    rules::Options {
+        external_url: format!("{}://{}{path}", web.external_scheme, web.external_host),
+        external_path: path.clone(),
+        outage_tolerance: args.rules_for_outage_tolerance,
+        grace_period: args.rules_for_grace_period,
+        resend_delay: args.rules_resend_delay,
+        concurrent_evals: if concurrent { positive(args.rules_max_concurrent_evals) } else { 0 },
+        groups_at_once: RULES_AT_ONCE,
+    }
+}
+
 fn notifier_options(args: &ServerArgs) -> notifier::Options {
     notifier::Options {
         queue_capacity: positive(args.notification_queue_capacity),
         batch_max: positive(args.notification_batch_size),
         drain: args.notification_drain_on_shutdown,
         user_agent: user_agent(),
+    }
+}
+
+fn sender_options(args: &ServerArgs, scrape: &scrape::Manager) -> remote::SenderOptions {
+    let scrape = scrape.clone();
+    remote::SenderOptions {
+        user_agent: user_agent(),
+        flush_deadline: args.remote_flush_deadline,
+        metadata: Arc::new(move || {
+            let pools = scrape.targets_active();
+            let entries = pools.values().flatten().flat_map(|target| target.metadata());
+            entries.map(|entry| (entry.family, entry.metadata)).collect()
+        }),
     }
 }
 
@@ -318,7 +409,11 @@ fn serve_options(args: &ServerArgs) -> net::ServeOptions {
 /// Part of the memory budget for each remote write that is stored at the same time as others.
 const WRITE_BYTES_HELD: u64 = 128 << 20;
 
-fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failure> {
+fn web_options(
+    args: &ServerArgs,
+    shares: Shares,
+    queries_bytes: Arc<storage::Budget>,
+) -> Result<web::Options, Failure> {
     let listen = args.web_listen_addresses.first().cloned().unwrap_or_default();
     let bad = |what: &str, e: &dyn std::fmt::Display| Failure { text: format!("{what}: {e}"), code: 2 };
     let cors = Matcher::new(MatchOp::Regex, "origin", args.web_cors_origin.as_str());
@@ -337,6 +432,10 @@ fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failur
         enable_lifecycle: args.web_enable_lifecycle,
         enable_admin_api: args.web_enable_admin_api,
         enable_remote_write_receiver: args.web_enable_remote_write_receiver,
+        enable_otlp_receiver: args.web_enable_otlp_receiver,
+        enable_search: args.features.has("search-api"),
+        search_limit_max: positive(args.web_search_max_limit),
+        otlp_native_delta: args.features.has("otlp-native-delta-ingestion"),
         accepted_write_messages: args
             .web_remote_write_messages
             .iter()
@@ -347,7 +446,8 @@ fn web_options(args: &ServerArgs, shares: Shares) -> Result<web::Options, Failur
         query_timeout: args.query_timeout,
         query_concurrency: positive(args.query_max_concurrency),
         query_bytes_max: shares.query_bytes,
-        queries_bytes: Some(storage::Budget::new(shares.queries_bytes, None)),
+        // The same bytes for queries and for what else reads the store: two such pools would be the whole budget.
+        queries_bytes: Some(queries_bytes),
         write_bodies_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(128 << 20),
         // 32 MiB decompressed and about twice that decoded, out of a budget that others share.
         writes_at_once: usize::try_from(shares.budget_bytes / WRITE_BYTES_HELD).unwrap_or(usize::MAX),
@@ -392,10 +492,9 @@ pub fn db_options(
     let own = &sources.settings.storage;
     options.wal_strict = own.strict_sync;
     options.image_log_bytes = match (own.head_image, own.head_image_log) {
-        // Off by default: some of the simulator's plans lose samples with it (docs/simulation.md).
-        (None | Some(false), _) => 0,
-        (Some(true), 0) => IMAGE_LOG_BYTES,
-        (Some(true), bytes) => bytes,
+        (Some(false), _) => 0,
+        (_, 0) => IMAGE_LOG_BYTES,
+        (_, bytes) => bytes,
     };
     if own.held_log > 0 {
         options.wal_hold_bytes = own.held_log;

@@ -86,6 +86,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     let (reload_requests, mut reloads) = mpsc::channel::<ReloadRequest>(RELOADS_WAITING_MAX);
     let built = parts::build(&args, &sources, &registry, &late, reload_requests, stop.clone())?;
     let handles = built.handles;
+    let _readers = built.readers;
     let state = handles.state.clone();
 
     let listeners = net::bind(&args.web_listen_addresses)
@@ -119,7 +120,13 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
         Err(failure) => Err(failure),
         Ok(false) => Ok(()),
         Ok(true) => {
+            // Before the first sample comes.
+            if let Some(db) = late.get().cloned() {
+                let sender = handles.sender.clone();
+                let _ = tokio::task::spawn_blocking(move || sender.open(Arc::new(db))).await;
+            }
             handles.scrape.store_opened();
+            handles.rules.start();
             state.set_readiness(Readiness::Ready);
             tracing::info!("Server is ready to receive web requests.");
             if embedded {
@@ -131,7 +138,7 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
                 Arc::clone(&reloader),
                 stop.clone(),
             );
-            let notice = new_series::watch(late.clone(), state.clone());
+            let notice = new_series::watch(late.clone(), handles.scrape.clone(), state.clone());
             let disk_notice = slow_disk::watch(late.clone(), state.clone());
             until_stopped(&reloader, &state, &mut reloads, (&mut hangup, ending)).await;
             watch.abort();
@@ -143,9 +150,11 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     state.set_readiness(Readiness::Stopping);
     state.notifications().add(notices::SHUTTING_DOWN);
     stop.cancel();
+    handles.rules.stop().await;
     tracing::info!("Stopping scrape manager...");
     handles.scrape.stop().await;
-    handles.notifier.stop().await;
+    // The last samples are in the log.
+    tokio::join!(handles.notifier.stop(), handles.sender.stop());
     let _ = tokio::join!(discovering, scraping, finding, notifying);
     let closing = close_store(&late).await;
     state.notifications().close();

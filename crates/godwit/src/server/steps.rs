@@ -25,6 +25,15 @@ pub fn add(reloader: &mut Reloader, args: &ServerArgs, late: &LateDb, handles: &
     reloader.step("notify", move |loaded| {
         std::future::ready(manager.apply_config(&loaded.config).map_err(|e| e.to_string()))
     });
+    let sender = handles.sender.clone();
+    reloader.step("remote_storage", move |loaded| {
+        let sender = sender.clone();
+        async move {
+            // Looks at the log's folder.
+            let applied = tokio::task::spawn_blocking(move || sender.apply_config(&loaded.config)).await;
+            applied.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        }
+    });
     let (state, view) = (handles.state.clone(), Arc::clone(&handles.config));
     reloader.step("web_handler", move |loaded| {
         let before = view.swap(Arc::new(config_view(&loaded)));
@@ -33,6 +42,22 @@ pub fn add(reloader: &mut Reloader, args: &ServerArgs, late: &LateDb, handles: &
             format!("cannot open {}: {e}", loaded.config.global.query_log_file)
         });
         async move { reopened }
+    });
+    let manager = handles.rules.clone();
+    let (engine, parser) = (Arc::clone(&handles.engine), handles.engine.options().parser);
+    reloader.step("rules", move |loaded| {
+        let (manager, engine) = (manager.clone(), Arc::clone(&engine));
+        async move {
+            let global = &loaded.config.global;
+            let interval = global.evaluation_interval;
+            let loader = rules::Loader { parser, scheme: global.metric_name_validation_scheme };
+            let patterns = loaded.config.rule_files.clone();
+            let groups = tokio::task::spawn_blocking(move || loader.load(&patterns, interval)).await;
+            let groups = groups.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            engine.set_default_step_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+            manager.update(groups, &global.external_labels, global.rule_query_offset).await;
+            Ok(())
+        }
     });
     let (late, of_flags) = (late.clone(), OfFlags::new(args));
     reloader.step("db_storage", move |loaded| {
@@ -105,9 +130,6 @@ pub struct Exemplars {
     enabled: bool,
 }
 
-/// Exemplars kept where the feature is on and the configuration does not say how many (upstream's default).
-const EXEMPLARS_DEFAULT: usize = 100_000;
-
 /// Reads the feature flag.
 pub fn exemplars_max(args: &ServerArgs) -> Exemplars {
     Exemplars { enabled: args.features.has("exemplar-storage") }
@@ -117,7 +139,7 @@ impl Exemplars {
     /// Exemplars to keep; 0 switches them off.
     pub fn max(self, config: &Config) -> usize {
         let configured = config.storage.exemplars.map(|e| usize::try_from(e.max_exemplars).unwrap_or(0));
-        if self.enabled { configured.unwrap_or(EXEMPLARS_DEFAULT) } else { 0 }
+        if self.enabled { configured.unwrap_or(0) } else { 0 }
     }
 }
 
@@ -192,5 +214,6 @@ fn config_view(loaded: &Arc<Loaded>) -> ConfigView {
         external_labels: loaded.config.global.external_labels.clone(),
         storage_retention: words.join(" or "),
         query_log_file: loaded.config.global.query_log_file.clone(),
+        otlp: Arc::new(loaded.config.otlp.clone()),
     }
 }

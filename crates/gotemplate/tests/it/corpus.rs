@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gotemplate::{List, Prometheus, Query, Sample, Value, alert_data, expand, expand_alert};
+use gotemplate::{AlertTemplate, List, Prometheus, Query, Sample, Value, alert_data, expand, expand_alert};
 use model::{FloatHistogram, Span};
 
 fn histogram() -> Value {
@@ -110,7 +110,11 @@ fn templates_give_what_prometheus_gives() {
         let case: std::collections::BTreeMap<String, String> = serde_json::from_str(line).unwrap();
         let (text, kind) = (case["t"].as_str(), case["d"].as_str());
         let got = match kind {
-            "alert" | "hist" => expand_alert(text, "test", &data(kind), &functions),
+            "alert" | "hist" => {
+                let got = expand_alert(text, "test", &data(kind), &functions);
+                assert_eq!(AlertTemplate::new(text, "test").expand(&data(kind), &functions), got, "{text}");
+                got
+            }
             _ => expand(text, "test", &data(kind), &functions),
         };
         let want = case.get("o").cloned().ok_or_else(|| case["e"].clone());

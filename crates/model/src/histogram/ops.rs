@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::go_math::log2;
+
 use super::{Bucket, CounterResetHint, FloatHistogram, Histogram, Span, bucket_bound};
 
 /// Exponential and custom buckets cannot be combined.
@@ -116,6 +118,33 @@ fn map_custom(index: i32, own: &[f64], bounds: &[f64]) -> usize {
         Some(upper) => bounds.partition_point(|b| b < upper),
         None => bounds.len(),
     }
+}
+
+/// Buckets of two histograms in the bounds that both have, one after the other: (sums, compensations).
+fn within_common(
+    bounds: &[f64],
+    (a, a_comps, a_bounds): (&Side, &Side, &[f64]),
+    (b, b_bounds): (&Side, &[f64]),
+    sign: f64,
+) -> (Side, Side) {
+    let mut all = vec![(0.0, 0.0); bounds.len() + 1];
+    let mut put = |index: usize, v: f64| {
+        if let Some((sum, c)) = all.get_mut(index) {
+            (*sum, *c) = kahan(v, *sum, *c);
+        }
+    };
+    for (n, (index, v)) in a.iter().enumerate() {
+        let target = map_custom(*index, a_bounds, bounds);
+        put(target, *v);
+        if let Some((_, c)) = a_comps.get(n) {
+            put(target, *c);
+        }
+    }
+    for (index, v) in b {
+        put(map_custom(*index, b_bounds, bounds), sign * v);
+    }
+    let filled = all.iter().enumerate().filter(|(_, (sum, c))| *sum != 0.0 || *c != 0.0);
+    filled.map(|(i, (sum, c))| ((i as i32, *sum), (i as i32, *c))).unzip()
 }
 
 fn remap(entries: &Side, own: &[f64], bounds: &[f64]) -> Side {
@@ -421,15 +450,13 @@ impl FloatHistogram {
             out
         };
         if self.uses_custom_buckets() {
-            let (mut a, mut b) = (self.positive(), other.positive());
+            let (a, b) = (self.positive(), other.positive());
             if !self.same_bounds(other) {
                 met.bounds_reconciled = true;
                 let bounds = common_bounds(&self.custom_values, &other.custom_values);
-                a = remap(&a, &self.custom_values, &bounds);
-                b = remap(&b, &other.custom_values, &bounds);
+                let own = (&a, &Vec::new(), &*self.custom_values);
+                let (joined, _) = within_common(&bounds, own, (&b, &*other.custom_values), sign);
                 self.custom_values = Arc::from(bounds);
-                let mut joined = join(&a, &b);
-                joined.retain(|(_, v)| *v != 0.0);
                 self.set_positive(&joined);
                 return Ok(met);
             }
@@ -509,14 +536,21 @@ impl FloatHistogram {
         } else {
             None
         };
+        if let Some(bounds) = bounds {
+            let (a, ac, b) = (self.positive(), c.positive(), other.positive());
+            let own = (&a, &ac, &*self.custom_values);
+            let (sums, comps) = within_common(&bounds, own, (&b, &*other.custom_values), 1.0);
+            self.set_positive(&sums);
+            c.set_positive(&comps);
+            self.custom_values = Arc::from(bounds);
+            c.custom_values = Arc::clone(&self.custom_values);
+            *compensation = Some(c);
+            return Ok(met);
+        }
         for positive in [true, false] {
             let pick = |h: &FloatHistogram| if positive { h.positive() } else { h.negative() };
             let (mut a, mut ac, mut b, mut bc) = (pick(self), pick(&c), pick(other), Vec::new());
-            if let Some(bounds) = &bounds {
-                (a, ac) = compensated(&a, &ac, |i| map_custom(i, &self.custom_values, bounds) as i32);
-                (b, bc) =
-                    compensated(&b, &Vec::new(), |i| map_custom(i, &other.custom_values, bounds) as i32);
-            } else if schema < self.schema {
+            if schema < self.schema {
                 (a, ac) = compensated(&a, &ac, |i| coarser(i, self.schema, schema));
             } else if schema < other.schema {
                 (b, bc) = compensated(&b, &Vec::new(), |i| coarser(i, other.schema, schema));
@@ -550,10 +584,6 @@ impl FloatHistogram {
             }
         }
         (self.schema, c.schema, c.zero_threshold) = (schema, schema, self.zero_threshold);
-        if let Some(bounds) = bounds {
-            self.custom_values = Arc::from(bounds);
-            c.custom_values = Arc::clone(&self.custom_values);
-        }
         *compensation = Some(c);
         Ok(met)
     }
@@ -707,7 +737,7 @@ impl Bucket {
         if linear {
             return (v - self.lower) / (self.upper - self.lower);
         }
-        let (lower, upper, at) = (self.lower.abs().log2(), self.upper.abs().log2(), v.abs().log2());
+        let (lower, upper, at) = (log2(self.lower.abs()), log2(self.upper.abs()), log2(v.abs()));
         if v > 0.0 { (at - lower) / (upper - lower) } else { 1.0 - ((at - upper) / (lower - upper)) }
     }
 }

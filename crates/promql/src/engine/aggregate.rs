@@ -14,7 +14,7 @@ use super::labels::group_labels;
 use super::math::{kahan, quantile};
 use super::plan::{AggregatePlan, Kind, Node};
 use super::range_functions::{HistogramMean, Mean, ResetsSeen};
-use super::row::{Cell, Frame, Grid, Row, absent, is_absent};
+use super::row::{Ahead, Cell, Frame, Grid, Row, absent, is_absent};
 use crate::parse::PosRange;
 use crate::parse::ast::AggregateOp as Op;
 
@@ -24,20 +24,29 @@ struct Groups {
     labels: Vec<Labels>,
 }
 
-fn group_rows(rows: &[Row], without: bool, grouping: &[String]) -> Groups {
+/// Rows between two looks at the deadline.
+const ROWS_A_LOOK: usize = 1024;
+/// A group besides its labels and its row: places in the table and in the list.
+const GROUP_BYTES: usize = 64;
+
+fn group_rows(rows: &[Row], without: bool, grouping: &[String], ahead: &Ahead) -> Result<Groups, QueryError> {
     let mut seen: HashMap<Labels, usize> = HashMap::new();
     let mut labels = Vec::new();
     let mut of_row = Vec::with_capacity(rows.len());
     for row in rows {
         let key = group_labels(&row.labels, without, grouping);
+        if of_row.len() % ROWS_A_LOOK == 0 {
+            ahead.check()?;
+        }
         let next = labels.len();
         let index = *seen.entry(key.clone()).or_insert(next);
         if index == next {
+            ahead.take((GROUP_BYTES + key.as_bytes().len()) as u64)?;
             labels.push(key);
         }
         of_row.push(index);
     }
-    Groups { of_row, labels }
+    Ok(Groups { of_row, labels })
 }
 
 impl Eval<'_> {
@@ -63,18 +72,22 @@ impl Eval<'_> {
                 if let (Op::Quantile, Some((values, pos))) = (a.op, &params) {
                     note_quantiles(values, *pos, &mut self.notes);
                 }
-                let values = params.map(|(v, _)| v).unwrap_or_default();
-                let groups = group_rows(&frame.rows, a.without, &a.grouping);
+                let values: &[f64] = params.as_ref().map_or(&[], |(v, _)| v);
+                let ahead = self.ahead();
+                let groups = group_rows(&frame.rows, a.without, &a.grouping, &ahead)?;
+                // A sum has its compensation beside it.
+                let columns = if a.op == Op::Sum { 2 } else { 1 };
+                ahead.rows(groups.labels.len(), grid.count.saturating_mul(columns))?;
                 let rows = if frame.rows.iter().any(|r| r.hists.is_some()) {
-                    self.fold_mixed(a, &frame.rows, &groups, &values, grid)?
+                    self.fold_mixed(a, &frame.rows, &groups, values, grid)?
                 } else {
-                    self.fold_floats(a.op, &frame.rows, &groups, &values, grid)?
+                    self.fold_floats(a.op, &frame.rows, &groups, values, grid)?
                 };
                 let mut rows: Vec<Row> = rows.into_iter().filter(|r| !r.is_empty()).collect();
                 // A group drops the name where one of its series does.
                 mark_dropped(&mut rows, &frame.rows, &groups);
                 drop(frame);
-                self.frame(rows)
+                self.settled(rows, ahead)
             }
         }
     }
@@ -217,11 +230,14 @@ impl Eval<'_> {
             grouping.sort();
         }
         let frame = self.rows(&a.expr, grid)?;
+        let ahead = self.ahead();
         let mut out: Vec<Row> = Vec::new();
         let mut seen: HashMap<Labels, usize> = HashMap::new();
         for step in 0..grid.count {
-            self.meter.ctx.check()?;
-            for row in &frame.rows {
+            for (i, row) in frame.rows.iter().enumerate() {
+                if i % ROWS_A_LOOK == 0 {
+                    self.meter.ctx.check()?;
+                }
                 let text = match row.cell(step) {
                     Cell::None => continue,
                     Cell::Float(v) => model::float_text::format_f(v),
@@ -230,16 +246,23 @@ impl Eval<'_> {
                 let mut builder = row.labels.to_builder();
                 builder.set(label, &text);
                 let key = group_labels(&builder.build(), a.without, &grouping);
-                let index = *seen.entry(key.clone()).or_insert_with(|| {
-                    out.push(Row::empty(key, grid.count));
-                    out.len() - 1
-                });
+                let index = match seen.get(&key) {
+                    Some(index) => *index,
+                    None => {
+                        ahead.row(grid.count)?;
+                        ahead.take((GROUP_BYTES + key.as_bytes().len()) as u64)?;
+                        seen.insert(key.clone(), out.len());
+                        out.push(Row::empty(key, grid.count));
+                        out.len() - 1
+                    }
+                };
                 let cell = &mut out[index].floats[step];
                 *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
             }
         }
         drop(frame);
-        self.frame(out)
+        drop(seen);
+        self.settled(out, ahead)
     }
 
     /// `topk`, `bottomk`, `limitk`, `limit_ratio`: rows as they are, but fewer.
@@ -288,8 +311,9 @@ impl Eval<'_> {
                 ));
             }
         }
-        let rows = frame.take_rows();
-        let groups = group_rows(&rows, a.without, &a.grouping);
+        let (rows, ahead) = (frame.take_rows(), self.ahead());
+        let groups = group_rows(&rows, a.without, &a.grouping, &ahead)?;
+        ahead.rows(rows.len(), grid.count)?;
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.labels.len()];
         groups.of_row.iter().enumerate().for_each(|(i, g)| members[*g].push(i));
         let mut out: Vec<Row> = rows
@@ -318,11 +342,11 @@ impl Eval<'_> {
         if grid.count == 1 {
             let mut slots: Vec<Option<Row>> = out.into_iter().map(Some).collect();
             let rows = order.into_iter().filter_map(|i| slots[i].take()).collect();
-            return self.frame(rows);
+            return self.settled(rows, ahead);
         }
         out.retain(|r| !r.is_empty());
         let rows = merge_equal(out)?;
-        self.frame(rows)
+        self.settled(rows, ahead)
     }
 
     fn pick_step(
@@ -337,7 +361,7 @@ impl Eval<'_> {
         let present = members.iter().copied().filter(|i| !matches!(rows[*i].cell(step), Cell::None));
         if op == Op::LimitRatio {
             let ratio = param.clamp(-1.0, 1.0);
-            return present.filter(|i| in_ratio(ratio, &rows[*i].labels)).collect();
+            return in_heap_order(present.filter(|i| in_ratio(ratio, &rows[*i].labels)), rows, step);
         }
         let k = param as i64;
         if k < 1 {
@@ -345,7 +369,7 @@ impl Eval<'_> {
         }
         let k = usize::try_from(k).unwrap_or(usize::MAX).min(rows.len());
         if op == Op::Limitk {
-            return present.take(k).collect();
+            return in_heap_order(present.take(k), rows, step);
         }
         let mut candidates: Vec<(usize, f64)> = Vec::new();
         for i in present {
@@ -356,6 +380,18 @@ impl Eval<'_> {
         }
         best(k, op == Op::Topk, &candidates)
     }
+}
+
+/// Order of what `limitk` and `limit_ratio` leave: as pushed on a heap of values, where a histogram counts as 0.
+/// Sums over it show the order in their last bits.
+fn in_heap_order(picked: impl Iterator<Item = usize>, rows: &[Row], step: usize) -> Vec<usize> {
+    let less = |a: f64, b: f64| a.is_nan() || a < b;
+    let mut heap: Vec<(usize, f64)> = Vec::new();
+    for i in picked {
+        heap.push((i, if let Cell::Float(v) = rows[i].cell(step) { v } else { 0.0 }));
+        sift_up(&mut heap, &less);
+    }
+    heap.into_iter().map(|(i, _)| i).collect()
 }
 
 /// The k best, best first: a heap with the worst on top, filled in order, as upstream, so that ties fall

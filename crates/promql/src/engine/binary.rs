@@ -1,18 +1,18 @@
 //! Operators between two values. Series are matched once, then whole rows are calculated; only groups
 //! with several series on the "one" side, which may take turns in time, go step by step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use model::{FloatHistogram, Labels};
+use model::{FloatHistogram, Labels, go_math};
 
 use super::annotations::{Annotations, HistogramOperation};
 use super::error::{QueryError, execution};
-use super::eval::{Eval, Out, merge_equal};
+use super::eval::{Eval, Out};
 use super::labels::{is_metadata, match_labels};
-use super::math::go_pow;
+
 use super::plan::Node;
-use super::row::{Cell, Frame, Grid, Hist, Row, is_absent};
+use super::row::{Ahead, Cell, Frame, Grid, Hist, Row, is_absent};
 use crate::parse::PosRange;
 use crate::parse::ast::{BinaryOp, Cardinality, VectorMatching};
 
@@ -24,8 +24,8 @@ pub(crate) fn scalar_op(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Mod => a % b,
-        BinaryOp::Pow => go_pow(a, b),
-        BinaryOp::Atan2 => a.atan2(b),
+        BinaryOp::Pow => go_math::pow(a, b),
+        BinaryOp::Atan2 => go_math::atan2(a, b),
         _ => f64::from(u8::from(compare(op, a, b))),
     }
 }
@@ -47,6 +47,14 @@ fn changes_schema(op: BinaryOp) -> bool {
     use BinaryOp::{Add, Atan2, Div, Mod, Mul, Pow, Sub};
     matches!(op, Add | Sub | Mul | Div | Mod | Pow | Atan2)
 }
+
+/// Cuts a histogram, and means nothing for two numbers.
+pub(crate) fn trims(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper)
+}
+
+/// Rows between two looks at the deadline.
+const ROWS_A_LOOK: usize = 1024;
 
 enum Operand<'a> {
     Float(f64),
@@ -82,7 +90,24 @@ fn finish(mut h: FloatHistogram) -> Result2 {
     Result2::Hist(Arc::new(h), true)
 }
 
-/// One pair of samples. `noted` keeps the note of the pair calculated last, as upstream does a step.
+/// Notes of pairs: of the pairs of a step upstream shows the note of the last one that has any.
+#[derive(Default)]
+struct StepNotes(BTreeMap<usize, (usize, Annotations)>);
+
+impl StepNotes {
+    /// `order`: the pair's place among those of its step.
+    fn note(&mut self, step: usize, order: usize, notes: Annotations) {
+        if !notes.is_empty() && self.0.get(&step).is_none_or(|(old, _)| *old <= order) {
+            self.0.insert(step, (order, notes));
+        }
+    }
+
+    fn finish(self, into: &mut Annotations) {
+        self.0.into_values().for_each(|(_, notes)| into.merge(notes));
+    }
+}
+
+/// One pair of samples.
 fn element(
     op: BinaryOp,
     l: &Operand<'_>,
@@ -174,21 +199,30 @@ impl Eval<'_> {
         let left = self.eval(lhs, grid)?;
         let right = self.eval(rhs, grid)?;
         match (left, right) {
-            (Out::Scalar(a), Out::Scalar(b)) => {
-                Ok(Out::Scalar(a.iter().zip(&b).map(|(a, b)| scalar_op(op, *a, *b)).collect()))
+            (Out::Scalar(_), Out::Scalar(_)) if trims(op) => {
+                execution(format!("operator \"{}\" not allowed for Scalar operations", op.as_str()))
             }
-            (Out::Rows(rows), Out::Scalar(s)) => self.with_scalar(op, rows, &s, false, return_bool, node.pos),
-            (Out::Scalar(s), Out::Rows(rows)) => self.with_scalar(op, rows, &s, true, return_bool, node.pos),
+            (Out::Scalar(mut a), Out::Scalar(b)) => {
+                a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = scalar_op(op, *a, *b));
+                Ok(Out::Scalar(a))
+            }
+            (Out::Rows(rows), Out::Scalar(s)) => {
+                self.with_scalar(op, rows, &s, false, return_bool, node.pos, grid)
+            }
+            (Out::Scalar(s), Out::Rows(rows)) => {
+                self.with_scalar(op, rows, &s, true, return_bool, node.pos, grid)
+            }
             (Out::Rows(l), Out::Rows(r)) => {
                 let default = VectorMatching::default();
                 let matching = matching.unwrap_or(&default);
+                let ahead = self.ahead();
                 let rows = if op.is_set() {
-                    set_op(op, l, r, matching, grid)
+                    self.set_op(op, l, r, matching, &ahead, grid)?
                 } else {
-                    self.matched(op, l, r, matching, return_bool, node.pos, grid)?
+                    self.matched(op, l, r, matching, return_bool, node.pos, &ahead, grid)?
                 };
-                let rows = merge_equal(rows)?;
-                self.frame(rows)
+                let rows = self.join_equal(rows, grid)?;
+                self.settled(rows, ahead)
             }
             _ => execution("operator on a string"),
         }
@@ -202,11 +236,13 @@ impl Eval<'_> {
         scalar_left: bool,
         return_bool: bool,
         pos: PosRange,
+        grid: Grid,
     ) -> Result<Out, QueryError> {
         let mut rows = frame.take_rows();
         let drops = changes_schema(op) || return_bool;
         let simple = !matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
-        for row in &mut rows {
+        let mut noted = StepNotes::default();
+        for (at, row) in rows.iter_mut().enumerate() {
             self.meter.ctx.check()?;
             if row.hists.is_none() && simple {
                 float_row_with_scalar(op, &mut row.floats, scalar, scalar_left, return_bool);
@@ -221,7 +257,7 @@ impl Eval<'_> {
                     } else {
                         element(op, &cell, &s, pos, &mut local)
                     };
-                    self.notes.merge(local);
+                    noted.note(step, at, local);
                     // A comparison keeps the vector's value, on whichever side it stands.
                     let result = match (result, &cell) {
                         (Result2::Float(_, keep), Operand::Float(v)) if op.is_comparison() => {
@@ -237,8 +273,9 @@ impl Eval<'_> {
                 self.drop_name(row);
             }
         }
+        noted.finish(&mut self.notes);
         rows.retain(|r| !r.is_empty());
-        let rows = merge_equal(rows)?;
+        let rows = self.join_equal(rows, grid)?;
         drop(frame);
         self.frame(rows)
     }
@@ -251,6 +288,7 @@ impl Eval<'_> {
         m: &VectorMatching,
         return_bool: bool,
         pos: PosRange,
+        ahead: &Ahead,
         grid: Grid,
     ) -> Result<Vec<Row>, QueryError> {
         let fills = m.fill_left.is_some() || m.fill_right.is_some();
@@ -274,19 +312,21 @@ impl Eval<'_> {
             drop_now: !self.settings.delayed_names && return_bool,
             pos,
             steps: grid.count,
+            ahead,
             many: &many,
             one: &one,
         };
         // (position in upstream's output, row)
         let mut out: Vec<(usize, Row)> = Vec::new();
-        let mut first_error: Option<(usize, String)> = None;
+        let mut first_error: Option<Failure> = None;
+        let mut noted = StepNotes::default();
         let mut present = None;
         for group in &groups {
             self.meter.ctx.check()?;
             if !fills && group.many.is_empty() && group.one.len() < 2 {
                 continue;
             }
-            let metrics = job.metrics(group);
+            let metrics = job.metrics(group)?;
             if !fills
                 && group.one.len() <= 1
                 && all_different(&metrics)
@@ -294,7 +334,8 @@ impl Eval<'_> {
             {
                 if let Some(o) = group.one.first() {
                     for (n, metric) in group.many.iter().zip(metrics) {
-                        let row = job.pair(*n, *o, metric, &mut self.notes);
+                        ahead.row(grid.count)?;
+                        let row = job.pair(*n, *o, metric, &mut noted);
                         out.push((*n, row));
                     }
                 }
@@ -303,17 +344,16 @@ impl Eval<'_> {
             // Steps at which either side has anything at all decide whether upstream looks at the groups.
             let any =
                 present.get_or_insert_with(|| (presence(&many, grid.count), presence(&one, grid.count)));
-            match job.stepwise(group, any, &mut out, &mut self.notes) {
-                Ok(()) => {}
-                Err((step, text)) if first_error.as_ref().is_none_or(|(s, _)| step < *s) => {
-                    first_error = Some((step, text));
-                }
-                Err(_) => {}
+            if let Err(failure) = job.stepwise(group, any, &mut out, &mut noted)?
+                && first_error.as_ref().is_none_or(|first| failure.at < first.at)
+            {
+                first_error = Some(failure);
             }
         }
-        if let Some((_, text)) = first_error {
+        if let Some(Failure { text, .. }) = first_error {
             return execution(text);
         }
+        noted.finish(&mut self.notes);
         out.sort_by_key(|(at, _)| *at);
         Ok(out.into_iter().map(|(_, row)| row).filter(|r| !r.is_empty()).collect())
     }
@@ -337,6 +377,12 @@ fn float_row_with_scalar(
             *v = super::row::absent();
         }
     }
+}
+
+/// Why a matching fails, and when upstream would find that: step, 0 for the side "one" and 1 for the other, row.
+struct Failure {
+    at: (usize, u8, usize),
+    text: String,
 }
 
 /// Indices of the rows of one signature.
@@ -409,6 +455,7 @@ struct Matched<'a> {
     drop_now: bool,
     pos: PosRange,
     steps: usize,
+    ahead: &'a Ahead,
     many: &'a [Row],
     one: &'a [Row],
 }
@@ -432,19 +479,38 @@ impl Matched<'_> {
         builder.build()
     }
 
-    fn metrics(&self, group: &Group) -> Vec<Labels> {
+    fn metrics(&self, group: &Group) -> Result<Vec<Labels>, QueryError> {
         let empty = Labels::empty();
         let one = group.one.first().map_or(&empty, |o| &self.one[*o].labels);
-        group.many.iter().map(|n| self.metric(&self.many[*n].labels, one)).collect()
+        let mut all = Vec::with_capacity(group.many.len());
+        for n in &group.many {
+            let metric = self.metric(&self.many[*n].labels, one);
+            self.ahead.take(metric.as_bytes().len() as u64)?;
+            if all.len() % ROWS_A_LOOK == 0 {
+                self.ahead.check()?;
+            }
+            all.push(metric);
+        }
+        Ok(all)
     }
 
-    fn calculate(&self, many: &Operand<'_>, one: &Operand<'_>, notes: &mut Annotations) -> Result2 {
+    /// `at`: the step, and the pair's place among those of the step.
+    fn calculate(
+        &self,
+        many: &Operand<'_>,
+        one: &Operand<'_>,
+        at: (usize, usize),
+        noted: &mut StepNotes,
+    ) -> Result2 {
         let (l, r) = if self.swapped { (one, many) } else { (many, one) };
-        element(self.op, l, r, self.pos, notes)
+        let mut notes = Annotations::default();
+        let result = element(self.op, l, r, self.pos, &mut notes);
+        noted.note(at.0, at.1, notes);
+        result
     }
 
     /// A row with a row, all steps.
-    fn pair(&self, many: usize, one: usize, labels: Labels, notes: &mut Annotations) -> Row {
+    fn pair(&self, many: usize, one: usize, labels: Labels, noted: &mut StepNotes) -> Row {
         let (m, o) = (&self.many[many], &self.one[one]);
         let mut row = Row::empty(labels, self.steps);
         row.drop_name = self.return_bool;
@@ -468,7 +534,7 @@ impl Matched<'_> {
         }
         for step in 0..self.steps {
             let (Some(a), Some(b)) = (Operand::of(m.cell(step)), Operand::of(o.cell(step))) else { continue };
-            let result = self.calculate(&a, &b, notes);
+            let result = self.calculate(&a, &b, (step, many), noted);
             store(&mut row, step, result, self.return_bool);
         }
         row
@@ -480,8 +546,8 @@ impl Matched<'_> {
         group: &Group,
         (any_many, any_one): &(Vec<bool>, Vec<bool>),
         out: &mut Vec<(usize, Row)>,
-        notes: &mut Annotations,
-    ) -> Result<(), (usize, String)> {
+        noted: &mut StepNotes,
+    ) -> Result<Result<(), Failure>, QueryError> {
         // By side as matched, not as written: so does upstream.
         let (fill_one, fill_many) = (self.m.fill_right, self.m.fill_left);
         let fills = fill_one.is_some() || fill_many.is_some();
@@ -496,12 +562,16 @@ impl Matched<'_> {
             for o in &group.one {
                 let Some(cell) = Operand::of(self.one[*o].cell(step)) else { continue };
                 if let Some((other, _)) = one {
-                    return Err((step, self.duplicate(other, *o)));
+                    return Ok(Err(Failure { at: (step, 0, *o), text: self.duplicate(other, *o) }));
                 }
                 one = Some((*o, cell));
             }
-            let mut matched: Vec<Labels> = Vec::new();
-            let mut put = |labels: Labels, at: usize, result: Result2| {
+            let mut matched: HashSet<Labels> = HashSet::new();
+            let mut put = |labels: Labels, at: usize, result: Result2| -> Result<(), QueryError> {
+                if !rows.contains_key(&labels) {
+                    self.ahead.row(self.steps)?;
+                    self.ahead.take(labels.as_bytes().len() as u64)?;
+                }
                 let fresh = || {
                     let mut row = Row::empty(labels.clone(), self.steps);
                     row.drop_name = self.return_bool;
@@ -509,53 +579,62 @@ impl Matched<'_> {
                 };
                 let (_, row) = rows.entry(labels.clone()).or_insert_with(fresh);
                 store(row, step, result, self.return_bool);
+                Ok(())
             };
-            let mut emit = |labels: Labels, at: usize, result: Result2| -> Result<(), (usize, String)> {
+            let mut emit = |labels: Labels,
+                            at: usize,
+                            result: Result2|
+             -> Result<Option<Failure>, QueryError> {
                 // A pair without a result does not count as a match.
                 if matches!(result, Result2::Nothing) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 if self.m.card == Cardinality::OneToOne && !matched.is_empty() {
                     let text = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
-                    return Err((step, text.to_string()));
+                    return Ok(Some(Failure { at: (step, 1, at), text: text.to_string() }));
                 }
-                if matched.contains(&labels) {
+                if !matched.insert(labels.clone()) {
                     let text = "multiple matches for labels: grouping labels must ensure unique matches";
-                    return Err((step, text.to_string()));
+                    return Ok(Some(Failure { at: (step, 1, at), text: text.to_string() }));
                 }
-                matched.push(labels.clone());
-                put(labels, at, result);
-                Ok(())
+                put(labels, at, result)?;
+                Ok(None)
             };
-            for n in &group.many {
+            for (i, n) in group.many.iter().enumerate() {
+                if i % ROWS_A_LOOK == 0 {
+                    self.ahead.check()?;
+                }
                 let Some(cell) = Operand::of(self.many[*n].cell(step)) else { continue };
                 let many_labels = &self.many[*n].labels;
                 let (labels, result) = match (&one, fill_one) {
                     (Some((o, other)), _) => {
                         let labels = self.metric(many_labels, &self.one[*o].labels);
-                        (labels, self.calculate(&cell, other, notes))
+                        (labels, self.calculate(&cell, other, (step, *n), noted))
                     }
                     (None, Some(fill)) => {
                         let other = match_labels(many_labels, self.m.on, &self.m.labels);
                         (
                             self.metric(many_labels, &other),
-                            self.calculate(&cell, &Operand::Float(fill), notes),
+                            self.calculate(&cell, &Operand::Float(fill), (step, *n), noted),
                         )
                     }
                     (None, None) => continue,
                 };
-                emit(labels, *n, result)?;
+                if let Some(failure) = emit(labels, *n, result)? {
+                    return Ok(Err(failure));
+                }
             }
             if let (Some((o, cell)), Some(fill), true) = (&one, fill_many, matched.is_empty()) {
                 let one_labels = &self.one[*o].labels;
                 let other = match_labels(one_labels, self.m.on, &self.m.labels);
                 let labels = self.metric(&other, one_labels);
-                let result = self.calculate(&Operand::Float(fill), cell, notes);
-                put(labels, self.many.len() + *o, result);
+                let at = self.many.len() + *o;
+                let result = self.calculate(&Operand::Float(fill), cell, (step, at), noted);
+                put(labels, at, result)?;
             }
         }
         out.extend(rows.into_values());
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn duplicate(&self, a: usize, b: usize) -> String {
@@ -573,51 +652,65 @@ impl Matched<'_> {
     }
 }
 
-/// `and`, `or`, `unless`.
-fn set_op(op: BinaryOp, mut left: Frame, mut right: Frame, m: &VectorMatching, grid: Grid) -> Vec<Row> {
-    let (mut l, mut r) = (left.take_rows(), right.take_rows());
-    let groups = group_by_signature(&l, &r, m);
-    let keep = |rows: &mut [Row], which: &[usize], others: &[bool], when: bool| {
-        for i in which {
-            let row = &mut rows[*i];
-            for (step, present) in others.iter().enumerate() {
-                if *present != when {
-                    row.floats[step] = super::row::absent();
-                    if let Some(h) = &mut row.hists {
-                        h[step] = None;
+impl Eval<'_> {
+    /// `and`, `or`, `unless`.
+    fn set_op(
+        &mut self,
+        op: BinaryOp,
+        mut left: Frame,
+        mut right: Frame,
+        m: &VectorMatching,
+        ahead: &Ahead,
+        grid: Grid,
+    ) -> Result<Vec<Row>, QueryError> {
+        let (mut l, mut r) = (left.take_rows(), right.take_rows());
+        l.iter_mut().chain(&mut r).for_each(Row::keep_floats);
+        let groups = group_by_signature(&l, &r, m);
+        let keep = |rows: &mut [Row], which: &[usize], others: &[bool], when: bool| {
+            for i in which {
+                ahead.check()?;
+                let row = &mut rows[*i];
+                for (step, present) in others.iter().enumerate() {
+                    if *present != when {
+                        row.floats[step] = super::row::absent();
+                        if let Some(h) = &mut row.hists {
+                            h[step] = None;
+                        }
                     }
                 }
             }
-        }
-    };
-    let some = |rows: &[Row], which: &[usize]| {
-        let mut any = vec![false; grid.count];
-        for i in which {
-            for (step, any) in any.iter_mut().enumerate() {
-                *any = *any || !matches!(rows[*i].cell(step), Cell::None);
+            Ok::<(), QueryError>(())
+        };
+        let some = |rows: &[Row], which: &[usize]| {
+            let mut any = vec![false; grid.count];
+            for i in which {
+                ahead.check()?;
+                for (step, any) in any.iter_mut().enumerate() {
+                    *any = *any || !matches!(rows[*i].cell(step), Cell::None);
+                }
+            }
+            Ok::<Vec<bool>, QueryError>(any)
+        };
+        for g in &groups {
+            match op {
+                BinaryOp::And => {
+                    let present = some(&r, &g.one)?;
+                    keep(&mut l, &g.many, &present, true)?;
+                }
+                BinaryOp::Unless => {
+                    let present = some(&r, &g.one)?;
+                    keep(&mut l, &g.many, &present, false)?;
+                }
+                _ => {
+                    let present = some(&l, &g.many)?;
+                    keep(&mut r, &g.one, &present, false)?;
+                }
             }
         }
-        any
-    };
-    for g in &groups {
-        match op {
-            BinaryOp::And => {
-                let present = some(&r, &g.one);
-                keep(&mut l, &g.many, &present, true);
-            }
-            BinaryOp::Unless => {
-                let present = some(&r, &g.one);
-                keep(&mut l, &g.many, &present, false);
-            }
-            _ => {
-                let present = some(&l, &g.many);
-                keep(&mut r, &g.one, &present, false);
-            }
+        if op == BinaryOp::Or {
+            l.append(&mut r);
         }
+        l.retain(|row| !row.is_empty());
+        Ok(l)
     }
-    if op == BinaryOp::Or {
-        l.append(&mut r);
-    }
-    l.retain(|row| !row.is_empty());
-    l
 }

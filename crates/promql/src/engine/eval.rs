@@ -8,11 +8,12 @@ use storage::{Querier, Series};
 
 use super::annotations::Annotations;
 use super::error::{QueryError, execution};
+use super::labels;
+use super::parallel::Workers;
 use super::plan::{Kind, Node, Selector};
-use super::read::Columns;
-use super::row::{Frame, Grid, Meter, Row, absent, hist_size, is_absent};
+use super::read::{Columns, Stats};
+use super::row::{Ahead, Frame, Grid, Meter, Numbers, Row, absent, hist_size, is_absent};
 use super::value::MatrixSeries;
-use super::{labels, parallel};
 
 pub(super) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
@@ -20,7 +21,6 @@ pub(super) const SAME_LABELSET: &str = "vector cannot contain metrics with the s
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) lookback_ms: i64,
-    pub(crate) threads: usize,
     pub(crate) delayed_names: bool,
     pub(crate) type_and_unit: bool,
     pub(crate) use_starts: bool,
@@ -29,6 +29,7 @@ pub(crate) struct Settings {
 /// The evaluator of one query.
 pub(crate) struct Eval<'a> {
     pub(crate) settings: Settings,
+    pub(crate) workers: &'a Workers,
     pub(crate) meter: Arc<Meter>,
     pub(crate) sets: &'a [Vec<Arc<dyn Series>>],
     pub(crate) querier: &'a dyn Querier,
@@ -38,13 +39,26 @@ pub(crate) struct Eval<'a> {
 /// Value of a node.
 pub(crate) enum Out {
     Rows(Frame),
-    Scalar(Vec<f64>),
+    Scalar(Numbers),
     Text(String),
 }
 
 impl<'a> Eval<'a> {
     pub(crate) fn frame(&self, rows: Vec<Row>) -> Result<Out, QueryError> {
         Ok(Out::Rows(Frame::new(&self.meter, rows)?))
+    }
+
+    /// A frame of rows that were paid for ahead.
+    pub(crate) fn settled(&self, rows: Vec<Row>, ahead: Ahead) -> Result<Out, QueryError> {
+        Ok(Out::Rows(Frame::settled(rows, ahead)?))
+    }
+
+    pub(crate) fn ahead(&self) -> Ahead {
+        Ahead::new(&self.meter)
+    }
+
+    pub(crate) fn numbers(&self, grid: Grid, value: impl FnMut(usize) -> f64) -> Result<Out, QueryError> {
+        Ok(Out::Scalar(Numbers::new(&self.meter, grid.count, value)?))
     }
 
     pub(crate) fn rows(&mut self, node: &Node, grid: Grid) -> Result<Frame, QueryError> {
@@ -54,7 +68,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    pub(crate) fn scalar(&mut self, node: &Node, grid: Grid) -> Result<Vec<f64>, QueryError> {
+    pub(crate) fn scalar(&mut self, node: &Node, grid: Grid) -> Result<Numbers, QueryError> {
         match self.eval(node, grid)? {
             Out::Scalar(values) => Ok(values),
             Out::Rows(_) | Out::Text(_) => execution("unexpected vector where a scalar belongs"),
@@ -64,15 +78,16 @@ impl<'a> Eval<'a> {
     pub(crate) fn eval(&mut self, node: &Node, grid: Grid) -> Result<Out, QueryError> {
         self.meter.ctx.check()?;
         match &node.kind {
-            Kind::Number(v) => Ok(Out::Scalar(vec![*v; grid.count])),
+            Kind::Number(v) => self.numbers(grid, |_| *v),
             Kind::Text(s, _) => Ok(Out::Text(s.clone())),
             _ if grid.count == 0 && node.value_type == crate::parse::ValueType::Scalar => {
-                Ok(Out::Scalar(Vec::new()))
+                self.numbers(grid, |_| f64::NAN)
             }
             _ if grid.count == 0 => self.frame(Vec::new()),
             Kind::Vector(selector) => {
-                let rows = self.select_vector(selector, grid, node.pos)?;
-                self.frame(rows)
+                let ahead = self.ahead();
+                let rows = self.select_vector(selector, grid, node.pos, &ahead)?;
+                self.settled(rows, ahead)
             }
             Kind::Call(id, name, args) => self.call(node, *id, name, args, grid),
             Kind::Aggregate(a) => self.aggregate(node, a, grid),
@@ -80,6 +95,7 @@ impl<'a> Eval<'a> {
                 self.binary(node, *op, lhs, rhs, matching.as_ref(), *return_bool, grid)
             }
             Kind::Negate(inner) => self.negate(inner, grid),
+            Kind::Plus(inner) => self.eval(inner, grid),
             Kind::Invariant(inner) => self.invariant(inner, grid),
             Kind::Matrix(..) | Kind::Subquery(_) => execution("unexpected range vector"),
         }
@@ -87,7 +103,10 @@ impl<'a> Eval<'a> {
 
     fn negate(&mut self, inner: &Node, grid: Grid) -> Result<Out, QueryError> {
         let mut frame = match self.eval(inner, grid)? {
-            Out::Scalar(values) => return Ok(Out::Scalar(values.into_iter().map(|v| -v).collect())),
+            Out::Scalar(mut values) => {
+                values.iter_mut().for_each(|v| *v = -*v);
+                return Ok(Out::Scalar(values));
+            }
             Out::Rows(frame) => frame,
             Out::Text(_) => return execution("unexpected string"),
         };
@@ -103,7 +122,7 @@ impl<'a> Eval<'a> {
                 *h = Arc::new(negative);
             }
         }
-        let rows = if self.settings.delayed_names { rows } else { merge_equal(rows)? };
+        let rows = if self.settings.delayed_names { rows } else { merge_apart(rows)? };
         drop(frame);
         self.frame(rows)
     }
@@ -117,15 +136,20 @@ impl<'a> Eval<'a> {
         let mut frame = match once {
             Out::Scalar(values) => {
                 let v = values.first().copied().unwrap_or(f64::NAN);
-                return Ok(Out::Scalar(vec![v; grid.count]));
+                return self.numbers(grid, |_| v);
             }
             Out::Text(s) => return Ok(Out::Text(s)),
             Out::Rows(frame) => frame,
         };
+        // Upstream's words for rows that were joined of both kinds.
+        if frame.rows.iter().any(|r| r.floats.first().is_some_and(|v| !is_absent(*v)) && r.has_hist(0)) {
+            return execution("unexpected number of samples");
+        }
         if grid.count == 1 {
             return Ok(Out::Rows(frame));
         }
-        let mut rows = frame.take_rows();
+        let (mut rows, ahead) = (frame.take_rows(), self.ahead());
+        ahead.rows(rows.len(), grid.count)?;
         for row in &mut rows {
             row.floats = vec![row.floats.first().copied().unwrap_or(absent()); grid.count];
             if let Some(hists) = &mut row.hists {
@@ -133,7 +157,7 @@ impl<'a> Eval<'a> {
             }
         }
         drop(frame);
-        self.frame(rows)
+        self.settled(rows, ahead)
     }
 
     /// Marks or makes a row nameless, as the feature says.
@@ -158,17 +182,18 @@ impl<'a> Eval<'a> {
         selector: &Selector,
         grid: Grid,
         pos: crate::parse::PosRange,
+        ahead: &Ahead,
     ) -> Result<Vec<Row>, QueryError> {
         if selector.smoothed {
-            return self.smooth(selector, grid, pos);
+            return self.smooth(selector, grid, pos, ahead);
         }
         let (offset, stats) = (Self::offset_of(selector, grid), selector.stats_only);
         let lookback = self.settings.lookback_ms;
         let series = self.series(selector.slot);
         let meter = Arc::clone(&self.meter);
-        let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
+        let rows = self.workers.map(series.len(), Columns::default, |columns, i| {
             meter.ctx.check()?;
-            instant_row(columns, series[i].as_ref(), grid, (offset, stats), lookback, &meter, |_, v| v)
+            instant_row(columns, series[i].as_ref(), grid, (offset, stats), lookback, ahead, &meter, |_, v| v)
         })?;
         Ok(rows.into_iter().flatten().collect())
     }
@@ -205,7 +230,9 @@ impl<'a> Eval<'a> {
         let mut all = Vec::new();
         for series in self.series(selector.slot) {
             self.meter.ctx.check()?;
-            columns.read(series.as_ref(), mint + 1, maxt, false, selector.stats_only)?;
+            let stats =
+                if selector.stats_only { Stats::Only { grid, offset, back: range_ms } } else { Stats::Whole };
+            columns.read(&self.meter, series.as_ref(), mint + 1, maxt, false, stats)?;
             let mut floats: Vec<(i64, f64)> =
                 columns.ft.iter().copied().zip(columns.fv.iter().copied()).collect();
             let histograms: Vec<_> = columns.ht.iter().copied().zip(columns.hv.iter().cloned()).collect();
@@ -253,7 +280,7 @@ impl<'a> Eval<'a> {
         let frame = match self.eval(&s.expr, inner)? {
             Out::Rows(frame) => frame,
             Out::Scalar(values) => {
-                let row = Row { floats: values, ..Row::empty(Labels::empty(), 0) };
+                let row = Row { floats: values.into_vec(), ..Row::empty(Labels::empty(), 0) };
                 Frame::new(&self.meter, vec![row])?
             }
             Out::Text(_) => return execution("unexpected string in a subquery"),
@@ -261,12 +288,18 @@ impl<'a> Eval<'a> {
         Ok((frame, inner))
     }
 
+    /// Rows of a step-wise operation: those of equal labels are one. At a single time with late names upstream
+    /// leaves them apart until the end.
+    pub(crate) fn join_equal(&self, rows: Vec<Row>, grid: Grid) -> Result<Vec<Row>, QueryError> {
+        if self.settings.delayed_names && grid.count == 1 { Ok(rows) } else { merge_equal(rows) }
+    }
+
     /// Takes the names away that wait for the end, and joins series that are equal then.
     pub(crate) fn finish_names(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
         for row in rows.iter_mut().filter(|r| r.drop_name) {
             row.labels = labels::without_metadata(&row.labels);
         }
-        merge_equal(rows)
+        merge_apart(rows)
     }
 }
 
@@ -278,6 +311,9 @@ pub(crate) fn effective_offset(offset_ms: i64, at_ms: Option<i64>, grid: Grid) -
     }
 }
 
+/// Steps between two looks at the deadline within one row.
+pub(crate) const STEPS_A_LOOK: usize = 1 << 16;
+
 /// A row from the newest sample within the lookback at each step; `None` where there is none at all.
 pub(crate) fn instant_row(
     columns: &mut Columns,
@@ -285,22 +321,21 @@ pub(crate) fn instant_row(
     grid: Grid,
     (offset, stats): (i64, bool),
     lookback: i64,
-    meter: &Meter,
+    ahead: &Ahead,
+    meter: &Arc<Meter>,
     value: impl Fn(i64, f64) -> f64,
 ) -> Result<Option<Row>, QueryError> {
-    let first = grid.start - offset;
-    let buf = columns.read_raw(
-        series,
-        first.saturating_sub(lookback).saturating_add(1),
-        grid.last() - offset,
-        stats,
-    )?;
+    let buf = columns.read_steps(meter, series, grid, offset, lookback, stats)?;
     if buf.is_empty() {
         return Ok(None);
     }
+    ahead.row(grid.count)?;
     let mut row = Row::empty(series.labels().clone(), grid.count);
-    let (mut next, mut found) = (0, 0_u64);
+    let (mut next, mut found, mut hists) = (0, 0_u64, 0_u64);
     for step in 0..grid.count {
+        if step % STEPS_A_LOOK == STEPS_A_LOOK - 1 {
+            meter.ctx.check()?;
+        }
         let reference = grid.at(step) - offset;
         while next < buf.times.len() && buf.times[next] <= reference {
             next += 1;
@@ -328,6 +363,8 @@ pub(crate) fn instant_row(
                     _ => h.to_float(),
                 };
                 found += hist_size(&h);
+                hists += 1;
+                ahead.hist(hists)?;
                 row.set_hist(step, h);
             }
         }
@@ -339,6 +376,16 @@ pub(crate) fn instant_row(
 
 /// Joins rows of equal labels whose values do not meet at any step.
 pub(crate) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    merge(rows, false)
+}
+
+/// The same where names or labels were taken away: there upstream looks for floats that meet and histograms that
+/// meet, so that a step may have one of each.
+pub(crate) fn merge_apart(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    merge(rows, true)
+}
+
+fn merge(rows: Vec<Row>, both_kinds: bool) -> Result<Vec<Row>, QueryError> {
     if rows.len() < 2 {
         return Ok(rows);
     }
@@ -352,9 +399,11 @@ pub(crate) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
             continue;
         };
         let into = &mut out[at];
+        let before: Vec<(bool, bool)> =
+            (0..row.floats.len()).map(|step| (!is_absent(into.floats[step]), into.has_hist(step))).collect();
         for (step, v) in row.floats.iter().enumerate() {
             if !is_absent(*v) {
-                if !matches!(into.cell(step), super::row::Cell::None) {
+                if before[step].0 || (before[step].1 && !both_kinds) {
                     return execution(SAME_LABELSET);
                 }
                 into.floats[step] = *v;
@@ -362,10 +411,10 @@ pub(crate) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
         }
         for (step, h) in row.hists.into_iter().flatten().enumerate() {
             if let Some(h) = h {
-                if !matches!(into.cell(step), super::row::Cell::None) {
+                if before[step].1 || (before[step].0 && !both_kinds) {
                     return execution(SAME_LABELSET);
                 }
-                into.set_hist(step, h);
+                into.put_hist(step, h);
             }
         }
     }
@@ -383,13 +432,10 @@ pub(crate) fn refuse_equal(rows: &[Row]) -> Result<(), QueryError> {
 
 /// A row as a series of the result.
 pub(crate) fn to_series(row: Row, grid: Grid) -> MatrixSeries {
-    let floats = row
-        .floats
-        .iter()
-        .enumerate()
-        .filter(|(_, v)| !is_absent(**v))
-        .map(|(i, v)| (grid.at(i), *v))
-        .collect();
+    let present = row.floats.iter().filter(|v| !is_absent(**v)).count();
+    let mut floats = Vec::with_capacity(present);
+    let cells = row.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v));
+    floats.extend(cells.map(|(i, v)| (grid.at(i), *v)));
     let histograms =
         row.hists.into_iter().flatten().enumerate().filter_map(|(i, h)| h.map(|h| (grid.at(i), h))).collect();
     MatrixSeries { labels: row.labels, floats, histograms }

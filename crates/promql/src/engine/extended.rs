@@ -8,12 +8,11 @@ use model::{CounterResetHint, FloatHistogram};
 use super::annotations::Annotations;
 use super::error::QueryError;
 use super::eval::Eval;
-use super::parallel;
 use super::plan::Selector;
 use super::range::{Answer, RangeCall};
 use super::rate::{add_noted, sub_noted};
-use super::read::{Columns, Window};
-use super::row::{Grid, Hist, Row};
+use super::read::{Columns, Stats, Window};
+use super::row::{Ahead, Grid, Hist, Row};
 use crate::parse::PosRange;
 
 fn interpolate(t0: i64, v0: f64, t1: i64, v1: f64, t: i64, counter: bool) -> f64 {
@@ -258,17 +257,26 @@ impl Eval<'_> {
         selector: &Selector,
         grid: Grid,
         pos: PosRange,
+        ahead: &Ahead,
     ) -> Result<Vec<Row>, QueryError> {
         let offset = Self::offset_of(selector, grid);
         let lookback = self.settings.lookback_ms;
-        let (series, stats) = (self.series(selector.slot), selector.stats_only);
+        let series = self.series(selector.slot);
         let meter = Arc::clone(&self.meter);
-        let results = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
+        let results = self.workers.map(series.len(), Columns::default, |columns, i| {
             meter.ctx.check()?;
             let first = grid.start - offset - lookback;
-            columns.read(series[i].as_ref(), first + 1, grid.last() - offset + lookback, false, stats)?;
+            columns.read(
+                &meter,
+                series[i].as_ref(),
+                first + 1,
+                grid.last() - offset + lookback,
+                false,
+                Stats::Whole,
+            )?;
             let mut notes = Annotations::default();
             let labels = series[i].labels();
+            ahead.row(grid.count)?;
             let mut row = Row::empty(labels.clone(), grid.count);
             let call = RangeCall {
                 id: crate::parse::FunctionId::Delta,

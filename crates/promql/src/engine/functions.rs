@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use model::{Labels, Matcher};
+use model::{Labels, Matcher, go_math};
 
 use super::error::{QueryError, execution};
-use super::eval::{Eval, Out, instant_row, merge_equal};
+use super::eval::{Eval, Out, instant_row, merge_apart};
 use super::math::{go_max, go_min};
+use super::natural;
 use super::plan::{Kind, Node, absent_labels};
 use super::read::Columns;
-use super::row::{Cell, Frame, Grid, Row, absent, is_absent};
+use super::row::{Ahead, Cell, Frame, Grid, Numbers, Row, absent, is_absent};
 use super::time::{civil, days_in_month};
-use super::{natural, parallel};
 use crate::parse::{FunctionId as F, ValueType};
 
 impl Eval<'_> {
@@ -27,30 +27,33 @@ impl Eval<'_> {
             return self.range_call(id, name, args, at, grid);
         }
         match id {
-            F::Time => Ok(Out::Scalar((0..grid.count).map(|i| grid.at(i) as f64 / 1000.0).collect())),
+            F::Time => self.numbers(grid, |i| grid.at(i) as f64 / 1000.0),
             F::Vector => {
                 let values = self.scalar(&args[0], grid)?;
-                self.frame(vec![Row { floats: values, ..Row::empty(Labels::empty(), 0) }])
+                self.frame(vec![Row { floats: values.into_vec(), ..Row::empty(Labels::empty(), 0) }])
             }
             F::Scalar => {
                 let frame = self.rows(&args[0], grid)?;
-                Ok(Out::Scalar((0..grid.count).map(|step| only_float(&frame.rows, step)).collect()))
+                self.numbers(grid, |step| only_float(&frame.rows, step))
             }
             F::MaxOf | F::MinOf => {
-                let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
+                let (mut a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
                 let pick = if id == F::MaxOf { go_max } else { go_min };
-                Ok(Out::Scalar(a.iter().zip(&b).map(|(a, b)| pick(*a, *b)).collect()))
+                a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a = pick(*a, *b));
+                Ok(Out::Scalar(a))
             }
             F::Timestamp | F::StartTimestamp => self.timestamp(id, &args[0], grid),
             F::Absent => {
                 let frame = self.rows(&args[0], grid)?;
+                let ahead = self.ahead();
+                ahead.row(grid.count)?;
                 let mut row = Row::empty(absent_labels(&args[0]), grid.count);
                 for step in 0..grid.count {
                     let any = frame.rows.iter().any(|r| !matches!(r.cell(step), Cell::None));
                     row.floats[step] = if any { absent() } else { 1.0 };
                 }
                 drop(frame);
-                self.frame(if row.is_empty() { Vec::new() } else { vec![row] })
+                self.settled(if row.is_empty() { Vec::new() } else { vec![row] }, ahead)
             }
             F::Sort | F::SortDesc | F::SortByLabel | F::SortByLabelDesc => self.sort(node, id, args, grid),
             F::LabelReplace => self.label_replace(args, grid),
@@ -83,10 +86,15 @@ impl Eval<'_> {
     /// Applies `f` to floats; histograms fall out and the name goes.
     fn map_floats(&mut self, arg: &Node, grid: Grid, f: impl Fn(f64) -> f64) -> Result<Out, QueryError> {
         let frame = self.rows(arg, grid)?;
-        self.map_frame(frame, |_, v| f(v))
+        self.map_frame(frame, grid, |_, v| f(v))
     }
 
-    fn map_frame(&mut self, mut frame: Frame, f: impl Fn(usize, f64) -> f64) -> Result<Out, QueryError> {
+    fn map_frame(
+        &mut self,
+        mut frame: Frame,
+        grid: Grid,
+        f: impl Fn(usize, f64) -> f64,
+    ) -> Result<Out, QueryError> {
         let mut rows = frame.take_rows();
         for row in &mut rows {
             row.hists = None;
@@ -99,7 +107,7 @@ impl Eval<'_> {
         }
         rows.retain(|r| !r.is_empty());
         drop(frame);
-        let rows = merge_equal(rows)?;
+        let rows = self.join_equal(rows, grid)?;
         self.frame(rows)
     }
 
@@ -123,7 +131,7 @@ impl Eval<'_> {
                 }
             }
         }
-        self.map_frame(frame, |step, v| match id {
+        self.map_frame(frame, grid, |step, v| match id {
             F::Clamp => go_max(number(0, step, 0.0), go_min(number(1, step, 0.0), v)),
             F::ClampMax => go_max(f64::NEG_INFINITY, go_min(number(0, step, 0.0), v)),
             F::ClampMin => go_max(number(0, step, 0.0), go_min(f64::INFINITY, v)),
@@ -151,7 +159,7 @@ impl Eval<'_> {
         match args.first() {
             Some(arg) => self.map_floats(arg, grid, |v| field(super::math::go_i64(v))),
             None => {
-                let floats = (0..grid.count).map(|i| field(grid.at(i) / 1000)).collect();
+                let floats = Numbers::new(&self.meter, grid.count, |i| field(grid.at(i) / 1000))?.into_vec();
                 self.frame(vec![Row { floats, ..Row::empty(Labels::empty(), 0) }])
             }
         }
@@ -172,21 +180,16 @@ impl Eval<'_> {
                 }
                 row.hists = None;
             }
-            return self.map_frame(frame, |_, v| v);
+            return self.map_frame(frame, grid, |_, v| v);
         };
         if id == F::StartTimestamp && !self.settings.use_starts {
             return self.frame(Vec::new());
         }
         let (lookback, series) = (self.settings.lookback_ms, self.series(selector.slot));
-        let meter = Arc::clone(&self.meter);
+        let (meter, ahead) = (Arc::clone(&self.meter), self.ahead());
         let selector = selector.clone();
-        let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
+        let rows = self.workers.map(series.len(), Columns::default, |columns, i| {
             meter.ctx.check()?;
-            // With `@` every step looks at that one time.
-            let at_or_offset = |step: usize| match selector.at_ms {
-                Some(t) => grid.at(step) - t + selector.offset_ms,
-                None => selector.offset_ms,
-            };
             if selector.at_ms.is_none() && id == F::Timestamp {
                 let fold = |t: i64, _: f64| t as f64 / 1000.0;
                 let row = instant_row(
@@ -195,15 +198,29 @@ impl Eval<'_> {
                     grid,
                     (selector.offset_ms, false),
                     lookback,
+                    &ahead,
                     &meter,
                     fold,
                 )?;
                 return Ok(row.map(|row| with_histogram_times(row, columns, grid, selector.offset_ms)));
             }
+            ahead.row(grid.count)?;
             let mut row = Row::empty(series[i].labels().clone(), grid.count);
             for step in 0..grid.count {
-                let reference = grid.at(step) - at_or_offset(step);
-                let buf = columns.read_raw(series[i].as_ref(), reference - lookback + 1, reference, false)?;
+                meter.ctx.check()?;
+                // With `@` every step looks at that one time. As upstream, an offset beside it moves only what
+                // is read, not the time that is looked at.
+                let (from, to) = match selector.at_ms {
+                    Some(t) => {
+                        let read = t - selector.offset_ms;
+                        ((read - lookback).max(t - lookback) + 1, read.min(t))
+                    }
+                    None => (
+                        grid.at(step) - selector.offset_ms - lookback + 1,
+                        grid.at(step) - selector.offset_ms,
+                    ),
+                };
+                let buf = columns.read_raw(series[i].as_ref(), from, to)?;
                 let Some(last) = buf.len().checked_sub(1) else { continue };
                 let stale =
                     buf.histogram_at(last).map_or(model::is_stale_nan(buf.values[last]), |h| h.is_stale());
@@ -216,8 +233,8 @@ impl Eval<'_> {
             }
             Ok((!row.is_empty()).then_some(row))
         })?;
-        let frame = Frame::new(&self.meter, rows.into_iter().flatten().collect())?;
-        self.map_frame(frame, |_, v| v)
+        let frame = Frame::settled(rows.into_iter().flatten().collect(), ahead)?;
+        self.map_frame(frame, grid, |_, v| v)
     }
 
     fn sort(&mut self, node: &Node, id: F, args: &[Node], grid: Grid) -> Result<Out, QueryError> {
@@ -228,6 +245,7 @@ impl Eval<'_> {
         let mut rows = frame.take_rows();
         match id {
             F::SortByLabel | F::SortByLabelDesc => {
+                rows.iter_mut().for_each(Row::keep_floats);
                 let names: Vec<&str> = args[1..].iter().filter_map(text).collect();
                 let by_label = |a: &Row, b: &Row| {
                     for name in &names {
@@ -238,7 +256,14 @@ impl Eval<'_> {
                     }
                     a.labels.cmp(&b.labels)
                 };
-                rows.sort_by(|a, b| if id == F::SortByLabel { by_label(a, b) } else { by_label(b, a) });
+                let in_order = |a: &Row, b: &Row| {
+                    if id == F::SortByLabel { by_label(a, b) } else { by_label(b, a) }
+                };
+                if rows.len() > INSERTED_MAX {
+                    rows.sort_by(in_order);
+                } else {
+                    insert_by_labels(&mut rows, &names, id == F::SortByLabel, in_order);
+                }
             }
             _ => {
                 rows.iter_mut().for_each(|r| r.hists = None);
@@ -273,24 +298,25 @@ impl Eval<'_> {
             return execution(format!("invalid destination label name in label_replace(): {dst}"));
         }
         let mut frame = self.rows(&args[0], grid)?;
-        let mut rows = frame.take_rows();
+        let (mut rows, ahead) = (frame.take_rows(), self.ahead());
         for row in &mut rows {
             self.meter.ctx.check()?;
             let value = row.labels.get(src).to_string();
             if let Some(captures) = regex.captures(&value) {
-                let mut builder = row.labels.to_builder();
+                // Each reference gives at most the whole value.
+                let most = replacement.matches('$').count().saturating_mul(value.len());
+                refuse_long(dst, most.saturating_add(replacement.len()) / EXPANDED_PART)?;
                 let mut text = String::new();
                 regex.expand(replacement, &value, &captures, &mut text);
-                builder.set(dst, &text);
-                row.labels = builder.build();
+                row.labels = with_label(&ahead, &row.labels, dst, &text)?;
                 if dst == model::labels::METRIC_NAME {
                     row.drop_name = false;
                 }
             }
         }
         drop(frame);
-        let rows = merge_equal(rows)?;
-        self.frame(rows)
+        let rows = merge_apart(rows)?;
+        self.settled(rows, ahead)
     }
 
     fn label_join(&mut self, args: &[Node], grid: Grid) -> Result<Out, QueryError> {
@@ -307,19 +333,19 @@ impl Eval<'_> {
             return execution(format!("invalid destination label name in label_join(): {dst}"));
         }
         let mut frame = self.rows(&args[0], grid)?;
-        let mut rows = frame.take_rows();
+        let (mut rows, ahead) = (frame.take_rows(), self.ahead());
         for row in &mut rows {
-            let joined = sources.iter().map(|s| row.labels.get(s)).collect::<Vec<_>>().join(separator);
-            let mut builder = row.labels.to_builder();
-            builder.set(dst, &joined);
-            row.labels = builder.build();
+            self.meter.ctx.check()?;
+            let parts: Vec<&str> = sources.iter().map(|s| row.labels.get(s)).collect();
+            refuse_long(dst, parts.iter().map(|p| p.len() + separator.len()).sum())?;
+            row.labels = with_label(&ahead, &row.labels, dst, &parts.join(separator))?;
             if dst == model::labels::METRIC_NAME {
                 row.drop_name = false;
             }
         }
         drop(frame);
-        let rows = merge_equal(rows)?;
-        self.frame(rows)
+        let rows = merge_apart(rows)?;
+        self.settled(rows, ahead)
     }
 
     /// Matchers of a selector argument, for `info`.
@@ -341,6 +367,57 @@ pub(crate) fn text(node: &Node) -> Option<&str> {
 
 fn is_utf8(node: &Node) -> bool {
     matches!(node.kind, Kind::Text(_, true))
+}
+
+/// Bytes of a label that is made here: a hundred times of what anyone stores, and doubled a few times more it
+/// would be all memory.
+const LABEL_BYTES_MAX: usize = 1 << 20;
+
+/// A replacement may make at most so many times a label before it is looked at.
+const EXPANDED_PART: usize = 16;
+
+fn refuse_long(name: &str, bytes: usize) -> Result<(), QueryError> {
+    if bytes <= LABEL_BYTES_MAX {
+        return Ok(());
+    }
+    execution(format!("label {name} would have {bytes} bytes, more than {LABEL_BYTES_MAX}"))
+}
+
+/// Labels with one changed, paid for before they are made.
+fn with_label(ahead: &Ahead, labels: &Labels, name: &str, value: &str) -> Result<Labels, QueryError> {
+    refuse_long(name, value.len())?;
+    ahead.take((labels.as_bytes().len() + name.len() + value.len()) as u64)?;
+    let mut builder = labels.to_builder();
+    builder.set(name, value);
+    Ok(builder.build())
+}
+
+/// Up to this number upstream's sort is by insertion.
+const INSERTED_MAX: usize = 12;
+
+/// Sorts by insertion, so that rows which lack a label end where upstream has them: its comparison puts a text and
+/// none the same way round whichever comes first.
+fn insert_by_labels(
+    rows: &mut [Row],
+    names: &[&str],
+    ascending: bool,
+    in_order: impl Fn(&Row, &Row) -> std::cmp::Ordering,
+) {
+    let before = |a: &Row, b: &Row| {
+        let first = names.iter().map(|n| (a.labels.get(n), b.labels.get(n))).find(|(x, y)| x != y);
+        match first {
+            Some((x, y)) if x.is_empty() || y.is_empty() => !ascending,
+            _ => in_order(a, b).is_lt(),
+        }
+    };
+    for i in 1..rows.len() {
+        for j in (1..=i).rev() {
+            if !before(&rows[j], &rows[j - 1]) {
+                break;
+            }
+            rows.swap(j, j - 1);
+        }
+    }
 }
 
 /// The one float of a vector, or NaN.
@@ -371,23 +448,23 @@ fn float_function(id: F) -> Option<fn(f64) -> f64> {
         F::Abs => f64::abs,
         F::Ceil => f64::ceil,
         F::Floor => f64::floor,
-        F::Exp => f64::exp,
+        F::Exp => go_math::exp,
         F::Sqrt => f64::sqrt,
-        F::Ln => f64::ln,
-        F::Log2 => f64::log2,
-        F::Log10 => f64::log10,
-        F::Sin => f64::sin,
-        F::Cos => f64::cos,
-        F::Tan => f64::tan,
-        F::Asin => f64::asin,
-        F::Acos => f64::acos,
-        F::Atan => f64::atan,
-        F::Sinh => f64::sinh,
-        F::Cosh => f64::cosh,
-        F::Tanh => f64::tanh,
-        F::Asinh => f64::asinh,
-        F::Acosh => f64::acosh,
-        F::Atanh => f64::atanh,
+        F::Ln => go_math::ln,
+        F::Log2 => go_math::log2,
+        F::Log10 => go_math::log10,
+        F::Sin => go_math::sin,
+        F::Cos => go_math::cos,
+        F::Tan => go_math::tan,
+        F::Asin => go_math::asin,
+        F::Acos => go_math::acos,
+        F::Atan => go_math::atan,
+        F::Sinh => go_math::sinh,
+        F::Cosh => go_math::cosh,
+        F::Tanh => go_math::tanh,
+        F::Asinh => go_math::asinh,
+        F::Acosh => go_math::acosh,
+        F::Atanh => go_math::atanh,
         F::Rad => |v| v * std::f64::consts::PI / 180.0,
         F::Deg => |v| v * 180.0 / std::f64::consts::PI,
         F::Sgn => |v| {

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use model::{FloatHistogram, Labels};
+use model::{FloatHistogram, Labels, go_math};
 
 use super::annotations::Annotations;
 use super::error::{QueryError, execution};
-use super::eval::{Eval, Out, merge_equal};
+use super::eval::{Eval, Out};
 use super::functions::text;
 use super::labels::without_metadata;
 use super::math::kahan;
 use super::plan::Node;
-use super::row::{Cell, Grid, Hist, Row, is_absent};
+use super::row::{Ahead, Cell, Grid, Hist, Row, is_absent};
 use crate::parse::{FunctionId as F, PosRange};
 
 const LE: &str = "le";
@@ -34,6 +34,8 @@ impl Eval<'_> {
             let hists = row.hists.take().unwrap_or_default();
             for (step, h) in hists.iter().enumerate() {
                 row.floats[step] = match h {
+                    // Where there is a float as well, it goes first and is no histogram.
+                    _ if !is_absent(row.floats[step]) => super::row::absent(),
                     None => super::row::absent(),
                     Some(h) => match id {
                         F::HistogramCount => h.count,
@@ -51,7 +53,7 @@ impl Eval<'_> {
         }
         rows.retain(|r| !r.is_empty());
         drop(frame);
-        let rows = merge_equal(rows)?;
+        let rows = self.join_equal(rows, grid)?;
         self.frame(rows)
     }
 
@@ -77,11 +79,11 @@ impl Eval<'_> {
             }
         }
         let (classics, natives) = self.split(&frame.rows, pos);
-        let mut out: Vec<Row> = Vec::new();
+        let (mut out, ahead): (Vec<Row>, _) = (Vec::new(), self.ahead());
         let calls: Vec<Vec<&[f64]>> = if id == F::HistogramFraction {
-            vec![numbers.iter().map(|(v, _)| v.as_slice()).collect()]
+            vec![numbers.iter().map(|(v, _)| &**v).collect()]
         } else {
-            numbers.iter().map(|(v, _)| vec![v.as_slice()]).collect()
+            numbers.iter().map(|(v, _)| vec![&**v]).collect()
         };
         for call in &calls {
             for (row_index, clashes) in &natives {
@@ -89,6 +91,7 @@ impl Eval<'_> {
                 let source = &frame.rows[*row_index];
                 let name_for_notes =
                     if self.settings.delayed_names { source.labels.metric_name() } else { "" };
+                ahead.row(grid.count)?;
                 let mut row = self.result_row(&source.labels, grid);
                 for (step, first) in call[0].iter().enumerate() {
                     let Cell::Hist(h) = source.cell(step) else { continue };
@@ -102,12 +105,13 @@ impl Eval<'_> {
                         native_quantile(*first, h, name_for_notes, pos, &mut self.notes)
                     };
                 }
-                self.finish(row, label.as_deref(), call[0], &mut out);
+                self.finish(row, label.as_deref(), call[0], &ahead, &mut out)?;
             }
             for (index, classic) in classics.iter().enumerate() {
                 self.meter.ctx.check()?;
                 let clash: Vec<usize> =
                     natives.iter().filter(|(_, c)| *c == Some(index)).map(|(i, _)| *i).collect();
+                ahead.row(grid.count)?;
                 let mut row = self.result_row(&classic.labels, grid);
                 let mut buckets: Vec<(f64, f64)> = Vec::new();
                 for (step, first) in call[0].iter().enumerate() {
@@ -133,12 +137,12 @@ impl Eval<'_> {
                         value
                     };
                 }
-                self.finish(row, label.as_deref(), call[0], &mut out);
+                self.finish(row, label.as_deref(), call[0], &ahead, &mut out)?;
             }
         }
         drop(frame);
-        let rows = merge_equal(out)?;
-        self.frame(rows)
+        let rows = self.join_equal(out, grid)?;
+        self.settled(rows, ahead)
     }
 
     fn result_row(&self, labels: &Labels, grid: Grid) -> Row {
@@ -151,17 +155,27 @@ impl Eval<'_> {
     }
 
     /// Puts a row out; with a label for the quantile, in as many rows as the quantile has values.
-    fn finish(&self, row: Row, label: Option<&str>, quantiles: &[f64], out: &mut Vec<Row>) {
+    fn finish(
+        &self,
+        row: Row,
+        label: Option<&str>,
+        quantiles: &[f64],
+        ahead: &Ahead,
+        out: &mut Vec<Row>,
+    ) -> Result<(), QueryError> {
         if row.is_empty() {
-            return;
+            return Ok(());
         }
         let Some(label) = label else {
             out.push(row);
-            return;
+            return Ok(());
         };
         let mut by_quantile: HashMap<u64, Row> = HashMap::new();
         for (step, v) in row.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
             let q = quantiles[step];
+            if !by_quantile.contains_key(&q.to_bits()) {
+                ahead.row(row.floats.len())?;
+            }
             let target = by_quantile.entry(q.to_bits()).or_insert_with(|| {
                 let mut builder = row.labels.to_builder();
                 builder.set(label, &model::float_text::format_openmetrics(q));
@@ -170,6 +184,7 @@ impl Eval<'_> {
             target.floats[step] = *v;
         }
         out.extend(by_quantile.into_values());
+        Ok(())
     }
 
     /// Classic histograms, and native rows with the classic one of the same labels, if there is one.
@@ -450,8 +465,12 @@ fn native_quantile(q: f64, h: &Hist, name: &str, pos: PosRange, notes: &mut Anno
         rank = count - rank;
     }
     if h.sum.is_nan() {
-        let all = count + rest.map(|b| b.count).sum::<f64>();
-        if all < h.count {
+        for b in rest {
+            count += b.count;
+            // Upstream goes on with the last bucket, not with the one that holds the rank.
+            bucket = *b;
+        }
+        if count < h.count {
             notes.quantile_nan_skew(name, pos);
         }
     }
@@ -459,11 +478,11 @@ fn native_quantile(q: f64, h: &Hist, name: &str, pos: PosRange, notes: &mut Anno
     if h.uses_custom_buckets() || (bucket.lower <= 0.0 && bucket.upper >= 0.0) {
         return bucket.lower + (bucket.upper - bucket.lower) * fraction;
     }
-    let (lower, upper) = (bucket.lower.abs().log2(), bucket.upper.abs().log2());
+    let (lower, upper) = (go_math::log2(bucket.lower.abs()), go_math::log2(bucket.upper.abs()));
     if bucket.lower > 0.0 {
-        return (lower + (upper - lower) * fraction).exp2();
+        return go_math::exp2(lower + (upper - lower) * fraction);
     }
-    -(upper + (lower - upper) * (1.0 - fraction)).exp2()
+    -go_math::exp2(upper + (lower - upper) * (1.0 - fraction))
 }
 
 /// The zero bucket ends at 0 on a side that has no buckets.

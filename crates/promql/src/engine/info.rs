@@ -9,28 +9,91 @@ use storage::SelectHints;
 
 use super::error::{QueryError, execution};
 use super::eval::{Eval, Out, effective_offset, instant_row, merge_equal};
-use super::parallel;
 use super::plan::{Kind, Node};
 use super::read::Columns;
 use super::row::{Cell, Grid, Row, is_absent};
+use crate::parse::{FunctionId, ValueType};
 
 const TARGET_INFO: &str = "target_info";
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
-/// Offset and `@` of the first selector below, those of subqueries around it included.
-fn first_selector(node: &Node) -> Option<(i64, Option<i64>)> {
-    match &node.kind {
-        Kind::Vector(s) | Kind::Matrix(s, _) => Some((s.offset_ms, s.at_ms)),
-        Kind::Subquery(s) => first_selector(&s.expr).map(|(offset, at)| match at {
-            Some(_) => (offset, at),
-            None => (offset + s.offset_ms, s.at_ms),
-        }),
-        Kind::Call(_, _, args) => args.iter().find_map(first_selector),
-        Kind::Aggregate(a) => first_selector(&a.expr).or_else(|| a.param.as_ref().and_then(first_selector)),
-        Kind::Binary { lhs, rhs, .. } => first_selector(lhs).or_else(|| first_selector(rhs)),
-        Kind::Negate(inner) | Kind::Invariant(inner) => first_selector(inner),
-        Kind::Number(_) | Kind::Text(..) => None,
+/// Offset and `@` of a selector, those of the subqueries around it included.
+type Reference = (i64, Option<i64>);
+
+/// Looks for selectors in everything that makes a vector.
+#[derive(Default)]
+struct References {
+    first: Option<Reference>,
+    differ: bool,
+    /// A vector without any selector, such as `vector(1)`: its time is that of the evaluation.
+    free: bool,
+}
+
+impl References {
+    fn see(&mut self, (mut offset, mut at): Reference, subqueries: &[Reference]) {
+        for (o, a) in subqueries.iter().rev() {
+            if at.is_some() {
+                break;
+            }
+            offset += o;
+            at = *a;
+        }
+        match self.first {
+            None => self.first = Some((offset, at)),
+            Some((o, a)) => {
+                self.differ |= match (a, at) {
+                    (Some(a), Some(b)) => a - o != b - offset,
+                    (None, None) => o != offset,
+                    _ => true,
+                };
+            }
+        }
     }
+
+    /// Whether there is a selector below.
+    fn look(&mut self, node: &Node, subqueries: &mut Vec<Reference>) -> bool {
+        if !matches!(node.value_type, ValueType::Vector | ValueType::Matrix) {
+            return false;
+        }
+        let mut found = false;
+        match &node.kind {
+            Kind::Vector(s) | Kind::Matrix(s, _) => {
+                self.see((s.offset_ms, s.at_ms), subqueries);
+                return true;
+            }
+            Kind::Call(FunctionId::Info, _, args) => {
+                return args.first().is_some_and(|a| self.look(a, subqueries));
+            }
+            Kind::Negate(inner) | Kind::Plus(inner) | Kind::Invariant(inner) => {
+                return self.look(inner, subqueries);
+            }
+            Kind::Subquery(s) => {
+                subqueries.push((s.offset_ms, s.at_ms));
+                found = self.look(&s.expr, subqueries);
+                subqueries.pop();
+            }
+            Kind::Call(_, _, args) => args.iter().for_each(|a| found |= self.look(a, subqueries)),
+            Kind::Aggregate(a) => {
+                found = self.look(&a.expr, subqueries);
+                a.param.iter().for_each(|p| found |= self.look(p, subqueries));
+            }
+            Kind::Binary { lhs, rhs, .. } => {
+                found = self.look(lhs, subqueries);
+                found |= self.look(rhs, subqueries);
+            }
+            Kind::Number(_) | Kind::Text(..) => {}
+        }
+        self.free |= !found;
+        found
+    }
+}
+
+/// Offset and `@` that all selectors of `info`'s first argument share; info series are those of that time.
+/// `None`: they differ, or something has no selector, and info series are those of the evaluation's time.
+pub(crate) fn reference(node: &Node) -> Option<Reference> {
+    let mut all = References::default();
+    all.look(node, &mut Vec::new());
+    all.first.filter(|_| !all.differ && !all.free)
 }
 
 /// Matchers on the info metric's name: what was given, `.+_info` where that only excludes, else `target_info`.
@@ -60,7 +123,7 @@ fn quote_regex(text: &str) -> String {
 
 impl Eval<'_> {
     pub(crate) fn info(&mut self, args: &[Node], grid: Grid) -> Result<Out, QueryError> {
-        let (offset_ms, at_ms) = first_selector(&args[0]).unwrap_or((0, None));
+        let (offset_ms, at_ms) = reference(&args[0]).unwrap_or((0, None));
         let given = args.get(1).map_or(&[][..], Self::matchers_of).to_vec();
         let mut frame = self.rows(&args[0], grid)?;
         let base = frame.take_rows();
@@ -116,9 +179,9 @@ impl Eval<'_> {
         };
         let set = self.querier.select(&self.meter.ctx, true, &hints, &matchers)?;
         set.warnings.into_iter().for_each(|w| self.notes.storage(w));
-        let meter = Arc::clone(&self.meter);
+        let (meter, ahead) = (Arc::clone(&self.meter), self.ahead());
         let series = set.series;
-        let rows = parallel::map(series.len(), self.settings.threads, Columns::default, |columns, i| {
+        let rows = self.workers.map(series.len(), Columns::default, |columns, i| {
             meter.ctx.check()?;
             let time = |t: i64, _: f64| t as f64;
             let Some(_) = at_ms else {
@@ -128,6 +191,7 @@ impl Eval<'_> {
                     grid,
                     (offset_ms, false),
                     lookback,
+                    &ahead,
                     &meter,
                     time,
                 );
@@ -135,7 +199,16 @@ impl Eval<'_> {
             // With `@` each step looks at that one time.
             let one = grid.first();
             let offset = effective_offset(offset_ms, at_ms, one);
-            let row = instant_row(columns, series[i].as_ref(), one, (offset, false), lookback, &meter, time)?;
+            let row = instant_row(
+                columns,
+                series[i].as_ref(),
+                one,
+                (offset, false),
+                lookback,
+                &ahead,
+                &meter,
+                time,
+            )?;
             Ok(row.map(|r| Row { floats: vec![r.floats[0]; grid.count], ..r }))
         })?;
         let rows: Vec<Row> = rows.into_iter().flatten().collect();

@@ -34,11 +34,6 @@ pub(crate) fn go_i64(v: f64) -> i64 {
     if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&v) { v as i64 } else { i64::MIN }
 }
 
-/// `math.Pow`. IEEE's special cases are the same in both languages.
-pub(crate) fn go_pow(a: f64, b: f64) -> f64 {
-    a.powf(b)
-}
-
 /// One step of the Kahan-Neumaier sum: (sum, compensation).
 #[inline]
 pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {

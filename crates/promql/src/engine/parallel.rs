@@ -1,6 +1,7 @@
 //! Work spread over cores in blocks. Results come back in the order of the input, whatever the number of
 //! threads, so that folding them gives the same bits everywhere.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -11,9 +12,60 @@ use super::error::QueryError;
 /// work), few enough that cores end together.
 const BLOCK: usize = 32;
 
-/// Calls `work` for 0..n. Each thread makes one state (buffers) and keeps it. The error of the lowest
-/// block is returned.
-pub(crate) fn map<T: Send, S>(
+/// Threads that may help queries, shared by all of an engine: as many as there are cores. Twenty hard queries
+/// then are twenty-two busy threads, not forty, and the first one to come still has all cores.
+#[derive(Debug)]
+pub(crate) struct Helpers(AtomicUsize);
+
+impl Helpers {
+    pub(crate) fn new(threads: usize) -> Helpers {
+        Helpers(AtomicUsize::new(threads))
+    }
+
+    /// Up to `most` of those that are free.
+    fn take(&self, most: usize) -> Taken<'_> {
+        let mut taken = 0;
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+            taken = free.min(most);
+            Some(free - taken)
+        });
+        Taken(self, taken)
+    }
+}
+
+/// Given back when dropped.
+struct Taken<'a>(&'a Helpers, usize);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(self.1, Ordering::Relaxed);
+    }
+}
+
+/// The threads of one query: its own, and such as help.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    /// At most so many at once.
+    pub(crate) most: usize,
+    pub(crate) helpers: Arc<Helpers>,
+}
+
+impl Workers {
+    /// Calls `work` for 0..n. Each thread makes one state (buffers) and keeps it. The error of the lowest
+    /// block is returned.
+    pub(crate) fn map<T: Send, S>(
+        &self,
+        n: usize,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize) -> Result<T, QueryError> + Sync,
+    ) -> Result<Vec<T>, QueryError> {
+        let wanted = self.most.min(n.div_ceil(BLOCK));
+        let helpers = self.helpers.take(wanted.saturating_sub(1));
+        map(n, helpers.1 + 1, state, work)
+    }
+}
+
+fn map<T: Send, S>(
     n: usize,
     threads: usize,
     state: impl Fn() -> S + Sync,
@@ -45,7 +97,8 @@ pub(crate) fn map<T: Send, S>(
             }
         };
         for _ in 1..threads {
-            scope.spawn(run);
+            // Where the system has no more threads, those there are do it all.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
         }
         run();
     });

@@ -71,6 +71,8 @@ pub(crate) enum Kind {
         return_bool: bool,
     },
     Negate(Box<Node>),
+    /// `+x`: the same, at a place of its own and not a selector any more.
+    Plus(Box<Node>),
     /// Evaluated at the first step only.
     Invariant(Box<Node>),
 }
@@ -189,14 +191,12 @@ impl Lowering {
             Expr::Unary(u) => {
                 let below = Path { grouping: None, ..path.clone() };
                 let inner = self.lower(&u.expr, &below)?;
-                if !u.negative {
-                    return Ok(inner);
-                }
                 if let Kind::Number(n) = inner.node.kind {
-                    return Ok(constant(Kind::Number(-n)));
+                    return Ok(constant(Kind::Number(if u.negative { -n } else { n })));
                 }
+                let kind = if u.negative { Kind::Negate } else { Kind::Plus };
                 Lowered {
-                    node: node(Kind::Negate(Box::new(inner.node))),
+                    node: node(kind(Box::new(inner.node))),
                     invariant: inner.invariant,
                     wrap: inner.wrap,
                 }
@@ -270,7 +270,7 @@ impl Lowering {
                 let lhs = self.lower(&b.lhs, &below)?;
                 let rhs = self.lower(&b.rhs, &below)?;
                 let invariant = lhs.invariant && rhs.invariant;
-                if let (Kind::Number(l), Kind::Number(r)) = (&lhs.node.kind, &rhs.node.kind) {
+                if let (Kind::Number(l), Kind::Number(r), false) = (&lhs.node.kind, &rhs.node.kind, trims) {
                     return Ok(constant(Kind::Number(super::binary::scalar_op(b.op, *l, *r))));
                 }
                 let (lhs, rhs) =
@@ -305,17 +305,30 @@ impl Lowering {
                     }
                     FunctionId::HistogramQuantile
                     | FunctionId::HistogramQuantiles
-                    | FunctionId::HistogramFraction => below.wants_buckets = true,
+                    | FunctionId::HistogramFraction
+                    | FunctionId::HistogramStddev
+                    | FunctionId::HistogramStdvar => below.wants_buckets = true,
                     _ => {}
                 }
                 let mut invariant = !depends_on_step(c.func.id);
                 let mut timestamp_of_fixed = c.func.id == FunctionId::Timestamp;
                 let mut args = Vec::with_capacity(c.args.len());
-                for arg in &c.args {
-                    let arg = self.lower(arg.unparen(), &below)?;
+                for (i, arg) in c.args.iter().enumerate() {
+                    let mut arg = self.lower(arg.unparen(), &below)?;
+                    if c.func.id == FunctionId::Info && i == 1 {
+                        // Only its matchers count.
+                        (arg.invariant, arg.wrap) = (true, false);
+                    }
                     invariant &= arg.invariant;
                     timestamp_of_fixed &= arg.invariant && matches!(arg.node.kind, Kind::Vector(_));
                     args.push(arg);
+                }
+                if c.func.id == FunctionId::Info
+                    && let Some(of) = args.first()
+                {
+                    let reference = super::info::reference(&of.node);
+                    invariant &= reference.is_some();
+                    self.info_times(reference.unwrap_or((0, None)), path);
                 }
                 let whole = invariant || timestamp_of_fixed;
                 let args = if whole {
@@ -330,6 +343,20 @@ impl Lowering {
                 }
             }
         })
+    }
+
+    /// Widens what the store is opened for by the times at which `info` looks for info series.
+    fn info_times(&mut self, (offset_ms, at_ms): (i64, Option<i64>), path: &Path) {
+        let (start, end) = match (at_ms, path.at_ms) {
+            (Some(t), _) => (t, t),
+            (None, Some(t)) => (t - path.offset_ms - path.range_ms, t - path.offset_ms),
+            (None, None) => {
+                let times = self.times;
+                (times.start_ms - path.offset_ms - path.range_ms, times.end_ms - path.offset_ms)
+            }
+        };
+        self.mint_ms = self.mint_ms.min(start - self.times.lookback_ms + 1 - offset_ms);
+        self.maxt_ms = self.maxt_ms.max(end - offset_ms);
     }
 
     fn at(&self, at: Option<At>) -> Option<i64> {
@@ -453,7 +480,7 @@ impl Lowering {
             DurationOp::Div => l / r,
             DurationOp::Mod if r == 0.0 => return zero("modulo by zero"),
             DurationOp::Mod => l % r,
-            DurationOp::Pow => super::math::go_pow(l, r),
+            DurationOp::Pow => model::go_math::pow(l, r),
         })
     }
 }
@@ -466,7 +493,14 @@ pub(crate) fn absent_labels(node: &Node) -> Labels {
     };
     let mut builder = model::LabelsBuilder::new();
     let mut seen: Vec<&str> = Vec::new();
-    for m in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
+    // Upstream's store has sorted the matchers by then: last come those that only take away from the result.
+    let must_be_set = |m: &Matcher| matchers.iter().any(|o| o.name() == m.name() && !o.matches(""));
+    let takes_away = |m: &&Matcher| {
+        !must_be_set(m) || (matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex) && m.matches(""))
+    };
+    let mut ordered: Vec<&Matcher> = matchers.iter().collect();
+    ordered.sort_by_key(takes_away);
+    for m in ordered.into_iter().filter(|m| m.name() != METRIC_NAME) {
         if m.op() == MatchOp::Equal && !seen.contains(&m.name()) {
             builder.set(m.name(), m.value());
             seen.push(m.name());

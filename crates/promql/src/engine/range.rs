@@ -9,11 +9,10 @@ use storage::Series;
 use super::annotations::Annotations;
 use super::error::{QueryError, execution};
 use super::eval::{Eval, Out, effective_offset, refuse_equal};
-use super::parallel;
 use super::plan::{Kind, Node, absent_labels};
 use super::range_functions::evaluate;
-use super::read::{Columns, Cursor, Window};
-use super::row::{Cell, Grid, Row, absent, hist_size, is_absent};
+use super::read::{Columns, Cursor, Stats, Window};
+use super::row::{Cell, Grid, Numbers, Row, absent, hist_size, is_absent};
 use crate::parse::{FunctionId, PosRange};
 
 /// What a range function gives at one step.
@@ -48,6 +47,9 @@ enum Source<'a> {
     Rows(&'a [Row], Grid),
 }
 
+/// Samples looked at between two looks at the deadline: a millisecond of the dearest functions.
+const SAMPLES_A_LOOK: u64 = 1 << 15;
+
 fn uses_starts(id: FunctionId) -> bool {
     use FunctionId::{Increase, Irate, Rate, Resets};
     matches!(id, Rate | Irate | Increase | Resets)
@@ -63,7 +65,7 @@ impl Eval<'_> {
         at: usize,
         grid: Grid,
     ) -> Result<Out, QueryError> {
-        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        let mut scalars: Vec<Numbers> = Vec::new();
         let from_subquery = matches!(args[at].kind, Kind::Subquery(_));
         let subquery = match &args[at].kind {
             Kind::Subquery(s) => Some(self.subquery(s, grid)?),
@@ -95,17 +97,23 @@ impl Eval<'_> {
         refuse_extended(id, name, anchored, smoothed)?;
         let lookback = self.settings.lookback_ms;
         let back = if anchored || smoothed { lookback } else { 0 };
-        let ahead = if smoothed { lookback } else { 0 };
+        let forward = if smoothed { lookback } else { 0 };
         let count = match &source {
             Source::Series(s) => s.len(),
             Source::Rows(r, _) => r.len(),
         };
         let use_starts = self.settings.use_starts && uses_starts(id);
-        let stats_only = matches!(&args[at].kind, Kind::Matrix(s, _) if s.stats_only);
+        let stats = match &args[at].kind {
+            Kind::Matrix(s, _) if s.stats_only => {
+                Stats::Only { grid: if fixed { grid.first() } else { grid }, offset, back: range_ms + back }
+            }
+            _ => Stats::Whole,
+        };
         let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
         let (settings, meter) = (self.settings, Arc::clone(&self.meter));
         // A subquery's result has no place of its own upstream, so that notes point to the beginning.
         let pos = if from_subquery && at == 0 { PosRange::default() } else { args[0].pos };
+        let ahead = self.ahead();
         let work = |columns: &mut Columns, i: usize| -> Result<Option<(Row, Annotations)>, QueryError> {
             meter.ctx.check()?;
             let (labels, drop_already) = match &source {
@@ -114,11 +122,12 @@ impl Eval<'_> {
                     let mint = (grid.start - offset).saturating_sub(range_ms).saturating_sub(back);
                     let last = if fixed { grid.start } else { grid.last() };
                     columns.read(
+                        &meter,
                         series,
                         mint.saturating_add(1),
-                        last - offset + ahead,
+                        last - offset + forward,
                         use_starts,
-                        stats_only,
+                        stats,
                     )?;
                     (series.labels(), false)
                 }
@@ -133,6 +142,7 @@ impl Eval<'_> {
             let held = (columns.ft.len() + columns.ht.len()) as u64;
             meter.take(held)?;
             let mut notes = Annotations::default();
+            ahead.row(grid.count)?;
             let mut row = Row::empty(labels.clone(), grid.count);
             let mut call = RangeCall {
                 id,
@@ -146,13 +156,18 @@ impl Eval<'_> {
             };
             let (mut floats, mut hists) = (Cursor::default(), Cursor::default());
             let (mut f, mut h) = (0..0, 0..0);
-            let (mut looked_at, mut any) = (0_u64, false);
+            let (mut looked_at, mut any, mut hists_made) = (0_u64, false, 0_u64);
+            let mut next_look = SAMPLES_A_LOOK;
             for step in 0..grid.count {
+                if looked_at + step as u64 >= next_look {
+                    meter.ctx.check()?;
+                    next_look = looked_at + step as u64 + SAMPLES_A_LOOK;
+                }
                 let ts = grid.at(step);
                 let (start, end) = (ts - offset - range_ms, ts - offset);
                 if step == 0 || !fixed {
-                    f = floats.advance(&columns.ft, start - back, end + ahead);
-                    h = hists.advance(&columns.ht, start - back, end + ahead);
+                    f = floats.advance(&columns.ft, start - back, end + forward);
+                    h = hists.advance(&columns.ht, start - back, end + forward);
                 }
                 let starts = |s: &'_ [i64], r: &std::ops::Range<usize>| {
                     if columns.has_starts { r.clone() } else { s.len()..s.len() }
@@ -182,6 +197,8 @@ impl Eval<'_> {
                         any = true;
                     }
                     Answer::Hist(h) => {
+                        hists_made += 1;
+                        ahead.hist(hists_made)?;
                         row.set_hist(step, Arc::new(h));
                         any = true;
                     }
@@ -203,7 +220,7 @@ impl Eval<'_> {
             }
             Ok((any || !notes.is_empty()).then_some((row, notes)))
         };
-        let answers = parallel::map(count, settings.threads, Columns::default, work)?;
+        let answers = self.workers.map(count, Columns::default, work)?;
         let mut rows = Vec::with_capacity(answers.len());
         for (row, notes) in answers.into_iter().flatten() {
             self.notes.merge(notes);
@@ -213,13 +230,14 @@ impl Eval<'_> {
         }
         drop(subquery);
         if id == FunctionId::AbsentOverTime {
+            ahead.row(grid.count)?;
             rows = absent_over_time(&rows, absent_labels(&args[at]), grid);
-            return self.frame(rows);
+            return self.settled(rows, ahead);
         }
         if !settings.delayed_names {
             refuse_equal(&rows)?;
         }
-        self.frame(rows)
+        self.settled(rows, ahead)
     }
 }
 

@@ -6,12 +6,14 @@ use model::{FloatHistogram, HistogramValue, is_stale_nan};
 use storage::{SampleBuf, Series};
 
 use super::error::QueryError;
-use super::row::{Grid, Hist, Row, is_absent};
+use super::row::{Grid, Hist, Meter, Row, is_absent};
 
 /// Samples of one series. Reused from series to series.
 #[derive(Default)]
 pub(crate) struct Columns {
     buf: SampleBuf,
+    /// Samples that the memory was taken for.
+    paid: Option<Paid>,
     pub(crate) ft: Vec<i64>,
     pub(crate) fv: Vec<f64>,
     /// Start timestamps, parallel to `ft` where `has_starts`.
@@ -20,6 +22,32 @@ pub(crate) struct Columns {
     pub(crate) hv: Vec<Hist>,
     pub(crate) hs: Vec<i64>,
     pub(crate) has_starts: bool,
+}
+
+/// Memory of columns, given back with them.
+struct Paid {
+    meter: Arc<Meter>,
+    samples: u64,
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.meter.ctx.budget.release(self.samples * SAMPLE_BYTES);
+    }
+}
+
+/// Time and value, and as much again for the column they are moved to.
+const SAMPLE_BYTES: u64 = 32;
+/// Fewer samples cost nothing: 256 KiB a thread.
+const SAMPLES_FREE: usize = 8192;
+
+/// Whether histograms are needed whole.
+#[derive(Clone, Copy)]
+pub(crate) enum Stats {
+    /// Buckets and all.
+    Whole,
+    /// Count, sum and reset hint of what these steps look at, each `back` ms before its time.
+    Only { grid: Grid, offset: i64, back: i64 },
 }
 
 impl Columns {
@@ -34,16 +62,44 @@ impl Columns {
         self.has_starts = false;
     }
 
+    /// Takes the memory that a series will need, before it is read.
+    fn pay(
+        &mut self,
+        meter: &Arc<Meter>,
+        series: &dyn Series,
+        mint: i64,
+        maxt: i64,
+    ) -> Result<(), QueryError> {
+        let samples = series.samples_about(mint, maxt);
+        let have = self.paid.as_ref().map_or(SAMPLES_FREE as u64, |p| p.samples);
+        if samples as u64 <= have {
+            return Ok(());
+        }
+        let paid = self.paid.get_or_insert_with(|| Paid { meter: Arc::clone(meter), samples: 0 });
+        meter.ctx.budget.charge((samples as u64 - paid.samples) * SAMPLE_BYTES)?;
+        paid.samples = samples as u64;
+        self.buf.times.reserve(samples);
+        self.buf.values.reserve(samples);
+        Ok(())
+    }
+
     /// Reads [mint, maxt] for range functions: without staleness markers.
     pub(crate) fn read(
         &mut self,
+        meter: &Arc<Meter>,
         series: &dyn Series,
         mint: i64,
         maxt: i64,
         starts: bool,
-        stats_only: bool,
+        stats: Stats,
     ) -> Result<(), QueryError> {
-        self.read_raw(series, mint, maxt, stats_only)?;
+        self.clear();
+        self.pay(meter, series, mint, maxt)?;
+        series.read(mint, maxt, &mut self.buf)?;
+        if let Stats::Only { grid, offset, back } = stats {
+            let jumps = jumps(&self.buf.times, grid, offset, back);
+            keep_stats(&mut self.buf.histograms, &jumps);
+        }
         self.has_starts = starts && !self.buf.starts.is_empty();
         let float_only = self.buf.histograms.is_empty();
         if float_only && !self.has_starts && !self.buf.values.iter().any(|v| is_stale_nan(*v)) {
@@ -79,12 +135,30 @@ impl Columns {
         series: &dyn Series,
         mint: i64,
         maxt: i64,
-        stats_only: bool,
     ) -> Result<&SampleBuf, QueryError> {
         self.clear();
         series.read(mint, maxt, &mut self.buf)?;
+        Ok(&self.buf)
+    }
+
+    /// Reads what the steps of an instant selector may look at.
+    pub(crate) fn read_steps(
+        &mut self,
+        meter: &Arc<Meter>,
+        series: &dyn Series,
+        grid: Grid,
+        offset: i64,
+        lookback: i64,
+        stats_only: bool,
+    ) -> Result<&SampleBuf, QueryError> {
+        let (mint, maxt) =
+            ((grid.start - offset).saturating_sub(lookback).saturating_add(1), grid.last() - offset);
+        self.clear();
+        self.pay(meter, series, mint, maxt)?;
+        series.read(mint, maxt, &mut self.buf)?;
         if stats_only {
-            keep_stats(&mut self.buf.histograms);
+            let jumps = jumps(&self.buf.times, grid, offset, lookback - 1);
+            keep_stats(&mut self.buf.histograms, &jumps);
         }
         Ok(&self.buf)
     }
@@ -107,12 +181,39 @@ impl Columns {
     }
 }
 
+/// Samples that upstream comes to by a jump, where a step leaves out what lies between: there it does not know
+/// the sample before.
+///
+/// `back`: how far before each step's time it looks, in ms.
+fn jumps(times: &[i64], grid: Grid, offset: i64, back: i64) -> Vec<usize> {
+    let (mut all, mut next) = (Vec::new(), 0);
+    for step in 0..grid.count {
+        let reference = grid.at(step) - offset;
+        let oldest = reference.saturating_sub(back);
+        if times.get(next).is_none_or(|t| *t < oldest) {
+            next += times[next..].partition_point(|t| *t < oldest);
+            if next == times.len() {
+                break;
+            }
+            all.push(next);
+        }
+        while next + 1 < times.len() && times[next] < reference {
+            next += 1;
+        }
+    }
+    all
+}
+
 /// Leaves only count, sum and reset hint of histograms, where nothing else is asked for. The hint is made
 /// here, as without buckets a reset cannot be seen later.
-fn keep_stats(histograms: &mut [(u32, HistogramValue)]) {
+fn keep_stats(histograms: &mut [(u32, HistogramValue)], jumps: &[usize]) {
     use model::CounterResetHint::{NotReset, Reset, Unknown};
     let mut last: Option<FloatHistogram> = None;
-    for (_, value) in histograms {
+    let mut jumps = jumps.iter().peekable();
+    for (at, value) in histograms {
+        while jumps.next_if(|jump| **jump <= *at as usize).is_some() {
+            last = None;
+        }
         if value.is_stale() {
             continue;
         }

@@ -93,6 +93,25 @@ impl Row {
         }
     }
 
+    pub(crate) fn has_hist(&self, i: usize) -> bool {
+        self.hists.as_ref().is_some_and(|h| h[i].is_some())
+    }
+
+    /// Where a step has both kinds of samples, what looks at steps one by one sees the float alone.
+    pub(crate) fn keep_floats(&mut self) {
+        for (h, v) in self.hists.iter_mut().flatten().zip(&self.floats) {
+            if !is_absent(*v) {
+                *h = None;
+            }
+        }
+    }
+
+    /// Beside a float, where there is one.
+    pub(crate) fn put_hist(&mut self, i: usize, h: Hist) {
+        let steps = self.floats.len();
+        self.hists.get_or_insert_with(|| vec![None; steps])[i] = Some(h);
+    }
+
     pub(crate) fn set_hist(&mut self, i: usize, h: Hist) {
         let steps = self.floats.len();
         self.floats[i] = absent();
@@ -158,6 +177,97 @@ impl Meter {
     }
 }
 
+/// Bytes of rows taken before the rows are made: what is charged afterwards has been allocated by then. What is
+/// left of them goes back when it goes.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    meter: Arc<Meter>,
+    bytes: AtomicU64,
+}
+
+impl Ahead {
+    pub(crate) fn new(meter: &Arc<Meter>) -> Ahead {
+        Ahead { meter: Arc::clone(meter), bytes: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), QueryError> {
+        self.meter.ctx.budget.charge(bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Looks at the deadline.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        Ok(self.meter.ctx.check()?)
+    }
+
+    /// For a row of so many steps.
+    pub(crate) fn row(&self, steps: usize) -> Result<(), QueryError> {
+        self.take(ROW_BYTES + 8 * steps as u64)
+    }
+
+    /// For so many rows.
+    pub(crate) fn rows(&self, rows: usize, steps: usize) -> Result<(), QueryError> {
+        self.take((ROW_BYTES + 8 * steps as u64).saturating_mul(rows as u64))
+    }
+
+    /// For the `n`th histogram of a row, in steps.
+    pub(crate) fn hist(&self, n: u64) -> Result<(), QueryError> {
+        if n.is_multiple_of(HISTS_AT_ONCE) { self.take(HISTS_AT_ONCE * HIST_BYTES) } else { Ok(()) }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.meter.ctx.budget.release(*self.bytes.get_mut());
+    }
+}
+
+/// A number for each step, with what it costs.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    values: Vec<f64>,
+    meter: Arc<Meter>,
+    bytes: u64,
+}
+
+impl Numbers {
+    /// `value` gives that of a step.
+    pub(crate) fn new(
+        meter: &Arc<Meter>,
+        steps: usize,
+        value: impl FnMut(usize) -> f64,
+    ) -> Result<Numbers, QueryError> {
+        let bytes = 8 * steps as u64;
+        meter.ctx.budget.charge(bytes)?;
+        Ok(Numbers { values: (0..steps).map(value).collect(), meter: Arc::clone(meter), bytes })
+    }
+
+    /// The numbers, no longer charged for: they are about to become a row, which is.
+    pub(crate) fn into_vec(mut self) -> Vec<f64> {
+        std::mem::take(&mut self.values)
+    }
+}
+
+impl std::ops::Deref for Numbers {
+    type Target = [f64];
+    fn deref(&self) -> &[f64] {
+        &self.values
+    }
+}
+
+impl std::ops::DerefMut for Numbers {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        &mut self.values
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        self.meter.ctx.budget.release(self.bytes);
+    }
+}
+
 /// Rows with what they cost; the cost is given back when the frame goes.
 pub(crate) struct Frame {
     pub(crate) rows: Vec<Row>,
@@ -178,6 +288,23 @@ impl Frame {
         frame.charged(samples, bytes)
     }
 
+    /// Takes over rows that were paid for ahead, and settles the difference.
+    pub(crate) fn settled(rows: Vec<Row>, mut ahead: Ahead) -> Result<Frame, QueryError> {
+        let bytes: u64 = rows.iter().map(row_bytes).sum();
+        let samples = rows.iter().map(Row::samples).sum();
+        let (meter, paid) = (Arc::clone(&ahead.meter), std::mem::take(ahead.bytes.get_mut()));
+        let mut frame = Frame { rows, meter, samples: 0, bytes: paid };
+        if bytes <= paid {
+            frame.meter.ctx.budget.release(paid - bytes);
+        } else {
+            frame.meter.ctx.budget.charge(bytes - paid)?;
+        }
+        frame.bytes = bytes;
+        frame.samples = samples;
+        frame.meter.take(samples)?;
+        Ok(frame)
+    }
+
     fn charged(mut self, samples: u64, bytes: u64) -> Result<Frame, QueryError> {
         self.meter.ctx.budget.charge(bytes)?;
         self.bytes = bytes;
@@ -191,10 +318,17 @@ impl Frame {
     }
 }
 
-/// Bytes of a row; histograms are counted as an average of 50 buckets.
+/// A histogram of 50 buckets.
+const HIST_BYTES: u64 = 600;
+/// Histograms of a row that are paid for at once.
+const HISTS_AT_ONCE: u64 = 64;
+
+/// Bytes of a row; histograms are counted as an average of 50 buckets, labels where no one else has them.
 pub(crate) fn row_bytes(row: &Row) -> u64 {
-    let hists = row.hists.as_ref().map_or(0, |h| h.iter().map(|h| if h.is_some() { 600 } else { 8 }).sum());
-    ROW_BYTES + 8 * row.floats.len() as u64 + hists
+    let hists =
+        row.hists.as_ref().map_or(0, |h| h.iter().map(|h| if h.is_some() { HIST_BYTES } else { 8 }).sum());
+    let labels = if row.labels.is_shared() { 0 } else { row.labels.as_bytes().len() as u64 };
+    ROW_BYTES + 8 * row.floats.len() as u64 + hists + labels
 }
 
 impl Drop for Frame {

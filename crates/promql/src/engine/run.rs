@@ -1,7 +1,7 @@
 //! Runs a query from its text to its result, within its limits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use storage::{Budget, CancelToken, QueryContext, Queryable, Series};
@@ -12,6 +12,7 @@ use super::eval::{Eval, Out, Settings, to_series};
 use super::gate::Gate;
 use super::metrics::Metrics;
 use super::options::{EngineOptions, QueryOptions};
+use super::parallel::{Helpers, Workers};
 use super::plan::{Plan, Times, plan};
 use super::row::{Cell, Grid, Meter, Row};
 use super::value::{QueryOutput, QueryStats, SampleValue, Value, VectorSample};
@@ -29,6 +30,10 @@ struct Inner {
     pool: Arc<Budget>,
     metrics: Metrics,
     threads: usize,
+    /// Threads that help those that queries came on.
+    helpers: Arc<Helpers>,
+    /// Step of subqueries that name none; shared by engines of one kind.
+    default_step_ms: Arc<AtomicI64>,
 }
 
 /// Runs queries. Cheap to clone; clones share limits and metrics. All calls block: give them a thread.
@@ -48,8 +53,42 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores } else { options.threads };
         let pool = Budget::new(options.total_memory_bytes, None);
+        let helpers = Arc::new(Helpers::new(threads));
         let metrics = Metrics::new(registry, options.concurrency);
-        Engine(Arc::new(Inner { gate: Gate::new(options.concurrency), pool, metrics, threads, options }))
+        let default_step_ms = Arc::new(AtomicI64::new(options.default_step_ms));
+        let gate = Gate::new(options.concurrency);
+        Engine(Arc::new(Inner { gate, pool, metrics, threads, helpers, options, default_step_ms }))
+    }
+
+    /// An engine like this one that reports to the same metrics, with slots and memory of its own: what runs here
+    /// never waits for what runs there.
+    #[must_use]
+    pub fn with_own_share(&self, concurrency: usize, total_memory_bytes: u64) -> Self {
+        let options = EngineOptions { concurrency, total_memory_bytes, ..self.0.options.clone() };
+        let (metrics, threads) = (self.0.metrics.clone(), self.0.threads);
+        let pool = Budget::new(total_memory_bytes, None);
+        let default_step_ms = Arc::clone(&self.0.default_step_ms);
+        Engine(Arc::new(Inner {
+            gate: Gate::new(concurrency),
+            pool,
+            metrics,
+            threads,
+            helpers: Arc::new(Helpers::new(threads)),
+            options,
+            default_step_ms,
+        }))
+    }
+
+    /// Sets the step of subqueries that name none, here and for engines that share with this one: the global
+    /// evaluation interval, which a reload may change.
+    pub fn set_default_step_ms(&self, step_ms: i64) {
+        self.0.default_step_ms.store(step_ms, Ordering::Relaxed);
+    }
+
+    /// Bytes that all queries of this engine together may hold: for reads outside it that are to share them.
+    #[must_use]
+    pub fn memory(&self) -> Arc<Budget> {
+        Arc::clone(&self.0.pool)
     }
 
     /// The settings in force.
@@ -107,6 +146,8 @@ impl Engine {
         let begun = Instant::now();
         let timeout = options.timeout.map_or(engine.options.timeout, |t| t.min(engine.options.timeout));
         let deadline = begun.checked_add(timeout);
+        let budget = Budget::new(engine.options.query_memory_bytes, Some(Arc::clone(&engine.pool)));
+        budget.charge(parse::memory_bytes(query))?;
         let expr = parse::parse(query, engine.options.parser)?;
         let value_type = expr.value_type();
         if step_ms > 0 && !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
@@ -120,7 +161,7 @@ impl Engine {
         } else {
             engine.options.lookback_delta_ms
         };
-        let default_step_ms = engine.options.default_step_ms.max(1);
+        let default_step_ms = engine.default_step_ms.load(Ordering::Relaxed).max(1);
         let times = Times { start_ms, end_ms, step_ms, lookback_ms, default_step_ms };
         let plan = plan(&expr, times)?;
         let grid = Grid::new(start_ms, end_ms, step_ms.max(1));
@@ -131,17 +172,25 @@ impl Engine {
         let _leave = Leave(&engine.metrics);
         let pass = engine.gate.enter(&cancel, deadline)?;
         let mut stats = QueryStats { queue_seconds: begun.elapsed().as_secs_f64(), ..QueryStats::default() };
-        let budget = Budget::new(engine.options.query_memory_bytes, Some(Arc::clone(&engine.pool)));
         let meter =
             Arc::new(Meter::new(QueryContext { budget, cancel, deadline }, engine.options.max_samples));
         let settings = Settings {
             lookback_ms,
-            threads: engine.threads,
             delayed_names: engine.options.delayed_name_removal,
             type_and_unit: engine.options.type_and_unit_labels,
             use_starts: engine.options.use_start_timestamps,
         };
-        let job = Job { store, plan: &plan, settings, meter: &meter, grid, value_type, range: step_ms > 0 };
+        let workers = Workers { most: engine.threads, helpers: Arc::clone(&engine.helpers) };
+        let job = Job {
+            store,
+            workers: &workers,
+            plan: &plan,
+            settings,
+            meter: &meter,
+            grid,
+            value_type,
+            range: step_ms > 0,
+        };
         let result = on_enough_stack(&expr, || job.execute(&mut stats));
         drop(pass);
         stats.samples_total = meter.total.load(Ordering::Relaxed);
@@ -152,8 +201,14 @@ impl Engine {
         engine.metrics.observe(&stats);
         let (value, notes) = result?;
         let (warnings, infos) = notes.texts(query);
-        Ok(QueryOutput { value, warnings, infos, stats })
+        Ok(QueryOutput { value, warnings, infos, stats, memory: Arc::clone(&meter.ctx.budget) })
     }
+}
+
+/// Bytes of a row in a result: a time beside each value.
+fn result_bytes(row: &Row, range: bool) -> u64 {
+    let cells = if range { 8 * row.floats.len() as u64 } else { 0 };
+    super::row::row_bytes(row) + cells
 }
 
 struct Leave<'a>(&'a Metrics);
@@ -197,6 +252,7 @@ struct Job<'a> {
     store: &'a dyn Queryable,
     plan: &'a Plan,
     settings: Settings,
+    workers: &'a Workers,
     meter: &'a Arc<Meter>,
     grid: Grid,
     value_type: ValueType,
@@ -220,6 +276,7 @@ impl Job<'_> {
         let begun = Instant::now();
         let mut eval = Eval {
             settings: self.settings,
+            workers: self.workers,
             meter: Arc::clone(self.meter),
             sets: &sets,
             querier: querier.as_ref(),
@@ -239,6 +296,11 @@ impl Job<'_> {
         Ok((value, eval.notes))
     }
 
+    /// Takes memory for the result.
+    fn keep(&self, bytes: u64) -> Result<(), QueryError> {
+        Ok(self.meter.ctx.budget.charge(bytes)?)
+    }
+
     fn value(&self, eval: &mut Eval<'_>) -> Result<Value, QueryError> {
         let (root, grid) = (&self.plan.root, self.grid);
         if self.value_type == ValueType::Matrix {
@@ -249,7 +311,8 @@ impl Job<'_> {
         let mut frame = match out {
             Out::Text(value) => return Ok(Value::String { t_ms, value }),
             Out::Scalar(values) if self.range => {
-                let row = Row { floats: values, ..Row::empty(model::Labels::empty(), 0) };
+                self.keep(24 * values.len() as u64)?;
+                let row = Row { floats: values.into_vec(), ..Row::empty(model::Labels::empty(), 0) };
                 return Ok(Value::Matrix(vec![to_series(row, grid)]));
             }
             Out::Scalar(values) => {
@@ -261,11 +324,15 @@ impl Job<'_> {
         if self.settings.delayed_names {
             rows = eval.finish_names(rows)?;
         }
+        // Charged until the answer is sent, as a client may be slow to take it.
+        self.keep(rows.iter().map(|row| result_bytes(row, self.range)).sum())?;
         if self.range {
             return Ok(Value::Matrix(rows.into_iter().map(|row| to_series(row, grid)).collect()));
         }
         let sample = |row: Row| {
-            let value = match row.cell(0) {
+            // Where there are both, upstream shows the histogram.
+            let hist = row.hists.as_ref().and_then(|h| h.first()).and_then(Option::as_ref);
+            let value = match hist.map_or_else(|| row.cell(0), Cell::Hist) {
                 Cell::None => return None,
                 Cell::Float(v) => SampleValue::Float(v),
                 Cell::Hist(h) => SampleValue::Histogram(Arc::clone(h)),
@@ -273,5 +340,65 @@ impl Job<'_> {
             Some(VectorSample { labels: row.labels, t_ms, value })
         };
         Ok(Value::Vector(rows.into_iter().filter_map(sample).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use model::Labels;
+    use parking_lot::Mutex;
+    use storage::memory::MemoryStore;
+    use storage::{Querier, StorageError};
+
+    use super::*;
+
+    /// Queries begin, and wait in here until they are let go.
+    struct Stuck {
+        store: MemoryStore,
+        arrived: mpsc::SyncSender<()>,
+        go: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Queryable for Stuck {
+        fn querier(&self, mint_ms: i64, maxt_ms: i64) -> Result<Box<dyn Querier>, StorageError> {
+            let _ = self.arrived.send(());
+            let _ = self.go.lock().recv();
+            self.store.querier(mint_ms, maxt_ms)
+        }
+    }
+
+    /// Slots and memory of an engine are taken up; one with its own share goes on.
+    #[test]
+    fn an_own_share_waits_for_no_one() {
+        let store = MemoryStore::new();
+        for i in 0..200 {
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+            store.load(&labels, &[(1, 1.0)]).unwrap();
+        }
+        // Enough to read the query, not for what it selects.
+        let total_memory_bytes = parse::memory_bytes("sum(m)") + 64;
+        let options = EngineOptions { concurrency: 1, total_memory_bytes, ..EngineOptions::default() };
+        let engine = Engine::new(options, &telemetry::Registry::new());
+        let own = engine.with_own_share(1, 1 << 20);
+        let (arrived, arrivals) = mpsc::sync_channel(1);
+        let (go, held) = mpsc::channel();
+        let stuck = Stuck { store: store.clone(), arrived, go: Mutex::new(held) };
+        let ask = |engine: &Engine, store: &dyn Queryable| {
+            engine.instant(store, "sum(m)", 1, &QueryOptions::default(), CancelToken::default())
+        };
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| ask(&engine, &stuck));
+            arrivals.recv_timeout(Duration::from_secs(60)).unwrap();
+            // The only slot of the other one is taken.
+            let output = ask(&own, &store).unwrap();
+            assert!(matches!(&output.value, crate::Value::Vector(v) if v.len() == 1));
+            drop(go);
+            // And its memory is too little for this query, which the share has.
+            let error = waiting.join().unwrap().unwrap_err();
+            assert!(matches!(error, QueryError::MemoryLimit(_)), "{error}");
+        });
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::{FloatHistogram, Labels};
+use storage::Budget;
 
 use crate::parse::ValueType;
 
@@ -109,4 +110,6 @@ pub struct QueryOutput {
     pub infos: Vec<String>,
     /// Figures.
     pub stats: QueryStats,
+    /// What the query may hold; the result is charged to it until this goes.
+    pub memory: Arc<Budget>,
 }

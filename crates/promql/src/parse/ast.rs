@@ -562,6 +562,29 @@ impl Expr {
         }
     }
 
+    /// Calls `f` on all selectors, to change them.
+    pub fn each_selector(&mut self, f: &mut impl FnMut(&mut VectorSelector)) {
+        match self {
+            Expr::Aggregate(a) => {
+                a.expr.each_selector(f);
+                if let Some(p) = &mut a.param {
+                    p.each_selector(f);
+                }
+            }
+            Expr::Binary(b) => {
+                b.lhs.each_selector(f);
+                b.rhs.each_selector(f);
+            }
+            Expr::Call(c) => c.args.iter_mut().for_each(|a| a.each_selector(f)),
+            Expr::Paren(p) => p.expr.each_selector(f),
+            Expr::Subquery(s) => s.expr.each_selector(f),
+            Expr::Unary(u) => u.expr.each_selector(f),
+            Expr::Matrix(m) => f(&mut m.selector),
+            Expr::Vector(v) => f(v),
+            Expr::Number(_) | Expr::String(_) => {}
+        }
+    }
+
     /// All selectors, in order of the text.
     #[must_use]
     pub fn selectors(&self) -> Vec<&VectorSelector> {

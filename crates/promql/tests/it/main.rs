@@ -2,7 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod corpus;
-mod differential;
-mod generator;
 mod script;
 mod scripts;

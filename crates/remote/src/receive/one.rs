@@ -7,7 +7,9 @@ use model::Labels;
 use storage::{AppendError, Appender, SeriesRef};
 
 use super::batch::Refused;
-use super::{Answer, Failure, Receiver, Scratch, Verdict, WriteResponse, too_far_ahead, verdict};
+use super::{
+    Answer, Failure, Receiver, Scratch, Verdict, WriteResponse, refusal_text, too_far_ahead, verdict,
+};
 use crate::cache::RefCache;
 use crate::v1::{self, DecodedV1};
 use crate::{histogram, validate};
@@ -210,7 +212,7 @@ impl Run<'_> {
     /// Fails the request, or notes a limit.
     fn refuse(&mut self, e: &AppendError) -> Result<(), Failure> {
         match verdict(e) {
-            Verdict::BadSample => Err(Failure { status: 400, text: e.to_string() }),
+            Verdict::BadSample => Err(Failure { status: 400, text: refusal_text(e) }),
             Verdict::Retry(status) => Err(Failure { status, text: e.to_string() }),
             Verdict::Limited(status) => {
                 self.limited.get_or_insert_with(|| (status, e.to_string()));

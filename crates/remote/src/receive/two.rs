@@ -9,8 +9,8 @@ use storage::{AppendError, Appender, SeriesRef};
 
 use super::batch::Refused;
 use super::{
-    Answer, ERRORS_LISTED_MAX, Failure, Receiver, Scratch, Verdict, WriteResponse, WriteStats, too_far_ahead,
-    verdict,
+    Answer, ERRORS_LISTED_MAX, Failure, Receiver, Scratch, Verdict, WriteResponse, WriteStats, refusal_text,
+    too_far_ahead, verdict,
 };
 use crate::cache::RefCache;
 use crate::v2::DecodedV2;
@@ -295,7 +295,7 @@ impl Run<'_> {
         let text = match e {
             Ahead::Future => too_far_ahead(),
             Ahead::Store(e) => match verdict(e) {
-                Verdict::BadSample => e.to_string(),
+                Verdict::BadSample => refusal_text(e),
                 Verdict::Limited(status) => {
                     self.limited = self.limited.max(status);
                     e.to_string()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod sender;
+
 use std::sync::Arc;
 use std::time::Duration;
 

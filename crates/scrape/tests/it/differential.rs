@@ -193,7 +193,7 @@ async fn the_same_as_a_real_prometheus() {
     let jobs = config::Config::parse(&yaml, &load).unwrap().scrape_configs;
     let group = |job: &std::sync::Arc<config::ScrapeConfig>| {
         let sd = &job.sd.static_configs[0];
-        let targets = sd.targets.iter().map(|t| BTreeMap::from([("__address__".to_string(), t.clone())]));
+        let targets = sd.targets.iter().map(|t| model::target_group::TargetLabels::address(t));
         let group =
             TargetGroup { targets: targets.collect(), labels: sd.labels.clone(), source: "0".to_string() };
         (job.job_name.clone(), vec![group.into()])

@@ -8,3 +8,4 @@ mod life;
 mod reload;
 mod rig;
 mod samples;
+mod waiting;

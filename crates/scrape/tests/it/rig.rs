@@ -62,7 +62,7 @@ impl Rig {
     }
 
     pub(crate) async fn targets(&self, job: &str, addresses: &[&str]) {
-        let target = |a: &&str| BTreeMap::from([("__address__".to_string(), a.to_string())]);
+        let target = |a: &&str| model::target_group::TargetLabels::address(a);
         let group = TargetGroup {
             targets: addresses.iter().map(target).collect(),
             labels: BTreeMap::new(),

@@ -211,7 +211,7 @@ fn labels_before_and_after_relabeling() {
                 ("__meta_role".to_string(), role.to_string()),
             ]);
             labels.extend(more.iter().map(|(n, v)| (n.to_string(), v.to_string())));
-            labels
+            labels.into()
         };
         let group = TargetGroup {
             targets: vec![

@@ -8,7 +8,7 @@ use storage::StorageError;
 use ulid::Ulid;
 
 use super::META_FILE;
-use crate::disk::{Disk, read_all, write_atomic};
+use crate::disk::{Disk, read_all_around, write_atomic};
 use crate::index::codec::corrupt;
 
 /// Made of out-of-order samples only.
@@ -182,7 +182,7 @@ impl BlockMeta {
     /// Absent, not JSON, a field missing, another version.
     pub fn read(disk: &dyn Disk, block_dir: &Path) -> Result<Self, StorageError> {
         let path = block_dir.join(META_FILE);
-        let bytes = read_all(disk, &path, FILE_BYTES_MAX)?;
+        let bytes = read_all_around(disk, &path, FILE_BYTES_MAX)?;
         let mut meta: BlockMeta = serde_json::from_slice(&bytes)
             .map_err(|e| corrupt(&path, 0, format!("line {} column {}: {e}", e.line(), e.column())))?;
         if meta.version != VERSION {
@@ -247,7 +247,7 @@ mod tests {
         meta.write(&disk, dir).unwrap();
         assert_eq!(BlockMeta::read(&disk, dir).unwrap().to_json(), meta.to_json());
         let path = dir.join(META_FILE);
-        let text = read_all(&disk, &path, 1 << 20).unwrap();
+        let text = crate::disk::read_all(&disk, &path, 1 << 20).unwrap();
         for at in 0..text.len() {
             for bit in 0..8 {
                 let mut bad = text.clone();

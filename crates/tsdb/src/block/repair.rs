@@ -75,9 +75,10 @@ fn describe(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BlockMeta, StorageError>
     meta.compaction.set_hint(HINT_OUT_OF_ORDER);
     let (mut cursor, mut list, mut buf) = (index.cursor(), Vec::<ChunkMeta>::new(), Vec::new());
     for id in index.all()?.iter() {
-        if cursor.series(*id, &mut list).is_err() {
-            continue;
-        }
+        match cursor.series(*id, &mut list) {
+            Err(StorageError::Corrupt { .. }) => continue,
+            other => other?,
+        };
         let stats = &mut meta.stats;
         stats.num_series += 1;
         stats.num_chunks += list.len() as u64;

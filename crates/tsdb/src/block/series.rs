@@ -12,6 +12,9 @@ use crate::chunks::{ChunkMeta, ChunkRef};
 use crate::compact::clip_chunk;
 use crate::tombstones::{self, Interval};
 
+/// Samples of a full chunk of floats.
+const SAMPLES_A_CHUNK: usize = 120;
+
 /// A handle on a series of a block.
 #[derive(Debug)]
 pub struct BlockSeries {
@@ -88,6 +91,11 @@ impl Series for BlockSeries {
         }
         tombstones::apply(&self.deleted, out, from);
         Ok(())
+    }
+
+    fn samples_about(&self, mint_ms: i64, maxt_ms: i64) -> usize {
+        let (chunks, _) = self.within(mint_ms.max(self.mint_ms), maxt_ms.min(self.maxt_ms));
+        chunks.len() * SAMPLES_A_CHUNK
     }
 
     fn chunks(&self, mint_ms: i64, maxt_ms: i64) -> Result<Vec<RawChunk>, StorageError> {

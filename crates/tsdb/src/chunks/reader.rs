@@ -59,7 +59,7 @@ impl ChunkReader {
         for entry in disk.list(dir)? {
             // Other names are left alone: tools put notes and temporary files beside ours.
             let Ok(number) = entry.name.parse::<u32>() else { continue };
-            let file = disk.open_read(&dir.join(&entry.name))?;
+            let file = crate::disk::open_around(disk, &dir.join(&entry.name))?;
             if number as usize != segments.len() + 1 {
                 let text = format!("segment {:06} is missing", segments.len() + 1);
                 faults.push(corrupt(&*file, 0, text));

@@ -14,7 +14,8 @@ use storage::{
 use super::tests::{MINUTE, copy_tree, options};
 use super::{Clocks, Db, DbOptions, StaleRules};
 use crate::disk::MemDisk;
-use crate::head::{MemoryProbe, MemoryUse, SeriesLimits};
+use crate::head::SeriesLimits;
+use storage::{MemoryProbe, MemoryUse};
 
 fn labels(job: &str, i: usize) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("i", &i.to_string()), ("job", job)])

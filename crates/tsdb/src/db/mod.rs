@@ -16,6 +16,7 @@ mod options;
 mod querier;
 mod read_only;
 mod stale;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod upkeep;

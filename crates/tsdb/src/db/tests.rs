@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Labels, Matcher};
 use storage::{
     AppendError, Appendable, LabelHints, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
-    StatusSource,
+    StatusSource, StorageError,
 };
 
 use super::{Db, DbOptions, Retention};
@@ -310,4 +310,143 @@ fn what_is_deleted_is_deleted_in_blocks_that_are_not_loaded_yet() {
     assert_eq!(db.blocks().unwrap().len(), 1, "{ulid}");
     assert_eq!(read(&db, i64::MIN, 5 * MINUTE), []);
     assert!(!read(&db, 5 * MINUTE + 1, i64::MAX).is_empty());
+}
+
+/// Blocks of ten minutes, of 400 series each, and a way to ask for the samples of the first one.
+struct Wide {
+    disk: FaultDisk,
+    db: Option<Db>,
+    /// Folder of the first block.
+    first: String,
+}
+
+const WIDE_SAMPLES: usize = 400 * 40;
+
+impl Wide {
+    fn empty() -> Wide {
+        let mut wide = Wide { disk: FaultDisk::new(1), db: None, first: String::new() };
+        wide.open();
+        wide
+    }
+
+    fn write(&self, from: i64, to: i64) {
+        for t in (from..to).step_by(15_000) {
+            let mut app = self.db.as_ref().unwrap().appender();
+            for i in 0..400 {
+                let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+                app.append(SeriesRef::NONE, &labels, 0, t, ((t + i) as f64).sin()).unwrap();
+            }
+            app.commit().unwrap();
+        }
+    }
+
+    fn new() -> Wide {
+        let mut wide = Wide::empty();
+        wide.write(0, 35 * MINUTE);
+        wide.db.as_ref().unwrap().maintain().unwrap();
+        wide.first = wide.folders()[0].clone();
+        assert_eq!((wide.folders().len(), wide.samples().unwrap()), (2, WIDE_SAMPLES));
+        wide
+    }
+
+    fn open(&mut self) {
+        self.db = None;
+        let own = DbOptions { disk: Arc::new(self.disk.clone()), ..options(&MemDisk::new()) };
+        self.db = Some(Db::open(own).unwrap());
+    }
+
+    fn make_unreadable(&self, file: &str, bytes: std::ops::Range<u64>) {
+        self.disk.make_unreadable(format!("/data/{}/{file}", self.first).as_ref(), bytes);
+    }
+
+    fn folders(&self) -> Vec<String> {
+        let all = self.disk.list("/data".as_ref()).unwrap().into_iter().map(|e| e.name);
+        let mut blocks: Vec<String> = all.filter(|name| name.len() == 26).collect();
+        blocks.sort();
+        blocks
+    }
+
+    fn samples(&self) -> Result<usize, StorageError> {
+        let maxt = 10 * MINUTE - 1;
+        let q = self.db.as_ref().unwrap().querier(0, maxt)?;
+        let all = [Matcher::equal("__name__", "m")];
+        let set = q.select(&QueryContext::unlimited(), true, &SelectHints::default(), &all)?;
+        let mut out = SampleBuf::default();
+        set.series.iter().try_for_each(|s| s.read(0, maxt, &mut out))?;
+        Ok(out.len())
+    }
+}
+
+#[test]
+fn bad_sectors_of_a_block_cost_what_is_in_them() {
+    // Of the chunks, of the entries of series: met by a query, left out by later ones, cut out by upkeep.
+    for (file, at, lost_max) in [("chunks/000001", 20_000, 20 * 40), ("index", 9000, 130 * 40)] {
+        let wide = Wide::new();
+        wide.make_unreadable(file, at..at + 1);
+        assert!(matches!(wide.samples(), Err(StorageError::Corrupt { .. })), "{file}");
+        let left = wide.samples().unwrap();
+        assert!(left < WIDE_SAMPLES && left >= WIDE_SAMPLES - lost_max, "{file}: {left}");
+        wide.db.as_ref().unwrap().maintain().unwrap();
+        assert!(!wide.folders().contains(&wide.first), "{file}");
+        assert!(wide.disk.exists(format!("/data/damaged/{}", wide.first).as_ref()).unwrap());
+        assert_eq!((wide.folders().len(), wide.samples().unwrap()), (2, left), "{file}");
+    }
+}
+
+#[test]
+fn bad_sectors_of_what_a_start_reads_of_a_block_cost_nothing() {
+    let size = {
+        let wide = Wide::new();
+        wide.disk.size(format!("/data/{}/index", wide.first).as_ref()).unwrap()
+    };
+    for (file, at) in [("index", 0), ("index", size - 3000), ("meta.json", 0), ("chunks/000001", 0)] {
+        let mut wide = Wide::new();
+        wide.db.as_ref().unwrap().close().unwrap();
+        wide.make_unreadable(file, at..at + 1);
+        wide.open();
+        wide.db.as_ref().unwrap().maintain().unwrap();
+        let left = wide.samples().unwrap();
+        // The first sector of the chunks has some of them.
+        let lost_max = if at == 0 && file != "meta.json" { 20 * 40 } else { 0 };
+        assert!(left >= WIDE_SAMPLES - lost_max && wide.folders().len() == 2, "{file} at {at}: {left}");
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_read_at_all_is_there_when_it_can_be_again() {
+    for files in [&["index"][..], &["index", "meta.json", "chunks/000001", "tombstones"]] {
+        let mut wide = Wide::new();
+        wide.db.as_ref().unwrap().close().unwrap();
+        files.iter().for_each(|file| wide.make_unreadable(file, 0..u64::MAX));
+        wide.open();
+        let _ = wide.db.as_ref().unwrap().maintain();
+        assert_eq!(wide.samples().unwrap(), 0, "{files:?}");
+        assert!(wide.folders().contains(&wide.first), "{files:?}");
+        wide.disk.heal();
+        wide.db.as_ref().unwrap().maintain().unwrap();
+        assert_eq!(wide.samples().unwrap(), WIDE_SAMPLES, "{files:?}");
+    }
+}
+
+#[test]
+fn what_the_log_lost_and_memory_has_is_there_after_its_checkpoint() {
+    let mut wide = Wide::empty();
+    wide.write(0, 20 * MINUTE);
+    wide.db.as_ref().unwrap().close().unwrap();
+    wide.open();
+    wide.write(20 * MINUTE, 22 * MINUTE);
+    // Its samples are newer than the block that is cut, and it goes with that: after a start nobody knows which
+    // segment the block ends in.
+    let path = crate::wal::segment_path("/data/wal".as_ref(), 3);
+    let at = wide.disk.size(&path).unwrap() / 2;
+    let mut file = wide.disk.open_write(&path, crate::disk::WriteMode::Append).unwrap();
+    file.write_at(&[0xee; 4096], at).unwrap();
+    drop(file);
+    let before = read(wide.db.as_ref().unwrap(), 0, i64::MAX);
+    wide.db.as_ref().unwrap().maintain().unwrap();
+    assert!(!wide.disk.exists(&path).unwrap(), "it is in the checkpoint");
+    wide.disk.restart(Restart::PowerCut);
+    wide.open();
+    let after = read(wide.db.as_ref().unwrap(), 0, i64::MAX);
+    assert!(before == after);
 }

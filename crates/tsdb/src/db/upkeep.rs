@@ -436,9 +436,25 @@ impl Inner {
     pub(super) fn mend_blocks(&self) -> Result<(), StorageError> {
         let blocks = self.view.read().blocks.clone();
         for block in blocks.into_iter().filter(|b| b.damage().is_some() && !b.meta().compaction.failed) {
-            self.compact_into_one(&[block])?;
+            match self.compact_into_one(std::slice::from_ref(&block)) {
+                Err(StorageError::Corrupt { .. }) => self.salvage(&block)?,
+                done => done?,
+            }
         }
         Ok(())
+    }
+
+    /// Writes a block anew from the series in its index, whose tables a compaction could not go by.
+    fn salvage(&self, block: &Block) -> Result<(), StorageError> {
+        let ulid = salvaged_ulid(&self.options, block.dir());
+        let saved = block::salvage_block(&self.options.disk, block.dir(), ulid)?;
+        tracing::error!(
+            block = %block.meta().ulid, new = %ulid,
+            lost_series = saved.lost_series, lost_chunks = saved.lost_chunks,
+            "block has a damaged index and is written anew from its series"
+        );
+        let opened = self.open_written(saved.meta.as_ref())?;
+        self.replace(std::slice::from_ref(block), opened)
     }
 
     /// Where nothing is left of blocks whose samples the log may have still, it must not bring them back. What

@@ -23,7 +23,7 @@ pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng, Spo
 pub use memory::MemDisk;
 pub use real::RealDisk;
 pub use sandbox::SandboxDisk;
-pub(crate) use unreadable::{read_all_around, read_around};
+pub(crate) use unreadable::{open_around, read_all_around, read_around};
 
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]

@@ -383,6 +383,7 @@ impl HeadAppender {
         }
         let head = Arc::clone(&self.head);
         let _under_way = head.commits.enter();
+        head.strict_note.before_commit(&*head.disk, &head.wal_dir)?;
         let mut logged = self.log()?;
         let log = match self.buffers.late.iter().all(Vec::is_empty) {
             true => None,

@@ -25,7 +25,7 @@ impl Head {
         maxt: i64,
         matchers: &[Matcher],
     ) -> Result<(), StorageError> {
-        let numbers = self.select_numbers(matchers);
+        let numbers = self.select_numbers(ctx, matchers)?;
         let mut stones = Vec::new();
         for (n, series) in numbers.into_iter().enumerate() {
             if n.is_multiple_of(1024) {

@@ -47,8 +47,9 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    pub(super) fn new(head: &Head) -> Self {
-        Doubts { strict: head.log.is_strict(), ..Doubts::default() }
+    /// `strict`: the log was written in strict mode, see `strict`.
+    pub(super) fn new(strict: bool) -> Self {
+        Doubts { strict, ..Doubts::default() }
     }
 
     /// Where to put a sample that is not newer than its series and that a chunk spans, if it is in doubt. Also

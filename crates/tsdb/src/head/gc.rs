@@ -211,6 +211,13 @@ impl Head {
             self.metrics.wal_corruptions.inc();
             tracing::error!(%loss, "log damaged; a checkpoint was made without this part");
         }
+        if !done.losses.is_empty() && !lost {
+            // Memory has what the log lost: where a start finds it, before that goes too.
+            self.close_open_chunks();
+            if self.files.sync_all()?.is_none() {
+                tracing::error!("head chunks cannot be written: what the log lost is in memory alone");
+            }
+        }
         self.image.expire();
         self.wal_expiry.lock().retain(|_, until| *until >= mint);
         self.metrics.checkpoint_deletions.inc();
@@ -273,12 +280,23 @@ impl Head {
         }
     }
 
-    /// Calls with the records of all series, a page at a time.
+    /// Calls with the records of all series, under every number that files know them by, some thousand at a time.
     fn each_series(&self, f: &mut dyn FnMut(&[SeriesRecord])) {
         for page in self.table.all() {
             let numbers: Vec<u64> = page.lock().numbers(page.base).collect();
             let record = |series: u64| Some(SeriesRecord { series, labels: self.labels_of(series)? });
             f(&numbers.into_iter().filter_map(record).collect::<Vec<_>>());
+        }
+        // Chunks in head files keep the number under which a log before knew their series: a start that has no
+        // record of it could not tell whose they are. Behind all others, as the first record of a label set
+        // gives it its number.
+        let mut renamed: Vec<(u64, u64)> =
+            self.renamed.lock().iter().map(|(old, now)| (*old, *now)).collect();
+        renamed.sort_unstable();
+        for part in renamed.chunks(SERIES_PER_HOLD) {
+            let record =
+                |(old, now): &(u64, u64)| Some(SeriesRecord { series: *old, labels: self.labels_of(*now)? });
+            f(&part.iter().filter_map(record).collect::<Vec<_>>());
         }
     }
 

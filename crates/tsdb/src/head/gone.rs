@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use storage::StorageError;
 
 use super::Head;
-use crate::disk::{Disk, DiskResult, read_all, write_atomic};
+use crate::disk::{Disk, DiskResult, read_all_around, write_atomic};
 use crate::wal::bytes::{put_u64, seal, sealed};
 use crate::wal::record::TombstoneRecord;
 
@@ -42,7 +42,8 @@ impl Gone {
     /// Reads the file. Where it is damaged nothing is held back for chunks of late samples.
     pub(super) fn read(disk: &dyn Disk, folder: &Path) -> DiskResult<Self> {
         let path = folder.join(FILE_NAME);
-        match read_all(disk, &path, FILE_BYTES_MAX) {
+        // What the disk cannot read is damaged: it is no reason not to start.
+        match read_all_around(disk, &path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(decode(&bytes).unwrap_or_else(|| {
                 tracing::warn!(path = %path.display(), "file is damaged and made anew; deleted samples may come back");
                 Gone { late_place: Some(0), ranges: Vec::new() }
@@ -197,7 +198,7 @@ mod tests {
             assert_eq!(Gone::read(&disk, folder).unwrap(), gone);
         }
         let path = folder.join(FILE_NAME);
-        let good = read_all(&disk, &path, FILE_BYTES_MAX).unwrap();
+        let good = crate::disk::read_all(&disk, &path, FILE_BYTES_MAX).unwrap();
         let damaged = Gone { late_place: Some(0), ranges: Vec::new() };
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -207,5 +208,17 @@ mod tests {
                 assert_eq!(Gone::read(&disk, folder).unwrap(), damaged, "byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_is_no_reason_not_to_start() {
+        let disk = crate::disk::FaultDisk::new(1);
+        let folder = Path::new("data");
+        disk.create_dir_all(folder).unwrap();
+        let file = GoneFile::new(folder, Gone::default());
+        let gone = Gone { late_place: Some(7), ranges: Vec::new() };
+        file.write(&disk, &mut file.state.lock(), gone).unwrap();
+        disk.make_unreadable(&folder.join(FILE_NAME), 0..1);
+        assert_eq!(Gone::read(&disk, folder).unwrap(), Gone { late_place: Some(0), ranges: Vec::new() });
     }
 }

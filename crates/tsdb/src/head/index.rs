@@ -404,7 +404,8 @@ mod tests {
         fn select(&self, matchers: &[(MatchOp, &str, &str)]) -> Vec<u64> {
             let make = |(op, n, v): &(MatchOp, &str, &str)| Matcher::new(*op, *n, *v).unwrap();
             let matchers: Vec<Matcher> = matchers.iter().map(make).collect();
-            self.index.select(&matchers, &|series, out| self.pairs_of(series, out))
+            let ctx = storage::QueryContext::unlimited();
+            self.index.select(&ctx, &matchers, &|series, out| self.pairs_of(series, out)).unwrap()
         }
     }
 

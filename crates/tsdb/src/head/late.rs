@@ -19,10 +19,12 @@ use super::ooo::{Inserted, LateSample, LateValue, Part};
 use super::table::PageInner;
 use crate::chunkenc;
 use crate::db::DbOptions;
-use crate::disk::{Disk, DiskError, DiskResult};
+use crate::disk::{Disk, DiskResult};
 use crate::wal::record::{self, HistogramRecord, MmapMarkerRecord, SampleRecord, histogram_type};
 use crate::wal::{Log, LogRules, RecordCompressor, segment_path, segments};
 
+/// How often a cut begins a segment in the hope that no commit comes between: each costs an empty file.
+const FENCE_TRIES: usize = 3;
 /// Folder of the log of late samples within the data folder.
 const WBL_DIR: &str = "wbl";
 
@@ -72,7 +74,7 @@ pub(crate) struct LateCut {
     /// First and last time.
     pub(crate) range: (i64, i64),
     /// Segments of the log before this one have nothing else, and commits to it up to the number.
-    logged: Option<(u64, u64)>,
+    pub(super) logged: Option<(u64, u64)>,
     /// Chunks up to here are in it.
     place: u64,
 }
@@ -417,13 +419,30 @@ impl Head {
         Ok(Part { begin: chunk.min_time, late: true, samples })
     }
 
-    /// Makes all late samples chunks, and takes down what no block has. `None` where there is nothing.
+    /// Begins a segment of the log of late samples such that all before it is in place and nothing behind it is;
+    /// that holds as long as the lock is kept. A sample that is in a cut and in a segment behind it would come
+    /// back with a start, though it may be deleted from the cut's blocks by then.
+    ///
+    /// A commit that found a sample late only when it put it in place logs it afterwards: this little is left.
+    fn fence_late(&self) -> Result<(Option<(u64, u64)>, LogGuard<'_>), StorageError> {
+        let Some(log) = self.late.log() else { return Ok((None, self.late.lock_log())) };
+        for _ in 0..FENCE_TRIES {
+            // Not under the lock: a disk that hangs here would hold up all commits of late samples.
+            let fence = log.next_segment()?;
+            let lock = self.late.lock_log();
+            if log.commits() == fence.1 {
+                return Ok((Some(fence), lock));
+            }
+        }
+        // They come faster than segments begin: one of them waits.
+        let lock = self.late.lock_log();
+        Ok((Some(log.next_segment()?), lock))
+    }
+
+    /// Makes all late samples chunks, and takes down what no block has. `None` where there is nothing. Commits of
+    /// late samples wait meanwhile.
     pub(crate) fn begin_late_cut(&self) -> Result<Option<LateCut>, StorageError> {
-        let logged = self.late.log().map(|log| Ok::<_, DiskError>((log.commits(), log.next_segment()?)));
-        let logged = logged.transpose()?.map(|(commits, segment)| (segment, commits));
-        // Whoever has samples in an older segment that are not in place yet is waited for. Not locked
-        // around the line above: a disk that hangs there would hold up all commits of late samples.
-        drop(self.late.lock_log());
+        let (logged, _lock) = self.fence_late()?;
         let mut cut = LateCut { chunks: HashMap::new(), range: (i64::MAX, i64::MIN), logged, place: 0 };
         let in_blocks = self.late.in_blocks();
         let mut written = Vec::new();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use model::Labels;
 use parking_lot::Mutex;
-use storage::{AppendError, NewSeriesStatus};
+use storage::{AppendError, MemoryProbe, MemoryUse, NewSeriesStatus};
 use telemetry::{Counter, Registry};
 
 use super::Head;
@@ -33,25 +33,6 @@ const SERIES_BYTES: u64 = 2 << 10;
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// While it refuses, the log says so this often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-
-/// What the process uses and may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// Bytes used now.
-    pub used_bytes: u64,
-    /// Bytes that it aims to stay below.
-    pub budget_bytes: u64,
-}
-
-/// Asks how much memory is used. Called on hot threads: some microseconds at most.
-#[derive(Clone)]
-pub struct MemoryProbe(pub Arc<dyn Fn() -> MemoryUse + Send + Sync>);
-
-impl std::fmt::Debug for MemoryProbe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MemoryProbe")
-    }
-}
 
 /// Limits on series in memory; 0 and `None` are no limit.
 #[derive(Clone, Debug, Default)]

@@ -34,6 +34,7 @@ mod sizes;
 mod source;
 mod stale;
 mod stats;
+mod strict;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use hashbrown::HashMap;
 use model::{Labels, Matcher, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
-use storage::{AppendError, StorageError};
+use storage::{AppendError, QueryContext, StorageError};
 
 use crate::db::DbOptions;
 use crate::disk::{Disk, DiskResult, create_dir_durable};
@@ -62,7 +63,7 @@ pub(crate) use gc::Truncation;
 use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;
 pub(crate) use late::LateCut;
-pub use limits::{MemoryProbe, MemoryUse, SeriesLimits};
+pub use limits::SeriesLimits;
 use mapped::HeadChunks;
 pub use mapped::{HeadChunksFile, examine_head_chunks};
 use metrics::HeadMetrics;
@@ -124,6 +125,7 @@ pub(crate) struct Head {
     commits: grace::Grace,
     image: image::ImageState,
     gone: gone::GoneFile,
+    strict_note: strict::StrictNote,
     /// What the start left unread of the log.
     unread: Mutex<verify::Unread>,
     stopped: AtomicBool,
@@ -136,10 +138,12 @@ impl Head {
         let wal_dir = options.path.join("wal");
         create_dir_durable(&*disk, &wal_dir)?;
         let threads = options.simulated.is_none();
+        let strict_note = strict::StrictNote::read(&*disk, &wal_dir, options.wal_strict);
+        let in_doubt = strict_note.in_doubt(min_valid);
         let mut image = match options.image_log_bytes {
             0 => None,
-            // What is in doubt in strict mode is looked for with the replay.
-            _ => image::load(&disk, &options.path, &wal_dir, (min_valid, !options.wal_strict), threads),
+            // What is in doubt after strict mode is looked for with the replay.
+            _ => image::load(&disk, &options.path, &wal_dir, (min_valid, !in_doubt), threads),
         };
         let mut rest = None;
         if let Some(found) = &image {
@@ -224,6 +228,7 @@ impl Head {
             unread: Mutex::new(unread),
             image: image::ImageState::new(&options.path, options.image_log_bytes, &options.registry),
             gone: gone::GoneFile::new(&options.path, gone),
+            strict_note,
             stopped: AtomicBool::new(false),
         });
         head.register(&options.registry);
@@ -239,7 +244,10 @@ impl Head {
             loaded,
             (restored, &waker),
             (&options.progress, threads),
+            in_doubt,
         )?;
+        let newest = head.max_time.load(Ordering::Relaxed);
+        head.strict_note.after_replay(&*head.disk, &head.wal_dir, min_valid, newest);
         head.files.leave_to_upkeep();
         if let Err(error) = head.take_as_late(done.missing) {
             tracing::warn!(%error, "samples that are kept as late ones are not in the log of these yet; tried again with the next sync");
@@ -370,6 +378,15 @@ impl Head {
         self.min_time.load(Ordering::Acquire)
     }
 
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The log of late samples, once there could be one.
+    pub(crate) fn late_log(&self) -> Option<&Arc<Log>> {
+        self.late.log()
+    }
+
     /// Newest time; `i64::MIN` where empty.
     pub(crate) fn max_time(&self) -> i64 {
         self.max_time.load(Ordering::Acquire)
@@ -479,11 +496,11 @@ impl Head {
 
     /// The labels of a series.
     /// Numbers of the series that match, ascending.
-    fn select_numbers(&self, matchers: &[Matcher]) -> Vec<u64> {
+    fn select_numbers(&self, ctx: &QueryContext, matchers: &[Matcher]) -> Result<Vec<u64>, StorageError> {
         let pairs_of = |series: u64, out: &mut Vec<u32>| {
             self.table.with(series, |page, slot| out.extend_from_slice(page.pairs(slot))).is_some()
         };
-        self.index.read().select(matchers, &pairs_of)
+        self.index.read().select(ctx, matchers, &pairs_of)
     }
 
     fn labels_of(&self, series: u64) -> Option<Labels> {

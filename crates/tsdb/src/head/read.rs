@@ -19,6 +19,9 @@ use crate::tombstones::{self, Interval};
 /// Series looked at under one hold of the index, so that new series need not wait for a large query.
 const SERIES_PER_HOLD: usize = 1024;
 
+/// Bytes a handle costs beside its labels: itself, its counts, and its place in the list.
+const HANDLE_BYTES: usize = size_of::<HeadSeries>() + 32;
+
 impl Head {
     /// Series that match and have samples within [mint, maxt], with their labels, ascending by number.
     fn matching(
@@ -28,8 +31,10 @@ impl Head {
         late_in_blocks: u64,
         (mint, maxt): (i64, i64),
     ) -> Result<Vec<(u64, Labels)>, StorageError> {
-        let numbers = self.select_numbers(matchers);
+        let numbers = self.select_numbers(ctx, matchers)?;
+        ctx.budget.charge((numbers.len() * size_of::<(u64, Labels)>()) as u64)?;
         let mut found = Vec::with_capacity(numbers.len());
+        let mut bytes = 0;
         for part in numbers.chunks(SERIES_PER_HOLD) {
             ctx.check()?;
             let index = self.index.read();
@@ -39,9 +44,12 @@ impl Head {
                     (first <= maxt && last >= mint).then(|| index.labels(page.pairs(slot)))
                 });
                 if let Some(labels) = labels.flatten() {
+                    bytes += HANDLE_BYTES + labels.as_bytes().len();
                     found.push((*series, labels));
                 }
             }
+            drop(index);
+            ctx.budget.charge(std::mem::take(&mut bytes) as u64)?;
         }
         Ok(found)
     }
@@ -55,7 +63,7 @@ impl Head {
         (mint, maxt): (i64, i64),
         mut each: impl FnMut(&str, &str),
     ) -> Result<(), StorageError> {
-        let numbers = self.select_numbers(matchers);
+        let numbers = self.select_numbers(ctx, matchers)?;
         let mut seen: hashbrown::HashSet<u32> = hashbrown::HashSet::new();
         for part in numbers.chunks(SERIES_PER_HOLD) {
             ctx.check()?;

@@ -114,6 +114,7 @@ impl Head {
         loaded: Loaded,
         (restored, waker): (Restored, &Waker),
         (progress, threads): (&ReplayProgress, bool),
+        in_doubt: bool,
     ) -> Result<Replayed, StorageError> {
         let began = Instant::now();
         let numbers = || source.files.iter().map(|(n, _, _)| *n);
@@ -136,7 +137,7 @@ impl Head {
             renamed: HashMap::new(),
             unknown: Unknown::default(),
             holes: Holes::new(),
-            doubts: Doubts::new(self),
+            doubts: Doubts::new(in_doubt),
             min: i64::MAX,
             max: i64::MIN,
             min_valid: self.min_valid.load(Ordering::Acquire),
@@ -147,7 +148,7 @@ impl Head {
             replay.restore(restored);
         }
         let files = &source.files;
-        let sleepers = series > 0 && !self.log.is_strict();
+        let sleepers = series > 0 && !in_doubt;
         if threads {
             let (send, receive) = sync_channel::<Vec<(u64, Entry)>>(QUEUE_BATCHES);
             std::thread::scope(|scope| -> Result<(), StorageError> {
@@ -428,8 +429,7 @@ impl Replay<'_> {
                         timestamp_ms: e.t_ms,
                         has_timestamp: true,
                     };
-                    // Off, doubled or overtaken: nothing to tell anyone about.
-                    let _ = self.head.exemplars.add(&labels, exemplar);
+                    self.head.exemplars.restore(&labels, exemplar);
                 }
             }
             Record::Metadata(all) => {

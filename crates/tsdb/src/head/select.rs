@@ -7,12 +7,16 @@
 
 use hashbrown::HashMap;
 use model::{MatchOp, Matcher};
+use storage::{QueryContext, StorageError};
 
 use super::index::HeadIndex;
 
 /// Looking at the labels of a series costs some four times of looking at a value: a page's lock and ten
 /// pairs against one string.
 const SERIES_COST: usize = 4;
+/// Values or series between two looks at whether the query is still wanted: a hard expression takes up to 10 us
+/// for each, and the index is held meanwhile.
+const CHECK_EVERY: usize = 1024;
 
 /// A matcher that is tried on series.
 struct Test<'m> {
@@ -25,12 +29,14 @@ struct Test<'m> {
 }
 
 impl HeadIndex {
-    /// Numbers of the series that match all matchers, ascending. `pairs_of` gives a series' pair numbers.
+    /// Numbers of the series that match all matchers, ascending. `pairs_of` gives a series' pair numbers. Fails where
+    /// the query is canceled or late.
     pub(crate) fn select(
         &self,
+        ctx: &QueryContext,
         matchers: &[Matcher],
         pairs_of: &dyn Fn(u64, &mut Vec<u32>) -> bool,
-    ) -> Vec<u64> {
+    ) -> Result<Vec<u64>, StorageError> {
         // What narrows comes first; what only excludes is taken off at the end.
         let mut found: Option<Vec<u64>> = None;
         let costs = matchers.iter().map(|m| (self.cost(m), m));
@@ -42,13 +48,13 @@ impl HeadIndex {
                 tests.push(self.test(m));
                 continue;
             }
-            let with = self.with_value(m);
+            let with = self.with_value(ctx, m)?;
             let both = match found {
                 None => with,
                 Some(before) => intersect(&before, &with),
             };
             if both.is_empty() {
-                return both;
+                return Ok(both);
             }
             found = Some(both);
         }
@@ -58,20 +64,24 @@ impl HeadIndex {
                 tests.push(self.test(m));
                 continue;
             }
-            let without = self.values_not_matching(m);
+            let without = self.values_not_matching(ctx, m)?;
             if !without.is_empty() {
                 found = subtract(&found, &without);
             }
         }
         if !tests.is_empty() {
             let mut pairs = Vec::with_capacity(16);
+            let mut watch = Watch::new(ctx);
             found.retain(|series| {
                 pairs.clear();
                 // A number without a series is passed over.
-                pairs_of(*series, &mut pairs) && tests.iter_mut().all(|test| self.passes(test, &pairs))
+                watch.goes_on()
+                    && pairs_of(*series, &mut pairs)
+                    && tests.iter_mut().all(|test| self.passes(test, &pairs))
             });
+            watch.end()?;
         }
-        found
+        Ok(found)
     }
 
     fn test<'m>(&self, matcher: &'m Matcher) -> Test<'m> {
@@ -111,29 +121,62 @@ impl HeadIndex {
     }
 
     /// Series whose label has a value that passes.
-    fn with_value(&self, m: &Matcher) -> Vec<u64> {
+    fn with_value(&self, ctx: &QueryContext, m: &Matcher) -> Result<Vec<u64>, StorageError> {
         if matches!(m.op(), MatchOp::Equal | MatchOp::Regex)
             && let Some(values) = self.named(m)
         {
-            return self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect());
+            return Ok(self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect()));
         }
+        self.compared(ctx, m, true)
+    }
+
+    /// Series whose label has a value for which the matcher says `verdict`.
+    fn compared(&self, ctx: &QueryContext, m: &Matcher, verdict: bool) -> Result<Vec<u64>, StorageError> {
         let value = |id: &u32| self.pair_parts(*id).map_or("", |(_, value)| value);
-        self.union(self.values_of(m.name()).filter(|id| m.matches(value(id))).collect())
+        let mut watch = Watch::new(ctx);
+        let wanted = |id: &u32| watch.goes_on() && m.matches(value(id)) == verdict;
+        let ids = self.values_of(m.name()).filter(wanted).collect();
+        watch.end()?;
+        Ok(self.union(ids))
     }
 
     /// Series whose label is there with a value that does not pass.
-    fn values_not_matching(&self, m: &Matcher) -> Vec<u64> {
+    fn values_not_matching(&self, ctx: &QueryContext, m: &Matcher) -> Result<Vec<u64>, StorageError> {
         if m.op() == MatchOp::Regex && m.regex().is_some_and(|re| re.matches_all()) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         // `a!="x"` and `a!~"x|y"` exclude what the positive form names.
         if matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex)
             && let Some(values) = self.named(m)
         {
-            return self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect());
+            return Ok(self.union(values.into_iter().filter_map(|v| self.pair_id(m.name(), v)).collect()));
         }
-        let value = |id: &u32| self.pair_parts(*id).map_or("", |(_, value)| value);
-        self.union(self.values_of(m.name()).filter(|id| !m.matches(value(id))).collect())
+        self.compared(ctx, m, false)
+    }
+}
+
+/// Looks now and then whether the query is still wanted.
+struct Watch<'a> {
+    ctx: &'a QueryContext,
+    seen: usize,
+    state: Result<(), StorageError>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(ctx: &'a QueryContext) -> Self {
+        Watch { ctx, seen: 0, state: Ok(()) }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.seen += 1;
+        if self.seen.is_multiple_of(CHECK_EVERY) && self.state.is_ok() {
+            self.state = self.ctx.check();
+        }
+        self.state.is_ok()
+    }
+
+    fn end(self) -> Result<(), StorageError> {
+        self.state
     }
 }
 

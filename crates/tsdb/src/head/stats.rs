@@ -27,6 +27,12 @@ impl Top {
 }
 
 impl Head {
+    /// Floats, histograms and exemplars that came in since the start.
+    pub(crate) fn appended(&self) -> [u64; 3] {
+        let all = [&self.metrics.floats, &self.metrics.histograms].map(|c| c.get() as u64);
+        [all[0], all[1], self.exemplars.appended()]
+    }
+
     /// Figures of the head, tables of at most `limit` rows.
     pub(crate) fn status(&self, limit: usize) -> TsdbStatus {
         let index = self.index.read();

@@ -1,9 +1,11 @@
 //! The head as its users see it.
 
 use std::future::Future as _;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hashbrown::HashSet;
 use model::{Exemplar, Histogram, HistogramValue, Labels, MatchOp, Matcher, Span, stale_nan};
 use storage::{AppendError, Appender, LabelHints, Querier, QueryContext, SampleBuf, SelectHints, SeriesRef};
 
@@ -11,6 +13,8 @@ use super::append::HeadAppender;
 use super::{Head, HeadQuerier, Truncation};
 use crate::db::DbOptions;
 use crate::disk::{FaultDisk, MemDisk, WriteMode};
+use crate::wal::record::{self, Record};
+use crate::wal::{SegmentReader, segment_path, segments};
 
 fn options() -> DbOptions {
     let mut options = DbOptions::new("/data");
@@ -448,4 +452,49 @@ impl std::task::Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// What stays in the log comes back with a start, also where it was deleted from the blocks of a cut.
+#[test]
+fn a_cut_of_late_samples_has_nothing_that_is_logged_behind_it() {
+    const NOW: i64 = 1_000_000;
+    let options = DbOptions { out_of_order_window_ms: NOW, ..options() };
+    let head = open(&options);
+    let commit = |series: i64, t: i64| {
+        let mut a = app(&head);
+        let labels = labels(&[("__name__", "up"), ("series", &series.to_string())]);
+        a.append(SeriesRef::NONE, &labels, 0, t, 1.0).unwrap();
+        a.commit().unwrap();
+    };
+    (0..20).for_each(|series| commit(series, NOW));
+    let (stop, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = (1..NOW).take_while(|_| !stop.load(Ordering::Relaxed));
+            begun.for_each(|n| commit(n % 20, NOW - n));
+        });
+        while cuts.load(Ordering::Relaxed) < 50 {
+            let Some(cut) = head.begin_late_cut().unwrap() else { continue };
+            cuts.fetch_add(1, Ordering::Relaxed);
+            let mut cut_samples = HashSet::new();
+            for series in cut.chunks.keys() {
+                let samples = head.late_samples(&cut, *series, i64::MIN, i64::MAX).unwrap();
+                cut_samples.extend(samples.times.iter().map(|t| (*series, *t)));
+            }
+            let (segment, _) = cut.logged.unwrap();
+            let dir = Path::new("/data/wbl");
+            for behind in segments(&*options.disk, dir).unwrap().into_iter().filter(|s| *s >= segment) {
+                let path = segment_path(dir, behind);
+                let mut reader = SegmentReader::open(&*options.disk, &path).unwrap();
+                while let Some(bytes) = reader.next_record().unwrap() {
+                    let Ok(Record::Samples(all)) = record::decode(bytes) else { continue };
+                    let both = all.iter().find(|s| cut_samples.contains(&(s.series, s.t_ms)));
+                    assert_eq!(both, None, "in a cut and in the log behind it");
+                }
+            }
+            head.publish_late_cut(&cut);
+            head.drop_late_log(&cut).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }

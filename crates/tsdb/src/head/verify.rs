@@ -117,7 +117,7 @@ impl Head {
         // A newer checkpoint was made since, without the series that were lost: it is replaced as well.
         let newest = checkpoints(&*self.disk, &self.wal_dir)?.last().copied();
         let to = match newest {
-            Some(newest) if newest >= to => self.log.next_segment()?.saturating_sub(1),
+            Some(newest) if newest >= to => self.log.next_segment()?.0.saturating_sub(1),
             _ => to,
         };
         self.checkpoint_log(first, to, self.min_valid.load(Ordering::Acquire), true)

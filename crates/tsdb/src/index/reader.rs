@@ -60,7 +60,7 @@ impl IndexReader {
     /// # Errors
     /// Absent, cut, of another kind, version or sum.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
-        let file = disk.open_read(path)?;
+        let file = crate::disk::open_around(disk, path)?;
         let len = file.len()?;
         if len < HEADER_BYTES + TOC_BYTES {
             return Err(corrupt(path, len, "index is shorter than its header and table of contents"));

@@ -57,7 +57,7 @@ impl Salvage {
     /// # Errors
     /// The device failed; the strings cannot be found in either table.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
-        let file = disk.open_read(path)?;
+        let file = crate::disk::open_around(disk, path)?;
         let len = file.len()?;
         let toc = if len < HEADER_BYTES + TOC_BYTES { None } else { good(read_toc(&*file, len))? };
         let mut found = good(whole_symbols(&file, len))?;

@@ -14,6 +14,9 @@ use crate::disk::{Disk, DiskResult};
 
 /// Records are collected up to this size before they are written.
 const BATCH_BYTES: usize = 1 << 20;
+/// Series in a record, of some 300 bytes and 60 compressed: about a sector. A record of series that is lost takes
+/// all that the log has of them along, and the first scrape of a target has its thousands in one.
+const SERIES_PER_RECORD: usize = 64;
 
 /// Calls with records of all series there are, some hundred at a time.
 pub type Living<'a> = &'a dyn Fn(&mut dyn FnMut(&[SeriesRecord]));
@@ -76,8 +79,10 @@ pub fn write(
         let mut batch = Batch::default();
         let mut led = Ok(());
         ahead(&mut |series| {
-            if led.is_ok() && !series.is_empty() {
-                batch.push(|out| record::encode_series(out, series));
+            if led.is_ok() {
+                for part in series.chunks(SERIES_PER_RECORD) {
+                    batch.push(|out| record::encode_series(out, part));
+                }
                 led = batch.write(&mut writer);
             }
         });
@@ -195,8 +200,8 @@ impl Pass<'_> {
                 all.retain(|s| (self.keep)(s.series));
                 self.stats.series += all.len() as u64;
                 self.stats.series_dropped += before - all.len() as u64;
-                if !all.is_empty() {
-                    batch.push(|out| record::encode_series(out, &all));
+                for part in all.chunks(SERIES_PER_RECORD) {
+                    batch.push(|out| record::encode_series(out, part));
                 }
             }
             Record::Samples(mut all) => {

@@ -1,6 +1,7 @@
 //! The write-ahead log, in Prometheus's format: what is acknowledged is here first.
 //!
-//! `segment` names files and framing, `record` the contents, `writer` and `reader` go between them,
+//! `segment` names files and framing, `record` the contents, `writer` and `reader` go between them, `tail`
+//! follows a log that is being written,
 //! `checkpoint` is the condensed form of segments that are no longer needed in full, and `mend` makes a
 //! damaged segment whole again.
 
@@ -13,6 +14,7 @@ pub mod mend;
 mod reader;
 pub mod record;
 mod segment;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -24,6 +26,7 @@ pub(crate) use log::{LogThread, OnItsWay, Ticket};
 pub use reader::{SegmentReader, WalLoss};
 pub(crate) use segment::PAGE_BYTES;
 pub use segment::{checkpoint_path, checkpoints, segment_path, segments};
+pub(crate) use tail::{Place, Tail};
 pub use writer::{RecordCompressor, SyncWork, WalWriter};
 
 /// Segment size of checkpoints: upstream's default, whatever the log's own is.

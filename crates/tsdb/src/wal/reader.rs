@@ -65,6 +65,8 @@ pub struct SegmentReader {
     torn: bool,
     /// Records are not decompressed.
     sums_only: bool,
+    /// Kinds of records that are wanted, by type byte; others are passed over where that is cheap.
+    wanted: Option<fn(u8) -> bool>,
     /// What the disk could not read of what was asked for so far.
     unreadable: Vec<std::ops::Range<u64>>,
 }
@@ -113,6 +115,7 @@ impl SegmentReader {
             good_end: offset,
             torn: false,
             sums_only: false,
+            wanted: None,
             unreadable: Vec::new(),
         })
     }
@@ -125,6 +128,21 @@ impl SegmentReader {
         self.sums_only = true;
         while self.next_record()?.is_some() {}
         Ok(())
+    }
+
+    /// Passes over records of other kinds where they need not be decompressed for that: callers still look.
+    pub(crate) fn want(&mut self, wanted: fn(u8) -> bool) {
+        self.wanted = Some(wanted);
+    }
+
+    /// Reads up to `until` of the file, and no further than it is long now. True where there is more than before.
+    pub(crate) fn reach(&mut self, until: u64) -> DiskResult<bool> {
+        let len = self.file.len()?.min(until);
+        let grown = len > self.len;
+        // What is in the buffer behind the old end may have been half written then.
+        self.buf.truncate(len.min(self.len).saturating_sub(self.base) as usize);
+        self.len = len;
+        Ok(grown)
     }
 
     /// What was left out so far.
@@ -194,6 +212,11 @@ impl SegmentReader {
                     if kind == FULL || kind == LAST {
                         let begun = self.begun.take().unwrap_or(start);
                         let flags = if self.sums_only { 0 } else { flags };
+                        if self.wanted.is_some_and(|w| first_byte(&self.parts, flags).is_some_and(|k| !w(k)))
+                        {
+                            self.good_end = self.at;
+                            continue;
+                        }
                         match self.decompress(flags) {
                             Ok(()) => {
                                 self.good_end = self.at;
@@ -345,6 +368,25 @@ impl SegmentReader {
         self.at = self.len;
         self.lose(from, self.len, why);
         Ok(())
+    }
+}
+
+/// First byte of a record without decompressing it: snappy begins with the record's length and a literal.
+fn first_byte(stored: &[u8], flags: u8) -> Option<u8> {
+    match flags {
+        0 => stored.first().copied(),
+        SNAPPY => {
+            // A varint of at most five bytes.
+            let length = stored.iter().take(5).position(|b| *b < 0x80)? + 1;
+            let tag = *stored.get(length)?;
+            if tag & 3 != 0 {
+                return None;
+            }
+            // Literals above 60 bytes have one to four bytes of length behind the tag.
+            let more = usize::from((tag >> 2).saturating_sub(59));
+            stored.get(length + 1 + more).copied()
+        }
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use model::labels::STRING_BYTES_MAX;
 use model::{HistogramValue, Labels, MetricMetadata, MetricType};
+pub use storage::{ExemplarRecord, HistogramRecord, MetadataRecord, SampleRecord, SeriesRecord};
 
 use super::bytes::{Bytes, BytesError, put_str, put_u64, put_uvarint, put_varint};
 use super::histogram;
@@ -44,41 +45,6 @@ pub enum RecordType {
     FloatHistogramsV2 = 13,
 }
 
-/// A new series.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeriesRecord {
-    /// Its number in the log.
-    pub series: u64,
-    /// Its labels.
-    pub labels: Labels,
-}
-
-/// A float.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SampleRecord {
-    /// Series.
-    pub series: u64,
-    /// Start timestamp, 0 where unknown.
-    pub start_ms: i64,
-    /// Time.
-    pub t_ms: i64,
-    /// Value.
-    pub value: f64,
-}
-
-/// A histogram of either kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistogramRecord {
-    /// Series.
-    pub series: u64,
-    /// Start timestamp, 0 where unknown.
-    pub start_ms: i64,
-    /// Time.
-    pub t_ms: i64,
-    /// Value.
-    pub value: HistogramValue,
-}
-
 /// A deleted range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TombstoneRecord {
@@ -88,28 +54,6 @@ pub struct TombstoneRecord {
     pub mint_ms: i64,
     /// Last deleted time.
     pub maxt_ms: i64,
-}
-
-/// An exemplar.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExemplarRecord {
-    /// Series that it belongs to.
-    pub series: u64,
-    /// Time.
-    pub t_ms: i64,
-    /// Value.
-    pub value: f64,
-    /// Its own labels.
-    pub labels: Labels,
-}
-
-/// Metadata of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MetadataRecord {
-    /// Series.
-    pub series: u64,
-    /// Its metadata.
-    pub metadata: MetricMetadata,
 }
 
 /// An out-of-order chunk that was written to `chunks_head`.

@@ -117,6 +117,39 @@ fn a_bad_record_costs_itself_and_mending_leaves_no_trace() {
 }
 
 #[test]
+fn each_mend_keeps_its_original() {
+    let disk = disk();
+    let path = segment_path(Path::new("/wal"), 0);
+    write(&disk, WalCompression::None, &records(&[100, 200, 300]));
+    let mut originals = Vec::new();
+    for kept in ["/00000000.damaged", "/00000000.1.damaged"] {
+        damaged(&disk, 50, 0xee);
+        originals.push(read_all(&*disk, &path, u64::MAX).unwrap());
+        assert_eq!(mend::mend_segment(&disk, &path).unwrap().len(), 1);
+        assert_eq!(read_all(&*disk, Path::new(kept), u64::MAX).unwrap(), originals[originals.len() - 1]);
+    }
+    assert_eq!(read_all(&*disk, Path::new("/00000000.damaged"), u64::MAX).unwrap(), originals[0]);
+}
+
+#[test]
+fn an_original_that_cannot_be_kept_is_not_replaced() {
+    let faulty = FaultDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let path = segment_path(Path::new("/wal"), 0);
+    write(&disk, WalCompression::None, &records(&[100, 200, 300]));
+    damaged(&disk, 50, 0xee);
+    let (left, losses) = read(&disk);
+    // The link is the first change of names.
+    faulty.inject(Fault { op: Op::Rename, path: String::new(), skip: 0, times: 1, kind: FaultKind::Full });
+    for kept in [false, true] {
+        assert_eq!(mend::mend_segment(&disk, &path).unwrap(), losses);
+        assert_eq!(read(&disk), (left.clone(), if kept { Vec::new() } else { losses.clone() }));
+        assert_eq!(disk.exists(Path::new("/00000000.damaged")).unwrap(), kept);
+        assert!(!disk.exists(Path::new("/wal/00000000.mend")).unwrap());
+    }
+}
+
+#[test]
 fn a_torn_tail_is_cut_off() {
     let all = records(&[100, 200, 70_000]);
     for cut in [1, 6, 8, 70_000 - 32_000, 70_014] {
@@ -185,6 +218,34 @@ fn a_checkpoint_keeps_what_lives() {
             Record::Samples(vec![sample(1, 99)]),
         ]
     );
+}
+
+#[test]
+fn a_bad_sector_of_a_checkpoint_costs_a_few_dozen_series() {
+    let disk = disk();
+    let dir = Path::new("/wal");
+    let labels = |n: u64| model::Labels::from_pairs([("a", format!("{n:0300}").as_str())]);
+    let series: Vec<_> = (1..=1000).map(|n| SeriesRecord { series: n, labels: labels(n) }).collect();
+    let record_of = |out: &mut Vec<u8>| record::encode_series(out, &series);
+    let mut first = Vec::new();
+    record_of(&mut first);
+    let none: checkpoint::Living<'_> = &|_| ();
+    let living: checkpoint::Living<'_> = &|f| f(&series);
+    for (logged, lost, from) in [(vec![first], false, none), (vec![], true, living)] {
+        let to = write(&disk, WalCompression::Zstd, &logged);
+        checkpoint::write(&disk, dir, to, WalCompression::None, (0, 0), &|_| true, (lost, from)).unwrap();
+        checkpoint::truncate(&*disk, dir, to).unwrap();
+        let path = segment_path(&checkpoint_path(dir, to), 0);
+        disk.open_write(&path, WriteMode::Append).unwrap().write_at(&[0xff; 4096], 100 << 10).unwrap();
+        let mut reader = SegmentReader::open(&*disk, &path).unwrap();
+        let mut left = std::collections::BTreeSet::new();
+        while let Some(r) = reader.next_record().unwrap() {
+            let Ok(Record::Series(all)) = record::decode(r) else { panic!("series only") };
+            left.extend(all.iter().map(|s| s.series));
+        }
+        assert_eq!(reader.losses().len(), 1);
+        assert!((1000 - 128..1000).contains(&left.len()), "{}", left.len());
+    }
 }
 
 fn rules() -> LogRules {

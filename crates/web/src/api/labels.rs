@@ -1,7 +1,9 @@
 //! `/labels`, `/label/:name/values`, `/series`.
 
+use std::sync::Arc;
+
 use model::{Labels, Matcher};
-use storage::{LabelHints, Querier, SelectHints, StorageError, merge_sets};
+use storage::{LabelHints, Querier, QueryContext, SelectHints, Series, StorageError, merge_sets};
 
 use super::Call;
 use super::params::{self, TRUNCATED};
@@ -13,12 +15,12 @@ use crate::text::{quote_bytes, unescape_name};
 pub(super) fn names(state: &State, call: &Call) -> ApiResult {
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
-    let sets = params::matchers(call).map_err(ApiError::bad_data)?;
-    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let ctx = call.context(state);
+    let sets = params::matchers(&ctx, call).map_err(ApiError::bad_data)?;
+    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = LabelHints { limit: params::hint(limit) };
     let names = union(&sets, |matchers| querier.label_names(&ctx, hints, matchers))?;
-    Ok(list(names, limit))
+    list(&ctx, names, limit)
 }
 
 /// `/label/:name/values`.
@@ -32,12 +34,12 @@ pub(super) fn values(state: &State, call: &Call) -> ApiResult {
     }
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
-    let sets = params::matchers(call).map_err(ApiError::bad_data)?;
-    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let ctx = call.context(state);
+    let sets = params::matchers(&ctx, call).map_err(ApiError::bad_data)?;
+    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = LabelHints { limit: params::hint(limit) };
     let values = union(&sets, |matchers| querier.label_values(&ctx, &name, hints, matchers))?;
-    Ok(list(values, limit))
+    list(&ctx, values, limit)
 }
 
 fn invalid_name(name: &[u8]) -> ApiError {
@@ -65,14 +67,17 @@ fn union(
     }
 }
 
-fn list(mut found: Vec<String>, limit: usize) -> crate::respond::Success {
+fn list(ctx: &QueryContext, mut found: Vec<String>, limit: usize) -> ApiResult {
     let cut = limit > 0 && found.len() > limit;
     if cut {
         found.truncate(limit);
     }
-    let mut answer = Answer::with_capacity(64 + found.iter().map(|s| s.len() + 3).sum::<usize>());
+    let bytes = 64 + found.iter().map(|s| s.len() + 3).sum::<usize>();
+    ctx.budget.charge(bytes as u64).map_err(|e| ApiError::storage(&e))?;
+    let mut answer = Answer::with_capacity(bytes);
     answer.json.strings(&found);
-    answer.finish(&warning(cut), &[])
+    drop(found);
+    answer.finish(&warning(cut), &[]).charged(&ctx.budget)
 }
 
 fn warning(cut: bool) -> Vec<String> {
@@ -89,9 +94,9 @@ pub(super) fn series(state: &State, call: &Call) -> ApiResult {
     }
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
-    let sets = params::matchers(call).map_err(|e| ApiError::parameter("match[]", e))?;
-    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let ctx = call.context(state);
+    let sets = params::matchers(&ctx, call).map_err(|e| ApiError::parameter("match[]", e))?;
+    let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = SelectHints {
         start_ms: start.ms(),
         end_ms: end.ms(),
@@ -108,7 +113,10 @@ pub(super) fn series(state: &State, call: &Call) -> ApiResult {
     };
     let cut = limit > 0 && found.series.len() > limit;
     let shown = if limit > 0 { limit } else { usize::MAX };
-    let mut answer = Answer::with_capacity(64 + 200 * found.series.len().min(shown));
+    let of = |s: &Arc<dyn Series>| 16 + s.labels().as_bytes().len() * 3 / 2;
+    let bytes = 64 + found.series.iter().take(shown).map(of).sum::<usize>();
+    ctx.budget.charge(bytes as u64).map_err(|e| ApiError::storage(&e))?;
+    let mut answer = Answer::with_capacity(bytes);
     let mut stopped = Ok(());
     answer.json.list(found.series.iter().take(shown).enumerate(), |json, (i, s)| {
         if i % CHECK_EVERY == 0 && stopped.is_ok() {
@@ -121,8 +129,9 @@ pub(super) fn series(state: &State, call: &Call) -> ApiResult {
     });
     stopped.map_err(|e| ApiError::storage(&e))?;
     let mut warnings = found.warnings;
+    drop(found.series);
     warnings.extend(warning(cut));
-    Ok(answer.finish(&warnings, &[]))
+    answer.finish(&warnings, &[]).charged(&ctx.budget)
 }
 
 /// Series between two looks at whether the client is still there.

@@ -1,6 +1,7 @@
 //! Parameters that many endpoints share.
 
 use model::Matcher;
+use storage::QueryContext;
 
 use super::Call;
 use crate::respond::ApiError;
@@ -35,9 +36,17 @@ pub(super) fn range(call: &Call) -> Result<(Moment, Moment), ApiError> {
     Ok((time(call, "start", Moment::MIN)?, time(call, "end", Moment::MAX)?))
 }
 
-/// `match[]`.
-pub(super) fn matchers(call: &Call) -> Result<Vec<Vec<Matcher>>, String> {
+/// `match[]`. Nothing is parsed where memory is short.
+pub(super) fn matchers(ctx: &QueryContext, call: &Call) -> Result<Vec<Vec<Matcher>>, String> {
+    for text in call.form.all("match[]") {
+        charge(ctx, text).map_err(|e| e.text)?;
+    }
     crate::selectors::many(call.form.all("match[]"))
+}
+
+/// Takes memory for what a text is parsed to.
+pub(super) fn charge(ctx: &QueryContext, text: &str) -> Result<(), ApiError> {
+    ctx.budget.charge(promql::parse::memory_bytes(text)).map_err(|e| ApiError::storage(&e))
 }
 
 /// The warning of an answer that a limit cut.

@@ -1,8 +1,11 @@
 //! `/query`, `/query_range`, `/query_exemplars`, `/format_query`, `/parse_query`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
+use model::Labels;
 use promql::{
     MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue, Value, VectorSample,
 };
@@ -44,27 +47,41 @@ pub(super) async fn respond(state: &State, route: Route, call: Call, encoding: E
     let allowed = state.parts.options.query_timeout.min(query.options.timeout.unwrap_or(Duration::MAX));
     let cancel = call.cancel.clone();
     let owned = state.clone();
-    let work = move || api_response(run(&owned, &call, &query, began), encoding);
-    let waiting = on_thread(&state.query_slots, &cancel, work);
+    let begun = Arc::new(AtomicBool::new(false));
+    let entered = Arc::clone(&begun);
+    let work = move || {
+        entered.store(true, Ordering::Relaxed);
+        api_response(run(&owned, &call, &query, began), encoding)
+    };
+    let waiting = on_thread(state.parts.readers.as_ref(), &state.query_slots, &cancel, work);
     // The engine's own deadline ends the work; this one is for the queue, and late enough to let the engine
     // speak first.
-    match tokio::time::timeout(allowed.saturating_add(QUEUE_GRACE), waiting).await {
+    let grace = (allowed / QUEUE_GRACE_PART).clamp(QUEUE_GRACE_MIN, QUEUE_GRACE_MAX);
+    match tokio::time::timeout(allowed.saturating_add(grace), waiting).await {
         Ok(Some(response)) => response,
         Ok(None) => api_response(Err(lost()), encoding),
-        Err(_) => api_response(Err(ApiError::query(&QueryError::Timeout("query queue"))), encoding),
+        Err(_) => {
+            let place = if begun.load(Ordering::Relaxed) { "query execution" } else { "query queue" };
+            api_response(Err(ApiError::query(&QueryError::Timeout(place))), encoding)
+        }
     }
 }
 
-/// Added to the timeout before the request is given up from outside.
-const QUEUE_GRACE: Duration = Duration::from_millis(500);
+/// Part of the timeout that is added to it before the request is given up from outside, and its bounds.
+const QUEUE_GRACE_PART: u32 = 20;
+const QUEUE_GRACE_MIN: Duration = Duration::from_millis(50);
+const QUEUE_GRACE_MAX: Duration = Duration::from_millis(500);
+
+/// A shorter timeout has passed before the query is read, which upstream takes for the query's fault.
+const TIMEOUT_NS_MIN: i64 = 1000;
 
 fn options(call: &Call) -> Result<QueryOptions, ApiError> {
     let mut options = QueryOptions::default();
     let timeout = call.form.get("timeout");
     if !timeout.is_empty() {
         let ns = parse_duration_ns(timeout).map_err(|e| ApiError::parameter("timeout", e))?;
-        if ns <= 0 {
-            return Err(ApiError::query(&QueryError::Timeout("query execution")));
+        if ns < TIMEOUT_NS_MIN {
+            return Err(ApiError::parameter("query", "context deadline exceeded"));
         }
         options.timeout = Some(Duration::from_nanos(ns.unsigned_abs()));
     }
@@ -101,21 +118,35 @@ fn range(_state: &State, call: &Call) -> Result<Query, ApiError> {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
     let step_ns = parse_duration_ns(call.form.get("step")).map_err(|e| ApiError::parameter("step", e))?;
-    // Below a millisecond is zero to the engine, in upstream's too.
-    if step_ns < 1_000_000 {
+    let no_step = || {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(ApiError::parameter("step", why));
+        ApiError::parameter("step", why)
+    };
+    if step_ns <= 0 {
+        return Err(no_step());
     }
-    if end.since_ns(start) / step_ns > POINTS_MAX {
+    // The first as upstream counts, which stops at 292 years; the second holds beyond them, too.
+    let step_ms = step_ns / 1_000_000;
+    let span_ms = i128::from(end.ms()) - i128::from(start.ms());
+    if end.since_ns(start) / step_ns > POINTS_MAX
+        || step_ms > 0 && span_ms / i128::from(step_ms) > i128::from(POINTS_MAX)
+    {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
+    }
+    // Below a millisecond is zero to the engine, in upstream's too.
+    if step_ms == 0 {
+        return Err(no_step());
+    }
+    if end.ms() < start.ms() {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
     Ok(Query {
         text: call.form.get("query").to_string(),
         start_ms: start.ms(),
         end_ms: end.ms(),
-        step_ms: step_ns / 1_000_000,
+        step_ms,
         limit,
         stats: call.form.get("stats").to_string(),
         options: options(call)?,
@@ -145,7 +176,7 @@ fn run(state: &State, call: &Call, q: &Query, began: Instant) -> ApiResult {
         Ok(mut output) => {
             output.stats.queue_seconds += queued.as_secs_f64();
             log(state, call, q, &output.stats, None);
-            Ok(write(q, output))
+            write(q, output)
         }
         Err(e) => {
             // A malformed query never became one: upstream does not log it.
@@ -183,17 +214,23 @@ fn log(state: &State, call: &Call, q: &Query, stats: &QueryStats, error: Option<
 /// Bytes of one `[1435781451.781,"0.123456"],` as a guess for the first allocation.
 const POINT_BYTES: usize = 32;
 
-fn write(q: &Query, output: QueryOutput) -> Success {
-    let QueryOutput { value, mut warnings, infos, stats } = output;
+fn write(q: &Query, output: QueryOutput) -> ApiResult {
+    let QueryOutput { value, mut warnings, infos, stats, memory } = output;
     let shown = if q.limit > 0 { q.limit } else { usize::MAX };
     let (size, count) = match &value {
-        Value::Vector(v) => (256 * v.len().min(shown), v.len()),
-        Value::Matrix(m) => {
-            let points: usize = m.iter().take(shown).map(|s| s.floats.len() + 8 * s.histograms.len()).sum();
-            (256 * m.len().min(shown) + POINT_BYTES * points, m.len())
+        Value::Vector(v) => {
+            (v.iter().take(shown).map(|s| metric_bytes(&s.labels) + 2 * POINT_BYTES).sum(), v.len())
         }
-        Value::Scalar { .. } | Value::String { .. } => (0, 0),
+        Value::Matrix(m) => {
+            let of = |s: &MatrixSeries| {
+                metric_bytes(&s.labels) + POINT_BYTES * (1 + s.floats.len() + 16 * s.histograms.len())
+            };
+            (m.iter().take(shown).map(of).sum(), m.len())
+        }
+        Value::Scalar { .. } => (0, 0),
+        Value::String { value, .. } => (value.len(), 0),
     };
+    memory.charge(size as u64).map_err(|e| ApiError::query(&e.into()))?;
     let mut answer = Answer::with_capacity(256 + size);
     write_value(&mut answer.json, &value, shown);
     if count > shown {
@@ -210,7 +247,13 @@ fn write(q: &Query, output: QueryOutput) -> Success {
         write_stats(&mut answer.json, &stats);
     }
     answer.json.raw("}");
-    answer.finish(&warnings, &infos)
+    drop(value);
+    answer.finish(&warnings, &infos).charged(&memory)
+}
+
+/// Bytes of a label set in JSON, about: quotes, colons and commas beside the strings.
+fn metric_bytes(labels: &Labels) -> usize {
+    64 + labels.as_bytes().len() * 3 / 2
 }
 
 /// `{"resultType":…,"result":…` without the closing brace.
@@ -290,6 +333,8 @@ pub(super) fn exemplars(state: &State, call: &Call) -> ApiResult {
 
 /// `/format_query`.
 pub(super) fn format(state: &State, call: &Call) -> ApiResult {
+    let ctx = call.context(state);
+    params::charge(&ctx, call.form.get("query"))?;
     let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
         .map_err(|e| ApiError::parameter("query", e))?;
     let mut answer = Answer::new();
@@ -299,6 +344,8 @@ pub(super) fn format(state: &State, call: &Call) -> ApiResult {
 
 /// `/parse_query`.
 pub(super) fn parse(state: &State, call: &Call) -> ApiResult {
+    let ctx = call.context(state);
+    params::charge(&ctx, call.form.get("query"))?;
     let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
         .map_err(|e| ApiError::parameter("query", e))?;
     let mut answer = Answer::with_capacity(1024);

@@ -11,10 +11,12 @@ use crate::state::State;
 pub(super) fn families(state: &State, call: &Call) -> ApiResult {
     let filter = match call.form.get("metric_name_pattern") {
         "" => None,
-        pattern => Some(
-            Matcher::new(MatchOp::Regex, "__name__", pattern)
-                .map_err(|e| ApiError::bad_data(format!("invalid metric_name_pattern: {e}")))?,
-        ),
+        pattern => Some(Matcher::new(MatchOp::Regex, "__name__", pattern).map_err(|e| {
+            // Upstream compiles it with its anchors, which its errors show.
+            let anchored = Matcher::new(MatchOp::Regex, "__name__", format!("^(?:{pattern})$"));
+            let e = anchored.err().map_or_else(|| e.to_string(), |e| e.to_string());
+            ApiError::bad_data(format!("invalid metric_name_pattern: {e}"))
+        })?),
     };
     let all = state.parts.registry.gather();
     let wanted = all.iter().filter(|f| filter.as_ref().is_none_or(|m| m.matches(&f.name)));

@@ -40,6 +40,34 @@ fn unknown_pool(pool: &str) -> ApiError {
     ApiError::bad_data(format!("error retrieving scrape config: scrape pool {} not found", quote(pool)))
 }
 
+/// An object of texts as Go decodes one: null is none, and an empty text. Errors of types in Go's words, those
+/// of syntax in our own.
+fn string_map(text: &str) -> Result<BTreeMap<String, String>, String> {
+    use serde_json::Value;
+    let kind = |v: &Value| match v {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let all = match serde_json::from_str(text).map_err(|e| e.to_string())? {
+        Value::Object(all) => all,
+        Value::Null => return Ok(BTreeMap::new()),
+        other => {
+            let kind = kind(&other);
+            return Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]string"));
+        }
+    };
+    let text = |(name, value)| match value {
+        Value::String(value) => Ok((name, value)),
+        Value::Null => Ok((name, String::new())),
+        other => Err(format!("json: cannot unmarshal {} into Go value of type string", kind(&other))),
+    };
+    all.into_iter().map(text).collect()
+}
+
 /// `/targets/relabel_steps`: what each relabeling rule of a pool does to a label set.
 pub(super) fn relabel_steps(state: &State, call: &Call) -> ApiResult {
     let pool = pool_parameter(call)?;
@@ -47,8 +75,7 @@ pub(super) fn relabel_steps(state: &State, call: &Call) -> ApiResult {
     if labels.is_empty() {
         return Err(ApiError::bad_data("no labels parameter provided"));
     }
-    let labels: BTreeMap<String, String> =
-        serde_json::from_str(labels).map_err(|e| ApiError::bad_data(format!("error parsing labels: {e}")))?;
+    let labels = string_map(labels).map_err(|e| ApiError::bad_data(format!("error parsing labels: {e}")))?;
     let config = state.parts.config.load();
     let texts = config.texts.as_ref();
     let rules = texts.and_then(|texts| texts.relabel_rules(pool)).ok_or_else(|| unknown_pool(pool))?;

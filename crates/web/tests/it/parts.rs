@@ -187,14 +187,17 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
         external_labels: Labels::from_pairs([("cluster", "c1")]),
         storage_retention: "15d".into(),
         query_log_file: String::new(),
+        ..ConfigView::default()
     };
     let parts = Parts {
+        rules: Arc::new(Vec::new),
         alertmanagers: Arc::new(web::Alertmanagers::default),
         queryable: shared.clone(),
         local: shared.clone(),
         exemplars: shared.clone(),
         appendable: shared,
         status: Arc::new(Status),
+        readers: None,
         engine: Arc::new(promql::Engine::new(engine_options(), &registry)),
         scrape: Arc::new(Scrape),
         config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),

@@ -7,16 +7,11 @@ use config::{
     Config, HttpClientConfig, LoadOptions, ScrapeConfig, StaticConfig, TlsConfig, changes_since_2x,
 };
 
-use super::WRONG;
 use super::options::Options;
 use super::rules::{Outcome, check_files};
 use crate::args::features::Features;
 
 pub(super) fn run(options: &Options) -> u8 {
-    if options.files.is_empty() {
-        eprintln!("godwit check config: name at least one file");
-        return WRONG;
-    }
     let mut all = Outcome::default();
     for file in &options.files {
         println!("Checking {file}");
@@ -131,7 +126,7 @@ fn check_targets(groups: &[StaticConfig], job: &ScrapeConfig) -> Result<(), Stri
     let mut builder = model::LabelsBuilder::new();
     for (i, group) in groups.iter().enumerate() {
         for (n, target) in group.targets.iter().enumerate() {
-            let own = [("__address__".to_string(), target.clone())].into();
+            let own = model::target_group::TargetLabels::address(target);
             scrape::populate::populate(&mut builder, job, &own, &group.labels)
                 .map_err(|error| format!("job {:?}: target {n} in group {i}: {error}", job.job_name))?;
         }

@@ -45,7 +45,10 @@ pub(super) fn run(options: &Options) -> u8 {
 
 /// Rules of the text format that a scrape is lenient about and upstream's text parser is not: one HELP and
 /// one TYPE for each metric, TYPE before samples, numbers in `le` and `quantile`.
-fn text_rules(page: &[u8]) -> Result<(), String> {
+///
+/// # Errors
+/// The line and what is wrong.
+pub fn text_rules(page: &[u8]) -> Result<(), String> {
     #[derive(Default)]
     struct Seen {
         help: bool,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-/// What to check and how.
+use crate::cmd::flags::Found;
+use crate::cmd::group::Failed;
+
+/// How to check.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    pub(super) what: String,
     pub(super) files: Vec<String>,
-    pub(super) help: bool,
     pub(super) syntax_only: bool,
     pub(super) agent: bool,
     pub(super) from_2x: bool,
@@ -19,102 +20,37 @@ pub(super) struct Options {
     pub(super) features: Vec<String>,
 }
 
-const WHAT: [&str; 4] = ["config", "rules", "web-config", "metrics"];
-/// Flags with a `--no-` form.
-const SWITCHES: [&str; 6] =
-    ["syntax-only", "agent", "from-2x", "extended", "lint-fatal", "ignore-unknown-fields"];
-const FLAGS: [&str; 10] = [
-    "--help",
-    "--syntax-only",
-    "--agent",
-    "--from-2x",
-    "--extended",
-    "--lint-fatal",
-    "--ignore-unknown-fields",
-    "--lint",
-    "--query.lookback-delta",
-    "--enable-feature",
-];
+/// Words of `--lint` for configurations, and without the last one for rule files.
+const LINTS: [&str; 4] = ["all", "none", "duplicate-rules", "too-long-scrape-interval"];
 
 impl Options {
-    pub(super) fn parse(args: &[String]) -> Result<Options, String> {
-        let mut options = Options {
-            what: String::new(),
-            files: Vec::new(),
-            help: false,
-            syntax_only: false,
-            agent: false,
-            from_2x: false,
-            extended: false,
-            lint: Vec::new(),
-            lint_fatal: false,
-            ignore_unknown_fields: false,
-            lookback: Duration::from_secs(300),
-            features: Vec::new(),
+    pub(super) fn of(found: &Found) -> Result<Options, Failed> {
+        let lookback = found.text("query.lookback-delta");
+        let list = |text: &str| text.split(',').map(str::to_string).collect::<Vec<_>>();
+        let options = Options {
+            files: found.args_from(0).to_vec(),
+            syntax_only: found.on("syntax-only"),
+            agent: found.on("agent"),
+            from_2x: found.on("from-2x"),
+            extended: found.on("extended"),
+            lint: list(found.text("lint")),
+            lint_fatal: found.on("lint-fatal"),
+            ignore_unknown_fields: found.on("ignore-unknown-fields"),
+            // Units of the config file: days too, which Go's form lacks.
+            lookback: model::duration::parse(lookback)
+                .map_err(|e| Failed::usage(format!("--query.lookback-delta: {e}")))?,
+            features: found.features(),
         };
-        let mut lint = None;
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, inline) = arg.split_once('=').map_or((arg.as_str(), None), |(n, v)| (n, Some(v)));
-            let (name, on) = match name.strip_prefix("--no-") {
-                Some(bare) if SWITCHES.contains(&bare) => (format!("--{bare}"), false),
-                _ => (name.to_string(), true),
-            };
-            let name = name.as_str();
-            let switch = match name {
-                "-h" | "--help" => &mut options.help,
-                "--syntax-only" => &mut options.syntax_only,
-                "--agent" => &mut options.agent,
-                "--from-2x" => &mut options.from_2x,
-                "--extended" => &mut options.extended,
-                "--lint-fatal" => &mut options.lint_fatal,
-                "--ignore-unknown-fields" => &mut options.ignore_unknown_fields,
-                "--lint" | "--query.lookback-delta" | "--enable-feature" => {
-                    let value = inline.or_else(|| args.next().map(String::as_str));
-                    let value = value.ok_or_else(|| format!("expected argument for flag '{name}'"))?;
-                    match name {
-                        "--lint" => lint = Some(value.to_string()),
-                        "--enable-feature" => options.features.extend(value.split(',').map(str::to_string)),
-                        _ => {
-                            options.lookback =
-                                model::duration::parse(value).map_err(|e| format!("{name}: {e}"))?
-                        }
-                    }
-                    continue;
-                }
-                _ if arg.len() > 1 && arg.starts_with('-') => {
-                    let near = config::nearest(name, FLAGS).map(|near| format!(", did you mean '{near}'?"));
-                    return Err(format!("unknown long flag '{name}'{}", near.unwrap_or_default()));
-                }
-                _ if options.what.is_empty() => {
-                    if !WHAT.contains(&arg.as_str()) {
-                        let near = config::nearest(arg, WHAT).map(|near| format!(", did you mean {near:?}?"));
-                        return Err(format!(
-                            "there is no check {arg:?}{} (godwit check --help)",
-                            near.unwrap_or_default()
-                        ));
-                    }
-                    options.what.clone_from(arg);
-                    continue;
-                }
-                _ => {
-                    options.files.push(arg.clone());
-                    continue;
-                }
-            };
-            if let Some(value) = inline {
-                return Err(format!("unexpected {value}: {name} takes no value"));
-            }
-            *switch = on;
-        }
-        let default = if options.what == "metrics" { "all" } else { "duplicate-rules" };
-        options.lint = lint.as_deref().unwrap_or(default).split(',').map(str::to_string).collect();
-        for word in &options.lint {
-            if !["all", "none", "duplicate-rules", "too-long-scrape-interval"].contains(&word.as_str()) {
-                println!("WARNING: unknown lint option: {word:?}");
-            }
-        }
         Ok(options)
+    }
+
+    /// The same, with warnings about words of `--lint` that no check of a configuration (`whole`) or of rule files has.
+    pub(super) fn warned(self, whole: bool) -> Options {
+        let known = if whole { &LINTS[..] } else { &LINTS[..3] };
+        for word in self.lint.iter().filter(|word| !known.contains(&word.as_str())) {
+            println!("WARNING: unknown lint option: {word:?}");
+        }
+        self
     }
 
     pub(super) fn lints(&self, name: &str) -> bool {
@@ -123,21 +59,30 @@ impl Options {
     }
 }
 
+/// Options of a command line, for tests.
+#[cfg(test)]
+pub(super) fn read(line: &str) -> Result<Options, String> {
+    use crate::cmd::flags::Asked;
+    let args: Vec<String> = line.split(' ').map(str::to_string).collect();
+    let (command, _) = super::GROUP.commands.iter().find(|(c, _)| c.is_meant(&args)).ok_or("no command")?;
+    match command.parse(&args)? {
+        Asked::Run(found) => Options::of(&found).map_err(|e| e.to_string()),
+        Asked::Help => Err("help".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Options, String> {
-        Options::parse(&line.split(' ').map(str::to_string).collect::<Vec<_>>())
-    }
+    use super::read as parse;
 
     #[test]
     fn flags_and_files() {
-        let o = parse("config --syntax-only a.yml --lint=all --query.lookback-delta 10m b.yml").unwrap();
-        assert_eq!(
-            (o.what.as_str(), o.files.join(","), o.syntax_only),
-            ("config", "a.yml,b.yml".to_string(), true)
-        );
+        let o = parse(
+            "--enable-feature=a,b config --syntax-only Cargo.toml --lint=all --query.lookback-delta 10m src",
+        )
+        .unwrap();
+        assert_eq!((o.files.join(","), o.syntax_only), ("Cargo.toml,src".to_string(), true));
+        assert_eq!(o.features, ["a", "b"]);
         assert!(
             o.lints("duplicate-rules") && o.lints("too-long-scrape-interval") && o.lookback.as_secs() == 600
         );
@@ -146,10 +91,11 @@ mod tests {
         assert!(parse("rules --lint=all,none").unwrap().lints("duplicate-rules"));
         assert!(!parse("rules --lint-fatal --no-lint-fatal").unwrap().lint_fatal);
         for (line, want) in [
-            ("confg a", "did you mean \"config\"?"),
+            ("confg a", "no command"),
             ("config --sintax-only", "did you mean '--syntax-only'?"),
-            ("config --agent=yes", "takes no value"),
+            ("config --agent=yes", "unexpected yes"),
             ("config --lint", "expected argument"),
+            ("config", "required argument 'config-files' not provided"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(want), "{line}: {error}");

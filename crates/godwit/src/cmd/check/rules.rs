@@ -8,6 +8,7 @@ use model::name::ValidationScheme;
 
 use super::options::Options;
 use super::{ADVICE, SOUND, WRONG};
+use crate::cmd::promql::parser_options;
 
 /// Variables that every template of a rule has (upstream: `rulefmt.testTemplateParsing`).
 const TEMPLATE_VARIABLES: &[&str] = &["$labels", "$externalLabels", "$externalURL", "$value"];
@@ -68,13 +69,7 @@ fn with_checks<T>(
     scheme: ValidationScheme,
     load: impl FnOnce(&mut RuleChecks<'_>) -> T,
 ) -> T {
-    let has = |name: &str| options.features.iter().any(|f| f == name);
-    let parser = promql::ParserOptions {
-        experimental_functions: has("promql-experimental-functions"),
-        duration_expressions: true,
-        extended_range_selectors: has("promql-extended-range-selectors"),
-        fill_modifiers: has("promql-binop-fill-modifiers"),
-    };
+    let parser = parser_options(&options.features);
     let mut expression = |expr: &str| match promql::parse(expr, parser) {
         Ok(_) => Ok(()),
         Err(error) if expr.contains("holt_winters") => Err(format!(
@@ -100,7 +95,6 @@ fn report(loaded: Result<RuleFile, ConfigError>, options: &Options) -> Outcome {
         Ok(file) => file,
         Err(error) => {
             eprintln!("  FAILED:\n{error}");
-            println!();
             return Outcome { wrong: true, advice: false };
         }
     };
@@ -145,7 +139,7 @@ mod tests {
     #[test]
     fn duplicates_are_by_name_and_all_labels() {
         let text = "groups:\n- name: g\n  labels: {a: b}\n  rules:\n  - {record: x, expr: '1'}\n  - {record: x, expr: '2', labels: {a: b}}\n  - {record: x, expr: '3', labels: {a: c}}\n";
-        let options = Options::parse(&["rules".to_string()]).unwrap();
+        let options = super::super::options::read("rules").unwrap();
         let file =
             with_checks(&options, ValidationScheme::Utf8, |checks| RuleFile::parse(text, checks)).unwrap();
         assert_eq!(duplicates(&file).len(), 1);

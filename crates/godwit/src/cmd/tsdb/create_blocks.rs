@@ -59,20 +59,9 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let text = std::fs::read(input).map_err(|e| Failed::Work(format!("open {input}: {}", reason(&e))))?;
     std::fs::create_dir_all(out)
         .map_err(|e| Failed::Work(format!("create output dir: mkdir {}: {}", out.display(), reason(&e))))?;
-    let max_ms = match found.text("max-block-duration") {
-        "" => 0,
-        text => {
-            let parsed = config::parse_go_duration(text)
-                .ok_or_else(|| Failed::usage(format!("time: invalid duration {text:?}")))?;
-            i64::try_from(parsed.as_millis()).unwrap_or(i64::MAX)
-        }
-    };
-    let mut extra = Vec::new();
-    for pair in found.texts("label") {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| Failed::usage(format!("expected KEY=VALUE got '{pair}'")))?;
-        extra.push((name.to_string(), value.to_string()));
-    }
+    let max = found.duration("max-block-duration").map_err(Failed::usage)?.unwrap_or_default();
+    let max_ms = i64::try_from(max.as_millis()).unwrap_or(i64::MAX);
+    let extra: Vec<(String, String)> = found.map("label").map_err(Failed::usage)?.into_iter().collect();
     let mut fill = Backfill::new(block_ms(max_ms));
     let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
     let count = |_: &exposition::SeriesEvent<'_>, t: i64, _: f64| {

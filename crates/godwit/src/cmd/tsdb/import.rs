@@ -9,12 +9,11 @@ use tsdb::ReadOnlyDb;
 use super::list::reason;
 use super::output::{go_duration, table, utc};
 use super::{Failed, emit, emit_json};
+use crate::cmd::api::Api;
 use crate::cmd::flags::Found;
 
 /// All blocks are read whole: hours for terabytes.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-/// Some 200 bytes a block.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let source = Path::new(found.arg(0));
@@ -36,10 +35,9 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
             copied.into_iter().map(one).collect()
         }
         url => {
-            let path: String =
-                url::form_urlencoded::byte_serialize(source.to_string_lossy().as_bytes()).collect();
-            let url = format!("{}/api/v1/admin/tsdb/import?path={path}", url.trim_end_matches('/'));
-            let mut data = super::http::ask(&url, TIMEOUT, ANSWER_BYTES_MAX)?;
+            let source = source.to_string_lossy();
+            let api = Api::new(found, url)?;
+            let mut data = api.tell("/api/v1/admin/tsdb/import", &[("path", &source)], TIMEOUT)?;
             serde_json::from_value(data["blocks"].take()).unwrap_or_default()
         }
     };

@@ -8,12 +8,11 @@ use tsdb::{How, ReadOnlyDb};
 
 use super::list::reason;
 use super::{Failed, emit, emit_json};
+use crate::cmd::api::Api;
 use crate::cmd::flags::Found;
 
 /// A snapshot writes the head as a block: minutes for many millions of series.
 const TIMEOUT: Duration = Duration::from_secs(3600);
-/// An answer is some hundred bytes.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 fn tell(found: &Found, place: &str, blocks: Option<(usize, usize)>) -> Result<u8, Failed> {
     if found.text("output") == "json" {
@@ -30,7 +29,7 @@ fn tell(found: &Found, place: &str, blocks: Option<(usize, usize)>) -> Result<u8
 pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     let with_head = !found.on("skip-head");
     if !found.text("url").is_empty() {
-        let name = ask(found.text("url"), with_head)?;
+        let name = ask(found, with_head)?;
         return tell(found, &name, None);
     }
     let path = Path::new(found.arg(0));
@@ -50,9 +49,10 @@ pub(super) fn run(found: &Found) -> Result<u8, Failed> {
     tell(found, &place.display().to_string(), Some((copied.len(), linked)))
 }
 
-fn ask(url: &str, with_head: bool) -> Result<String, Failed> {
-    let text = format!("{}/api/v1/admin/tsdb/snapshot?skip_head={}", url.trim_end_matches('/'), !with_head);
-    let data = super::http::ask(&text, TIMEOUT, ANSWER_BYTES_MAX)?;
+fn ask(found: &Found, with_head: bool) -> Result<String, Failed> {
+    let (api, path) = (Api::new(found, found.text("url"))?, "/api/v1/admin/tsdb/snapshot");
+    let skip_head = if with_head { "false" } else { "true" };
+    let data = api.tell(path, &[("skip_head", skip_head)], TIMEOUT)?;
     let name = data["name"].as_str().map(str::to_string);
-    name.ok_or_else(|| Failed::Work(format!("{text}: no name in the answer")))
+    name.ok_or_else(|| Failed::Work(format!("{}: no name in the answer", api.url(path))))
 }

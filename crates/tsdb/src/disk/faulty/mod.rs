@@ -157,6 +157,8 @@ struct State {
     trace: u64,
     /// A clock in milliseconds that each fsync advances by so much, and other writes by a hundredth.
     latency: Option<(Arc<AtomicI64>, i64)>,
+    /// Reads that touch these bytes of files fail.
+    unreadable: Vec<(Id, std::ops::Range<u64>)>,
 }
 
 #[derive(Debug, Default)]
@@ -280,6 +282,7 @@ impl FaultDisk {
             counts: FaultCounts::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             latency: None,
+            unreadable: Vec::new(),
         };
         FaultDisk { state: Arc::new(Mutex::new(state)), gate: Arc::default() }
     }
@@ -310,6 +313,7 @@ impl FaultDisk {
         let mut state = self.state.lock();
         state.faults.clear();
         state.rates.clear();
+        state.unreadable.clear();
     }
 
     /// The `calls`-th call from now fails, and all after it until [`FaultDisk::restart`].
@@ -336,6 +340,13 @@ impl FaultDisk {
         state.off = false;
         state.crash_at = None;
         state.locks.clear();
+    }
+
+    /// Bytes of a file cannot be read any more, as bad sectors; another file under its name can.
+    pub fn make_unreadable(&self, path: &Path, bytes: std::ops::Range<u64>) {
+        let mut state = self.state.lock();
+        let found = state.tree.find(path);
+        state.unreadable.extend(found.map(|id| (id, bytes)));
     }
 
     /// Changes one bit of a file at a place chosen by chance, within the first `len` bytes; the path and the
@@ -489,6 +500,14 @@ impl Handle {
 impl ReadFile for Handle {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<usize> {
         let mut state = self.enter(Op::Read, "read")?;
+        let end = offset + buf.len() as u64;
+        let bad = |(id, bytes): &(Id, std::ops::Range<u64>)| {
+            *id == self.id && bytes.start < end && offset < bytes.end
+        };
+        if state.unreadable.iter().any(bad) {
+            // `EIO` by its number, which `FaultKind::Io` does not have.
+            return Err(DiskError::new("read", &*self.path, io::Error::from_raw_os_error(5)));
+        }
         let Some(file) = state.tree.file_mut(self.id) else { return Ok(0) };
         let rest = usize::try_from(offset).ok().and_then(|o| file.data.get(o..)).unwrap_or_default();
         let n = rest.len().min(buf.len());

@@ -65,6 +65,14 @@ impl Head {
     fn try_save_image(&self, mut pace: Pace) -> Result<bool, StorageError> {
         let _nothing_goes = self.gc.lock();
         let logged = self.log.written();
+        // What the log had to drop the image would be the only one to have. What is no sample is logged once more:
+        // before the position, as an image may be lost.
+        let dropped = self.log.status().dropped_records;
+        let incomplete = self.image.dropped.load(Ordering::Relaxed) != dropped;
+        if incomplete {
+            let records = self.image_records();
+            self.log.append(Vec::new, records.iter().map(|r| (r.as_slice(), 0)))?;
+        }
         let Some(start) = self.log_position() else { return Ok(false) };
         let last = self.index.read().last;
         self.commits.wait();
@@ -73,9 +81,10 @@ impl Head {
         if self.late.has_unlogged() {
             return Ok(false);
         }
-        // What the log had to drop the image would be the only one to have.
-        let dropped = self.log.status().dropped_records;
-        if self.image.dropped.load(Ordering::Relaxed) != dropped {
+        if self.log.status().dropped_records != dropped {
+            return Ok(false);
+        }
+        if incomplete {
             self.close_open_chunks();
             if self.files.sync_all()?.is_none() {
                 return Ok(false);

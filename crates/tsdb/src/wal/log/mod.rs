@@ -153,6 +153,8 @@ pub struct Log {
     /// One sync at a time.
     syncing: Mutex<Synced>,
     segment: AtomicU64,
+    /// Segment and offset up to which all is with the system, whole records only.
+    end: Mutex<(u64, u64)>,
     dropped: AtomicU64,
     given_up: AtomicU64,
     failed_writes: AtomicU64,
@@ -201,6 +203,7 @@ impl Log {
             turns: Mutex::default(),
             syncing: Mutex::new(Synced { seq: 0, note }),
             segment: AtomicU64::new(0),
+            end: Mutex::default(),
             dropped: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             failed_writes: AtomicU64::new(0),
@@ -209,7 +212,7 @@ impl Log {
         {
             let mut state = log.state.lock();
             match log.writer(&mut state) {
-                Ok(_) => {}
+                Ok(writer) => *log.end.lock() = (writer.segment(), writer.segment_len()),
                 Err(e) if e.is_full() => log.fail(&mut state, e),
                 Err(e) => return Err(e),
             }
@@ -237,6 +240,17 @@ impl Log {
         }
         self.write_queue(&mut state).ok()?;
         state.writer.as_ref().map(|w| (w.segment(), w.segment_len()))
+    }
+
+    /// Segment and offset up to which the log can be read now. Unlike [`Log::position`] this writes nothing and
+    /// waits for nobody.
+    pub(crate) fn end(&self) -> (u64, u64) {
+        *self.end.lock()
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Bytes written since the start.
@@ -474,6 +488,7 @@ impl Log {
         self.written.fetch_add(bytes, Ordering::Relaxed);
         if let Some(writer) = &state.writer {
             self.segment.store(writer.segment(), Ordering::Relaxed);
+            *self.end.lock() = (writer.segment(), writer.segment_len());
         }
         state.seq += 1;
         batch.drain(..).for_each(|r| state.unsynced.push(r));
@@ -499,6 +514,7 @@ impl Log {
         // No room: a turn that is not made costs nothing but room.
         if let Ok(segment) = self.writer(state).and_then(WalWriter::next_segment) {
             self.segment.store(segment, Ordering::Relaxed);
+            *self.end.lock() = (segment, 0);
             self.turns.lock().push((tag, segment));
         }
     }
@@ -517,16 +533,21 @@ impl Log {
         self.queue.lock().forget(upto);
     }
 
-    /// Begins a new segment.
+    /// Begins a new segment. Gives it and the number of a commit: what commits up to that logged is before it,
+    /// but for what the disk refuses.
     ///
     /// # Errors
     /// No room: the old one stays in use.
-    pub fn next_segment(&self) -> DiskResult<u64> {
+    pub fn next_segment(&self) -> DiskResult<(u64, u64)> {
         let mut state = self.state.lock();
+        let commits = self.commits();
+        // A failure is told by the log, and the records are held.
+        let _ = self.write_queue(&mut state);
         let writer = self.writer(&mut state)?;
         let segment = writer.next_segment()?;
         self.segment.store(segment, Ordering::Relaxed);
-        Ok(segment)
+        *self.end.lock() = (segment, 0);
+        Ok((segment, commits))
     }
 }
 

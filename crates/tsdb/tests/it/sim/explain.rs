@@ -63,6 +63,8 @@ impl World {
             }
             reader.losses().iter().for_each(|l| eprintln!("{l}"));
         }
+        let what_time: Option<u64> =
+            what.split_once(" at ").and_then(|(_, rest)| rest.split([',', ':', ' ']).next()?.parse().ok());
         for entry in disk.list(Path::new("/data/chunks_head")).unwrap() {
             let path = Path::new("/data/chunks_head").join(&entry.name);
             let bytes = tsdb::disk::read_all(disk, &path, 1 << 30).unwrap();
@@ -72,7 +74,10 @@ impl World {
                 let number = |at: usize| u64::from_be_bytes(head[at..at + 8].try_into().unwrap());
                 let (short, long) = (usize::from(head[25] & 0x7f), usize::from(head[26]) << 7);
                 let len = if head[25] < 0x80 { 26 + short } else { 27 + short + long };
-                if numbers.contains(&number(0)) {
+                // Of any number: one whose series record is lost is in no log.
+                let lost = !numbers.contains(&number(0))
+                    && what_time.is_some_and(|t| (number(8)..=number(16)).contains(&t));
+                if numbers.contains(&number(0)) || lost {
                     let kind = head[24];
                     eprintln!(
                         "{}: {} kind {kind} {} to {}",

@@ -257,7 +257,7 @@ impl Ledger {
     }
 
     /// After a crash: what is there is held at least so, what is not is forgotten.
-    pub(super) fn settle(&mut self, found: &Found, hold: Hold, damaged: bool, blocks_unread: bool) {
+    pub(super) fn settle(&mut self, found: &Found, hold: Hold, may_return: bool, blocks_unread: bool) {
         self.young.clear();
         for (labels, entries) in &mut self.series {
             let there = found.get(labels);
@@ -287,7 +287,7 @@ impl Ledger {
                 if ghost {
                     self.ghosts.push((labels.clone(), *t));
                 }
-                let kept = damaged || ghost || e.hold == Hold::Gone;
+                let kept = may_return || ghost || e.hold == Hold::Gone;
                 self.lost += u64::from(e.hold > Hold::Gone);
                 e.hold = Hold::Gone;
                 kept

@@ -11,9 +11,11 @@ pub(super) enum Generation {
     Second,
     /// And images of the head, and series that leave memory early when they ended. Frozen.
     Third,
-    /// And blocks that are imported while it runs, and series with a retention of their own. To be frozen
-    /// when there is a fifth.
+    /// And blocks that are imported while it runs, and series with a retention of their own. Frozen.
     Fourth,
+    /// And starts with strict mode on after it was off, and off after it was on. To be frozen when there is a
+    /// sixth.
+    Fifth,
 }
 
 /// Which faults a seed may have, and what is done.
@@ -27,6 +29,8 @@ pub(super) struct Plan {
     /// Spells of calls that fail now and then.
     pub(super) errors: bool,
     pub(super) strict: bool,
+    /// Strict mode goes on and off from one start to the next.
+    pub(super) mode_changes: bool,
     /// Files are damaged.
     pub(super) damage: bool,
     /// Memory for records that the disk refuses is small.
@@ -67,6 +71,7 @@ impl Plan {
             full,
             errors,
             strict: seed % 5 == 4,
+            mode_changes: false,
             damage: seed.is_multiple_of(4),
             tight: (full || errors) && seed % 3 == 2,
             late: false,
@@ -87,9 +92,10 @@ impl Plan {
         }
         // By other remainders, so that all pairs come up.
         let kind = seed / 16;
-        let third = matches!(generation, Generation::Third | Generation::Fourth);
-        let fourth = generation == Generation::Fourth;
+        let third = matches!(generation, Generation::Third | Generation::Fourth | Generation::Fifth);
+        let fourth = matches!(generation, Generation::Fourth | Generation::Fifth);
         Plan {
+            mode_changes: generation == Generation::Fifth && seed % 5 > 2,
             images: first.images || third && !seed.is_multiple_of(3),
             evict: third && !(seed / 2).is_multiple_of(3),
             keep_ms: if fourth && kind % 3 < 2 { 600_000 } else { 0 },

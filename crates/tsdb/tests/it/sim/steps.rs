@@ -29,7 +29,7 @@ impl World {
         match self.plan.generation {
             Generation::First => self.first_step(),
             Generation::Second | Generation::Third => self.second_step(),
-            Generation::Fourth => match self.rng.below(24) {
+            Generation::Fourth | Generation::Fifth => match self.rng.below(24) {
                 0 if self.plan.imports => self.import(),
                 _ => self.second_step(),
             },

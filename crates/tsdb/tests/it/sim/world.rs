@@ -255,6 +255,9 @@ impl World {
         options.max_block_ms = 9 * BLOCK_MS;
         options.wal_segment_bytes = 64 << 10;
         options.samples_per_chunk = 8;
+        if self.plan.mode_changes && self.opened > 0 && self.rng.one_in(3) {
+            self.plan.strict = !self.plan.strict;
+        }
         options.wal_strict = self.plan.strict;
         // What a start left unread of the log is checked by the next upkeep, as the ledger expects no damage behind that.
         options.scrub_bytes = if self.plan.images { 1 << 20 } else { 3000 };
@@ -329,9 +332,10 @@ impl World {
     }
 
     fn lay_ghosts(&mut self) {
-        // What a commit that failed in strict mode left in the log, a start from an image passes over, and one
-        // that reads all of the log shows, however much later.
-        if !(self.plan.images && self.plan.strict) {
+        // What a commit that failed in strict mode left in the log, a start from an image or from complete
+        // chunks may pass over, and one that reads all of the log shows, however much later. Its sender was told
+        // that it is not stored.
+        if !(self.plan.strict || self.plan.mode_changes) {
             self.ledger.lay_ghosts();
         }
     }
@@ -400,7 +404,8 @@ impl World {
         }
         self.ledger.settle_exemplars(&exemplars, required);
         // What survived a power cut is on the medium; after a kill it may still be on its way.
-        self.ledger.settle(&found, required, false, failing);
+        // A start in doubt, as after strict mode, looks for samples that others pass over: they may come later.
+        self.ledger.settle(&found, required, self.plan.mode_changes, failing);
         Ok(())
     }
 
