@@ -74,6 +74,14 @@ pub struct Tombstones {
 }
 
 impl Tombstones {
+    /// From the first deleted time of any series to the last; `None` where nothing is deleted.
+    #[must_use]
+    pub fn bounds(&self) -> Option<Interval> {
+        let first = self.by_series.values().filter_map(|list| list.first()).map(|i| i.mint_ms).min()?;
+        let last = self.by_series.values().filter_map(|list| list.last()).map(|i| i.maxt_ms).max()?;
+        Some(Interval { mint_ms: first, maxt_ms: last })
+    }
+
     /// Reads a block's file; an absent file has no ranges.
     ///
     /// # Errors

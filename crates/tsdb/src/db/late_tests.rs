@@ -253,6 +253,42 @@ fn what_is_deleted_stays_so_though_an_older_query_goes_on() {
     assert_eq!(killed(&disk), ledger);
 }
 
+/// What a process killed now would find.
+fn killed(disk: &MemDisk) -> MemDisk {
+    let copy = MemDisk::new();
+    copy_tree(disk, &copy, "/data".as_ref());
+    copy.remove_file("/data/lock".as_ref()).unwrap();
+    copy
+}
+
+#[test]
+fn late_samples_where_a_whole_block_was_deleted_outlive_kills() {
+    let mut disk = MemDisk::new();
+    let mut db = Db::open(windowed(&disk, 100 * MINUTE)).unwrap();
+    let mut ledger = Ledger::new();
+    for t in 0..60 {
+        put(&db, &mut ledger, &[("a", t * MINUTE, t as f64), ("b", t * MINUTE, -t as f64)]);
+    }
+    db.maintain().unwrap();
+    // The newest block, so that a start does not pass its time over for another one.
+    let newest = db.0.view.read().blocks.iter().map(|b| b.meta().maxt_ms).max().unwrap();
+    let gone = newest - 10 * MINUTE..newest;
+    let m = [Matcher::equal("__name__", "m")];
+    db.delete_series(&QueryContext::unlimited(), gone.start, gone.end - 1, &m).unwrap();
+    db.clean_tombstones().unwrap();
+    ledger.retain(|(_, t), _| !gone.contains(t));
+    assert_eq!(all(&db), ledger);
+    put(&db, &mut ledger, &[("a", gone.start + 7, 70.0), ("c", gone.start + 8, 80.0)]);
+    assert_eq!(all(&db), ledger);
+    for round in 0..3 {
+        db.sync().unwrap();
+        disk = killed(&disk);
+        db = Db::open(windowed(&disk, 100 * MINUTE)).unwrap();
+        assert_eq!(all(&db), ledger, "round {round}");
+        put(&db, &mut ledger, &[("b", gone.start + 9 + round, 90.0)]);
+    }
+}
+
 #[test]
 fn late_histograms() {
     let disk = MemDisk::new();

@@ -48,7 +48,7 @@ pub use read_only::{CopiedBlock, How, ReadOnlyDb};
 
 use crate::block::{self, Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::disk::{LockGuard, Rng};
-use crate::head::{Head, HeadAppender, HeadQuerier, LateCut, StaleCut};
+use crate::head::{self, Head, HeadAppender, HeadQuerier, LateCut, StaleCut};
 use metrics::DbMetrics;
 
 /// The log is made durable this long after the time before. A power cut may take one second: half of it is for
@@ -468,8 +468,9 @@ fn load_all(
     metrics: &DbMetrics,
 ) -> Result<(Vec<Block>, Vec<(String, StorageError)>), StorageError> {
     let (mut blocks, mut failed) = (Vec::new(), Vec::new());
+    let note_gone = |mint, end| head::note_gone_before_start(&*options.disk, &options.path, mint, end);
     for (ulid, dir) in block::list_blocks(&*options.disk, &options.path)? {
-        match upkeep::open_or_repair(options, metrics, &dir, true) {
+        match upkeep::open_or_repair(options, metrics, &dir, true, &note_gone) {
             Ok(block) => blocks.push(block),
             Err(e) => failed.push((ulid.to_string(), e)),
         }

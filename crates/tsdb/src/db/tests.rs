@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Labels, Matcher};
+use model::{Labels, MatchOp, Matcher};
 use storage::{
     AppendError, Appendable, LabelHints, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef,
     StatusSource, StorageError,
@@ -261,6 +261,71 @@ fn what_is_deleted_with_its_block_does_not_come_from_the_log() {
         assert_eq!(read(&db, 0, i64::MAX), left, "round {round}");
         db.sync().unwrap();
         disk = killed(&disk);
+    }
+}
+
+#[test]
+fn what_is_deleted_stays_so_when_the_rest_of_its_block_is_damaged() {
+    // Met while it runs, and found by a start: bytes of the only chunk that is left, a file without its head, no file.
+    for (chunks, at_start) in [("flip", false), ("flip", true), ("cut", true), ("gone", true)] {
+        let disk = MemDisk::new();
+        let db = Db::open(options(&disk)).unwrap();
+        write(&db, 0, 55 * MINUTE);
+        db.maintain().unwrap();
+        let newest = db.0.view.read().blocks.iter().max_by_key(|b| b.meta().maxt_ms).unwrap().clone();
+        let (mint, end) = (newest.meta().mint_ms, newest.meta().maxt_ms);
+        let m = Matcher::new(MatchOp::NotEqual, "i", "1").unwrap();
+        db.delete_series(&QueryContext::unlimited(), mint, end - 1, &[m]).unwrap();
+        let path = newest.dir().join("chunks/000001");
+        let left = |db: &Db| {
+            let found = read(db, mint, end - 1);
+            let names: Vec<String> = found.into_iter().filter(|s| !s.1.is_empty()).map(|s| s.0).collect();
+            assert!(names.iter().all(|l| l.contains("i=\"1\"")), "{chunks} {at_start}: {names:?}");
+            names.len()
+        };
+        assert_eq!(left(&db), 1);
+        let spoil = |disk: &MemDisk| {
+            let mut bytes = crate::disk::read_all(disk, &path, 1 << 30).unwrap();
+            match chunks {
+                "flip" => bytes.iter_mut().skip(16).for_each(|b| *b ^= 0x55),
+                "cut" => bytes.truncate(5),
+                _ => return disk.remove_file(&path).unwrap(),
+            }
+            disk.open_write(&path, crate::disk::WriteMode::Truncate).unwrap().append(&bytes).unwrap();
+        };
+        let mut disk = disk;
+        if at_start {
+            disk = killed(&disk);
+            spoil(&disk);
+        } else {
+            spoil(&disk);
+            let ctx = QueryContext::unlimited();
+            let q = db.querier(mint, end).unwrap();
+            let all =
+                q.select(&ctx, true, &SelectHints::default(), &[Matcher::equal("__name__", "m")]).unwrap();
+            let mut out = SampleBuf::default();
+            assert!(all.series.iter().any(|s| s.read(mint, end, &mut out).is_err()));
+            db.maintain().unwrap();
+            left(&db);
+            disk = killed(&disk);
+        }
+        for _ in 0..3 {
+            let db = Db::open(options(&disk)).unwrap();
+            // Finds the damage, if nothing has yet.
+            let q = db.querier(mint, end).unwrap();
+            if let Ok(set) = q.select(
+                &QueryContext::unlimited(),
+                true,
+                &SelectHints::default(),
+                &[Matcher::equal("__name__", "m")],
+            ) {
+                set.series.iter().for_each(|s| _ = s.read(mint, end, &mut SampleBuf::default()));
+            }
+            db.maintain().unwrap();
+            left(&db);
+            db.sync().unwrap();
+            disk = killed(&disk);
+        }
     }
 }
 

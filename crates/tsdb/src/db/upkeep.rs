@@ -14,6 +14,7 @@ use super::{DbOptions, Inner, PendingLate, View};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER, HINT_STALE_SERIES};
 use crate::compact;
 use crate::head::{CutSource, Truncation};
+use crate::tombstones::Tombstones;
 
 /// Largest file of uploads that is read: some 500,000 blocks.
 const UPLOADS_BYTES_MAX: u64 = 16 << 20;
@@ -21,12 +22,13 @@ const UPLOADS_BYTES_MAX: u64 = 16 << 20;
 /// Opens a block; damaged small files are made anew, a block with a damaged index is written anew from the
 /// series in it, and what cannot be opened for damage is moved aside, so that whoever opens the folder next
 /// is not stopped by it. A file that is missing is damage at the start only: while we run, a block may be
-/// on its way into the folder.
+/// on its way into the folder. `note_gone` keeps a range from coming back out of the head's files.
 pub(super) fn open_or_repair(
     options: &DbOptions,
     metrics: &DbMetrics,
     dir: &Path,
     at_start: bool,
+    note_gone: &dyn Fn(i64, i64) -> Result<(), StorageError>,
 ) -> Result<Block, StorageError> {
     let disk = &options.disk;
     let open = || match Block::open(Arc::clone(disk), dir) {
@@ -54,7 +56,13 @@ pub(super) fn open_or_repair(
                 // No room, or the device failed: tried again by the next upkeep.
                 Err(_) => return Err(e),
             };
-            let range = BlockMeta::read(&**disk, dir).map(|m| (m.mint_ms, m.maxt_ms)).ok();
+            let meta = BlockMeta::read(&**disk, dir).ok();
+            let range = meta.as_ref().map(|m| (m.mint_ms, m.maxt_ms));
+            if let (None, Some(meta), Ok(stones)) = (&saved, &meta, Tombstones::read(&**disk, dir))
+                && let Some((mint, end)) = deleted_range(meta, &stones)
+            {
+                note_gone(mint, end)?;
+            }
             let place = block::quarantine_block(&**disk, dir)?;
             metrics.damage.with(&["block"]).inc();
             let Some((meta, saved)) = saved else {
@@ -85,6 +93,15 @@ fn crowd_of_stale(metas: &[BlockMeta], end: i64) -> bool {
     let stale = metas.iter().filter(|m| m.compaction.has_hint(HINT_STALE_SERIES));
     let marked = stale.clone().all(|m| m.compaction.has_hint(HINT_OUT_OF_ORDER));
     marked && stale.filter(|m| m.maxt_ms > end).count() > STALE_WAITING_MAX
+}
+
+/// From the first deleted time of a block until behind the last one: what nothing may bring back when the block
+/// goes. One range for all its series, as a start knows them by other numbers.
+fn deleted_range(meta: &BlockMeta, stones: &Tombstones) -> Option<(i64, i64)> {
+    let deleted = stones.bounds()?;
+    let (mint, end) =
+        (deleted.mint_ms.max(meta.mint_ms), deleted.maxt_ms.saturating_add(1).min(meta.maxt_ms));
+    (mint < end).then_some((mint, end))
 }
 
 /// Name of what a damaged block becomes.
@@ -454,19 +471,23 @@ impl Inner {
             "block has a damaged index and is written anew from its series"
         );
         let opened = self.open_written(saved.meta.as_ref())?;
+        self.note_deleted(std::slice::from_ref(block), opened.as_ref())?;
         self.replace(std::slice::from_ref(block), opened)
     }
 
-    /// Where nothing is left of blocks whose samples the log may have still, it must not bring them back. What
-    /// is not left because it is damaged may come from there.
+    /// Where nothing is left of blocks whose samples the log may have still, it must not bring back the deleted
+    /// ones. What is not left because it is damaged may come from there.
     pub(super) fn note_deleted(&self, gone: &[Block], new: Option<&Block>) -> Result<(), StorageError> {
-        if new.is_some() || gone.iter().any(|b| b.damage().is_some()) {
+        if new.is_some() {
             return Ok(());
         }
         let whole = |b: &&Block| super::in_order_end(std::slice::from_ref(*b)).is_some();
         gone.iter().filter(whole).try_for_each(|b| {
-            let meta = b.meta();
-            self.head.note_gone(meta.mint_ms, meta.maxt_ms)
+            let deleted = match b.damage() {
+                None => Some((b.meta().mint_ms, b.meta().maxt_ms)),
+                Some(_) => deleted_range(&b.meta(), &b.tombstones()),
+            };
+            deleted.map_or(Ok(()), |(mint, end)| self.head.note_gone(mint, end))
         })
     }
 
@@ -530,7 +551,10 @@ impl Inner {
             }
             let opened = match known {
                 Some(known) => Ok(known.clone()),
-                None => open_or_repair(&self.options, &self.metrics, &dir, false),
+                None => {
+                    let note = |mint, end| self.head.note_gone(mint, end);
+                    open_or_repair(&self.options, &self.metrics, &dir, false, &note)
+                }
             };
             match opened {
                 Ok(block) => {

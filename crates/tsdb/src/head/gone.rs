@@ -53,6 +53,14 @@ impl Gone {
         }
     }
 
+    /// Adds a range; gives how many of the oldest went for it.
+    fn add(&mut self, mint: i64, end: i64) -> usize {
+        self.ranges.push((mint, end));
+        let over = self.ranges.len().saturating_sub(RANGES_MAX);
+        self.ranges.drain(..over);
+        over
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         // No chunk is at the last place of all.
@@ -108,6 +116,21 @@ impl GoneFile {
     }
 }
 
+/// As [`Head::note_gone`], for a start whose head is not open yet.
+///
+/// # Errors
+/// The disk refused it.
+pub(crate) fn note_gone_before_start(
+    disk: &dyn Disk,
+    folder: &Path,
+    mint: i64,
+    end: i64,
+) -> Result<(), StorageError> {
+    let mut gone = Gone::read(disk, folder)?;
+    gone.add(mint, end);
+    Ok(write_atomic(disk, &folder.join(FILE_NAME), &gone.encode())?)
+}
+
 impl Head {
     /// Notes that chunks of late samples up to a place are in blocks.
     pub(super) fn note_late_place(&self, place: u64) -> DiskResult<()> {
@@ -121,9 +144,7 @@ impl Head {
     pub(crate) fn note_gone(&self, mint: i64, end: i64) -> Result<(), StorageError> {
         let mut state = self.gone.state.lock();
         let mut gone = state.gone.clone();
-        gone.ranges.push((mint, end));
-        let over = gone.ranges.len().saturating_sub(RANGES_MAX);
-        gone.ranges.drain(..over);
+        let over = gone.add(mint, end);
         self.gone.write(&*self.disk, &mut state, gone)?;
         state.logged = state.logged.saturating_sub(over);
         Ok(())

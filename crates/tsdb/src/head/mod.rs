@@ -60,6 +60,7 @@ use crate::wal::{Log, LogRules, LogStatus, LogThread, Ticket, WalCompression, se
 pub(crate) use append::HeadAppender;
 pub(crate) use cut::CutSource;
 pub(crate) use gc::Truncation;
+pub(crate) use gone::note_gone_before_start;
 use index::HeadIndex;
 pub(crate) use isolation::ReaderGuard;
 pub(crate) use late::LateCut;

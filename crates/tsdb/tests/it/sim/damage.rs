@@ -158,9 +158,9 @@ impl World {
             || path.ends_with("/synced.godwit")
             || path.contains("/godwit_head/")
             || path.ends_with("/lock")
-            // Without its first sector nothing is left of such a file, and perhaps of its block: then the head
-            // brings its time back, deleted or not.
-            || path.contains("/chunks/") && (how == Spoil::Bit || how == Spoil::Sector && at >= 512));
+            // What is deleted of a block of which nothing is left is noted for the head.
+            || path.contains("/chunks/")
+            || path.ends_with("/index"));
         self.note(format!("{n} samples of {} series lost", lost.len()));
         if !allowed || !within {
             return Err(format!(

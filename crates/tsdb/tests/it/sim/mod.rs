@@ -146,7 +146,7 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
     (
         FIFTH,
         200028,
-        "(open:) of a block whose samples were deleted or damaged nothing was left, and the head brought back both",
+        "of a block whose samples were deleted or damaged nothing was left, and the head brought back both",
     ),
     (FIFTH, 200734, "(the model:) a start after strict mode found what the one before had passed over"),
     (FOURTH, 100252, "a block whose postings were damaged failed an upkeep, and stayed as it was"),
