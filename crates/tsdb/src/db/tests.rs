@@ -213,8 +213,12 @@ fn fresh_blocks_wait_for_their_upload() {
     };
     put("{\"version\":1,\"uploaded\":[]}");
     let db = Db::open(with_file()).unwrap();
-    write(&db, 0, 130 * MINUTE);
-    db.maintain().unwrap();
+    // One block a round, each in a millisecond of its own: those of one have their names in no order.
+    for from in 0..13 {
+        write(&db, from * 10 * MINUTE, (from + 1) * 10 * MINUTE);
+        db.maintain().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
     let blocks = db.blocks().unwrap();
     assert_eq!(blocks.len(), 12, "none is named: none is compacted");
     let name = |meta: &str| meta.split('"').nth(3).unwrap().to_string();
