@@ -7,6 +7,7 @@ mod debug;
 mod doctor;
 mod flags;
 mod group;
+mod migrate;
 mod output;
 mod promql;
 mod push;
@@ -19,8 +20,16 @@ use crate::process_metrics::TRACKED_VERSION;
 use group::Group;
 
 /// Words with commands behind them.
-pub static GROUPS: [&Group; 7] =
-    [&check::GROUP, &test::GROUP, &query::GROUP, &promql::GROUP, &push::GROUP, &debug::GROUP, &tsdb::GROUP];
+pub static GROUPS: [&Group; 8] = [
+    &check::GROUP,
+    &test::GROUP,
+    &query::GROUP,
+    &promql::GROUP,
+    &push::GROUP,
+    &debug::GROUP,
+    &tsdb::GROUP,
+    &migrate::GROUP,
+];
 
 /// Runs a command. Returns the exit code.
 #[allow(clippy::print_stdout, clippy::print_stderr)]

@@ -2,6 +2,7 @@
 
 mod auto_reload;
 mod features;
+mod migration;
 mod new_series;
 mod not_built;
 mod parts;

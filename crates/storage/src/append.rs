@@ -140,6 +140,15 @@ pub trait Appender: Send {
         let _ = discard;
     }
 
+    /// Takes samples out of order however late they are, whatever the window: for data of another server that took
+    /// them. To be called before the first sample. Stores that take none late need not know.
+    ///
+    /// # Errors
+    /// What they are logged in cannot be opened.
+    fn take_any_age(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Whether series that are made from here on outrank ordinary new ones where memory is short: those that
     /// say how targets fare, and those of rules. Stores without limits need not know.
     fn outrank(&mut self, yes: bool) {

@@ -138,6 +138,9 @@ fn server_only(route: Route) -> bool {
             | Route::CleanTombstones
             | Route::Snapshot
             | Route::Import
+            | Route::MigrateRun
+            | Route::MigrateRelease
+            | Route::MigrateStatus
     )
 }
 
@@ -216,9 +219,13 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         Route::SearchMetricNames | Route::SearchLabelNames | Route::SearchLabelValues => {
             search::search(state, route, call)
         }
-        Route::DeleteSeries | Route::CleanTombstones | Route::Snapshot | Route::Import => {
-            admin::respond(state, route, call)
-        }
+        Route::DeleteSeries
+        | Route::CleanTombstones
+        | Route::Snapshot
+        | Route::Import
+        | Route::MigrateRun
+        | Route::MigrateRelease
+        | Route::MigrateStatus => admin::respond(state, route, call),
         _ => Err(lost()),
     }
 }

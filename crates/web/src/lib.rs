@@ -37,6 +37,6 @@ pub use notifications::{Notifications, text as notices};
 pub use router::router;
 pub use scrape_views::{PoolTargets, ScrapeViews, TargetMetadata, TargetView};
 pub use state::{
-    Alertmanagers, BuildInfo, ConfigTexts, ConfigView, Inner, MetricsPage, Options, Parts, Readiness,
-    ReloadRequest, State,
+    Alertmanagers, BuildInfo, ConfigTexts, ConfigView, Inner, MetricsPage, Migrations, Options, Parts,
+    Readiness, ReloadRequest, State,
 };

@@ -260,6 +260,9 @@ const PATHS: &[Path] = &[
         &[("skip_head", false, TRUTH)],
     ),
     path("/admin/tsdb/import", "admin", "Take over blocks from a folder", POST_PUT, &[("path", true, TEXT)]),
+    path("/admin/migrate", "admin", "Where the migration to this server is", GET, &[]),
+    path("/admin/migrate/run", "admin", "Take over a running Prometheus", POST_PUT, &[("path", true, TEXT)]),
+    path("/admin/migrate/release", "admin", "End the migration and let its source go", POST_PUT, &[]),
     Path {
         body: "application/x-protobuf",
         answer: Answer::Protobuf,

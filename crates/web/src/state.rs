@@ -214,6 +214,23 @@ pub struct Alertmanagers {
     pub dropped: Vec<String>,
 }
 
+/// The migration that this server is the destination of.
+pub trait Migrations: Send + Sync {
+    /// Takes over the Prometheus whose data folder on this machine is `source`, or goes on with that. Pins it before
+    /// it returns.
+    ///
+    /// # Errors
+    /// In words: no data folder, another migration is under way.
+    fn run(&self, source: &std::path::Path) -> Result<(), String>;
+    /// Where it is, as a JSON object.
+    fn status(&self) -> String;
+    /// Ends it: what came stays, the source is let go.
+    ///
+    /// # Errors
+    /// In words: there is none.
+    fn release(&self) -> Result<(), String>;
+}
+
 /// Everything a server is made of, as `web` sees it.
 pub struct Parts {
     /// What queries read: the store, with remote reads merged in where configured.
@@ -226,6 +243,8 @@ pub struct Parts {
     pub appendable: Arc<dyn Appendable>,
     /// Status of the local store.
     pub status: Arc<dyn StatusSource>,
+    /// Migrations to the local store.
+    pub migrations: Arc<dyn Migrations>,
     /// Threads on which the store is read for people, of lower priority than those that scrape and evaluate
     /// rules; `None` for those of the runtime that the server runs on.
     pub readers: Option<tokio::runtime::Handle>,

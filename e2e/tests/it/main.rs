@@ -23,6 +23,7 @@ mod floods;
 mod folders;
 mod handed_on;
 mod lifecycle;
+mod migrate;
 mod notifications;
 mod otlp;
 mod power;

@@ -13,6 +13,7 @@ pub const COMMANDS: &[&str] = &[
     "debug",
     "doctor",
     "tsdb",
+    "migrate",
     "completion",
     "help",
     "version",
@@ -71,7 +72,7 @@ pub fn choose_mode(argv: &[String]) -> Mode {
     match first.as_str() {
         "server" => Mode::Server { program: "godwit server", args: rest, bare: false },
         "doctor" => Mode::Doctor(rest),
-        word if TOOLS.contains(&word) => {
+        word if TOOLS.contains(&word) || word == "migrate" => {
             Mode::Group { program: "godwit", word: word.to_string(), args: rest }
         }
         "completion" => Mode::Completion(rest),
@@ -127,6 +128,7 @@ Commands:
   debug       Collect what a bug report needs of a server: debug all URL.
   doctor      Look at a data folder, its disk and the machine, and say what is wrong and how to mend it.
   tsdb        Work on a data folder: list, analyze, dump, verify, repair, snapshot, and more.
+  migrate     Take over a running Prometheus without losing a sample: migrate run FOLDER, status, release.
   completion  Print the completion script of a shell: bash, zsh or fish.
   version     Print the version.
 

@@ -177,6 +177,7 @@ pub struct Handles {
     /// Finds Alertmanagers.
     pub notify_discovery: discovery::Manager,
     pub sender: remote::Sender,
+    pub migrations: super::migration::Migrations,
     pub config: Arc<ArcSwap<ConfigView>>,
 }
 
@@ -234,12 +235,14 @@ pub fn build(
         let families = Arc::new(move || collector.collect());
         pages.push(web::MetricsPage { path: embedded::HOST_METRICS_PATH.to_string(), families });
     }
+    let migrations = super::migration::Migrations::new(late.clone(), PathBuf::from(&args.storage_path));
     let state = web::State::new(web::Parts {
         queryable: store.clone(),
         local: store.clone(),
         exemplars: store.clone(),
         appendable: store.clone(),
         status: store,
+        migrations: Arc::new(migrations.clone()),
         readers: readers.handle(),
         engine: Arc::clone(&engine),
         scrape: Arc::new(scrape.clone()),
@@ -270,6 +273,7 @@ pub fn build(
             notifier,
             notify_discovery,
             sender,
+            migrations,
             config,
         },
         sets,

@@ -125,6 +125,8 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
                 let sender = handles.sender.clone();
                 let _ = tokio::task::spawn_blocking(move || sender.open(Arc::new(db))).await;
             }
+            let migrations = handles.migrations.clone();
+            let _ = tokio::task::spawn_blocking(move || migrations.resume()).await;
             handles.scrape.store_opened();
             handles.rules.start();
             state.set_readiness(Readiness::Ready);
@@ -156,6 +158,8 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
     // The last samples are in the log.
     tokio::join!(handles.notifier.stop(), handles.sender.stop());
     let _ = tokio::join!(discovering, scraping, finding, notifying);
+    let migrations = handles.migrations.clone();
+    let _ = tokio::task::spawn_blocking(move || migrations.stop()).await;
     let closing = close_store(&late).await;
     state.notifications().close();
     closed.cancel();

@@ -123,6 +123,8 @@ pub(crate) struct HeadAppender {
     bounds: Option<Bounds>,
     /// Late samples are refused whatever the window is.
     discard_late: bool,
+    /// Late samples are taken whatever the window is.
+    any_age: bool,
     /// Its new series outrank others where memory is short.
     outranks: bool,
     buffers: Buffers,
@@ -134,14 +136,23 @@ impl HeadAppender {
         head.metrics.appenders.fetch_add(1, Ordering::Relaxed);
         let bounds = head.is_initialized().then(|| Bounds::of(&head));
         let buffers = head.buffers.lock().pop().unwrap_or_default();
-        HeadAppender { head, bounds, discard_late: false, outranks: false, buffers, ended: false }
+        HeadAppender {
+            head,
+            bounds,
+            discard_late: false,
+            any_age: false,
+            outranks: false,
+            buffers,
+            ended: false,
+        }
     }
 
     fn bounds(&mut self, t: i64) -> Bounds {
-        let head = &self.head;
+        let (head, any_age) = (&self.head, self.any_age);
         *self.bounds.get_or_insert_with(|| {
             head.init_time(t);
-            Bounds::of(head)
+            let bounds = Bounds::of(head);
+            if any_age { bounds.of_any_age() } else { bounds }
         })
     }
 
@@ -710,6 +721,13 @@ impl Appender for HeadAppender {
 
     fn discard_out_of_order(&mut self, discard: bool) {
         self.discard_late = discard;
+    }
+
+    fn take_any_age(&mut self) -> Result<(), StorageError> {
+        self.head.expect_any_age()?;
+        self.any_age = true;
+        self.bounds = self.bounds.map(Bounds::of_any_age);
+        Ok(())
     }
 
     fn outrank(&mut self, yes: bool) {

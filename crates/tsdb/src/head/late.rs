@@ -31,6 +31,8 @@ const WBL_DIR: &str = "wbl";
 /// What a head knows of late samples.
 pub(super) struct LateState {
     window_ms: AtomicI64,
+    /// Samples of any age have been asked for: late ones may come though the window is 0.
+    any_age: AtomicBool,
     /// Late samples were taken since the start, or are on disk from before.
     used: AtomicBool,
     min_time: AtomicI64,
@@ -83,6 +85,7 @@ impl LateState {
     pub(super) fn new(options: &DbOptions, rules: LogRules) -> Self {
         LateState {
             window_ms: AtomicI64::new(0),
+            any_age: AtomicBool::new(false),
             used: AtomicBool::new(false),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
@@ -182,6 +185,11 @@ impl Bounds {
         }
     }
 
+    /// The same with no oldest time.
+    pub(super) fn of_any_age(self) -> Self {
+        Bounds { late_from: Some(i64::MIN), ..self }
+    }
+
     /// Whether older samples than `min_valid` need no look at their series.
     pub(super) fn refuses_early(&self, t: i64) -> bool {
         self.late_from.is_none() && t < self.min_valid
@@ -277,13 +285,27 @@ fn write(log: Option<&Arc<Log>>, compressor: &mut LogGuard<'_>, records: &[Vec<u
 }
 
 impl Head {
-    /// Changes the window. Opens the log of late samples where there was none.
-    pub(crate) fn set_late_window(&self, window_ms: i64) -> Result<(), StorageError> {
-        if window_ms > 0 {
+    /// Opens the log of late samples where there was none.
+    pub(super) fn open_late_log(&self) -> DiskResult<()> {
+        if self.late.log().is_none() {
             self.late.open_log()?;
             if self.has_log_threads() {
                 self.spawn_log_threads();
             }
+        }
+        Ok(())
+    }
+
+    /// Late samples of any age may come from here on.
+    pub(super) fn expect_any_age(&self) -> DiskResult<()> {
+        self.late.any_age.store(true, Ordering::Release);
+        self.open_late_log()
+    }
+
+    /// Changes the window. Opens the log of late samples where there was none.
+    pub(crate) fn set_late_window(&self, window_ms: i64) -> Result<(), StorageError> {
+        if window_ms > 0 {
+            self.open_late_log()?;
         }
         self.late.window_ms.store(window_ms.max(0), Ordering::Release);
         Ok(())
@@ -538,7 +560,7 @@ impl Head {
             inner.forget_empty_late();
         }
         // Such as came while this looked have widened the range already; it may only be too wide.
-        if min > max && self.late.window_ms() == 0 {
+        if min > max && self.late.window_ms() == 0 && !self.late.any_age.load(Ordering::Acquire) {
             self.late.min_time.store(i64::MAX, Ordering::Release);
             self.late.max_time.store(i64::MIN, Ordering::Release);
         }

@@ -136,7 +136,7 @@ impl SegmentReader {
     }
 
     /// Reads up to `until` of the file, and no further than it is long now. True where there is more than before.
-    pub(crate) fn reach(&mut self, until: u64) -> DiskResult<bool> {
+    pub fn reach(&mut self, until: u64) -> DiskResult<bool> {
         let len = self.file.len()?.min(until);
         let grown = len > self.len;
         // What is in the buffer behind the old end may have been half written then.

@@ -1,4 +1,4 @@
-//! `/admin/tsdb/*`: what an operator asks of the store. Off unless `--web.enable-admin-api`.
+//! `/admin/*`: what an operator asks of the store. Off unless `--web.enable-admin-api`.
 
 use storage::QueryContext;
 
@@ -20,6 +20,12 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
             done.map(|()| Success::NoContent).map_err(|e| internal(&e.to_string()))
         }
         Route::Import => import(state, call),
+        Route::MigrateRun => migrate_run(state, call),
+        Route::MigrateRelease => {
+            let done = state.parts.migrations.release();
+            done.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
+        }
+        Route::MigrateStatus => Ok(migrate_status(state)),
         _ => snapshot(state, call),
     }
 }
@@ -62,6 +68,23 @@ fn snapshot(state: &State, call: &Call) -> ApiResult {
     let mut answer = Answer::new();
     answer.json.raw("{\"name\":").string(&name).raw("}");
     Ok(answer.done())
+}
+
+/// Takes over a running Prometheus on this machine, whose data folder is `path`.
+fn migrate_run(state: &State, call: &Call) -> ApiResult {
+    let path = call.form.get("path");
+    if !path.starts_with('/') {
+        return Err(ApiError::parameter("path", format!("{path:?} must begin with /")));
+    }
+    let begun = state.parts.migrations.run(std::path::Path::new(path));
+    begun.map_err(|e| internal(&format!("migrate: {e}")))?;
+    Ok(migrate_status(state))
+}
+
+fn migrate_status(state: &State) -> Success {
+    let mut answer = Answer::new();
+    answer.json.raw(&state.parts.migrations.status());
+    answer.done()
 }
 
 /// Takes in another data folder of this machine (`path`); upstream has no such endpoint. Without a path it

@@ -197,6 +197,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
         exemplars: shared.clone(),
         appendable: shared,
         status: Arc::new(Status),
+        migrations: Arc::new(NoMigration),
         readers: None,
         engine: Arc::new(promql::Engine::new(engine_options(), &registry)),
         scrape: Arc::new(Scrape),
@@ -371,4 +372,19 @@ pub(crate) async fn send(router: &axum::Router, r: Request<Body>) -> (http::resp
 pub(crate) async fn get(router: &axum::Router, uri: &str) -> (u16, String) {
     let (parts, body) = send(router, request("GET", uri, &[], Vec::new())).await;
     (parts.status.as_u16(), String::from_utf8(body).unwrap())
+}
+
+/// As in a server that is no destination of any.
+struct NoMigration;
+
+impl web::Migrations for NoMigration {
+    fn run(&self, source: &std::path::Path) -> Result<(), String> {
+        Err(format!("{}: no store", source.display()))
+    }
+    fn status(&self) -> String {
+        "{\"migration\":null}".to_string()
+    }
+    fn release(&self) -> Result<(), String> {
+        Err("there is no migration to release".to_string())
+    }
 }

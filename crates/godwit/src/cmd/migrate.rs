@@ -1,0 +1,150 @@
+//! `godwit migrate`: tells a running godwit to take over a running Prometheus, and shows how far it is.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print")]
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::api::{Api, HEADER, HTTP_CONFIG, TIMEOUT};
+use super::flags::{Command, Flag, Found, required, switch, valued};
+use super::group::{Failed, Group, OUTPUT, Run, emit, emit_json};
+use super::output::sizes;
+
+/// The destination's API: see `web`.
+const PATH: &str = "/api/v1/admin/migrate";
+/// How often the destination is asked while someone watches.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const URL: Flag = valued(
+    "url",
+    "URL",
+    "http://localhost:9090",
+    "The godwit that takes over, started with --web.enable-admin-api.",
+);
+
+/// All commands.
+pub static GROUP: Group = Group {
+    word: "migrate",
+    about: "Take over a running Prometheus on this machine without losing a sample. It goes on as it is; nothing is changed in it.",
+    commands: COMMANDS,
+};
+
+const COMMANDS: &[(Command, Run)] = &[
+    (
+        Command {
+            path: "run",
+            help: "Begin, or go on. Its files are kept by hard links from here on, its log is followed, its blocks are copied. Ends when all is there; the server goes on following.",
+            flags: &[
+                URL,
+                switch("detach", None, "Do not wait until all is there."),
+                HTTP_CONFIG,
+                HEADER,
+                OUTPUT,
+            ],
+            args: &[required("folder", "What the Prometheus has as --storage.tsdb.path.")],
+        },
+        run,
+    ),
+    (
+        Command {
+            path: "status",
+            help: "Say how far it is.",
+            flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
+            args: &[],
+        },
+        |found| show(found, &Api::new(found, found.text("url"))?.get(PATH, &[])?),
+    ),
+    (
+        Command {
+            path: "release",
+            help: "End it: what came stays, the files of the Prometheus are let go, nothing is followed any more.",
+            flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
+            args: &[],
+        },
+        |found| {
+            let data = Api::new(found, found.text("url"))?.tell(&format!("{PATH}/release"), &[], TIMEOUT)?;
+            if found.text("output") == "json" { emit_json(&data) } else { emit("released\n") }
+        },
+    ),
+];
+
+fn run(found: &Found) -> Result<u8, Failed> {
+    let source = std::path::Path::new(found.arg(0));
+    let source = std::fs::canonicalize(source).map_err(|e| {
+        Failed::Work(format!("{}: {e}; name the data folder of the Prometheus", source.display()))
+    })?;
+    let api = Api::new(found, found.text("url"))?;
+    let path = source.to_string_lossy();
+    let mut data = api.tell(&format!("{PATH}/run"), &[("path", &path)], TIMEOUT)?;
+    if found.on("detach") {
+        return show(found, &data);
+    }
+    let drawn = std::io::stderr().is_terminal();
+    let mut told = String::new();
+    loop {
+        let m = &data["migration"];
+        let error = m["error"].as_str().unwrap_or_default();
+        if error != told {
+            eprintln!("{}", if error.is_empty() { "goes on" } else { error });
+            told = error.to_string();
+        }
+        if drawn {
+            eprint!("\r\x1b[K{}", line(m));
+            std::io::stderr().flush()?;
+        }
+        if m["stage"] == "following" || m.is_null() {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+        data = api.get(PATH, &[])?;
+    }
+    if drawn {
+        eprint!("\r\x1b[K");
+    }
+    show(found, &data)
+}
+
+/// One line for a terminal.
+fn line(m: &Value) -> String {
+    let (blocks, log) = (&m["blocks"], &m["log"]);
+    format!(
+        "{}: {} of {} blocks, {} copied; {} samples from the log",
+        m["stage"].as_str().unwrap_or_default(),
+        blocks["here"],
+        blocks["all"],
+        sizes(blocks["copiedBytes"].as_u64().unwrap_or_default()),
+        log["samples"],
+    )
+}
+
+fn show(found: &Found, data: &Value) -> Result<u8, Failed> {
+    if found.text("output") == "json" {
+        return emit_json(data);
+    }
+    let m = &data["migration"];
+    if m.is_null() {
+        return emit("no migration; begin one with: godwit migrate run FOLDER\n");
+    }
+    let log = &m["log"];
+    let mut text = format!("from {}\n{}\n", m["source"].as_str().unwrap_or_default(), line(m));
+    if let Some(behind) = log["behindSeconds"].as_f64() {
+        text += &format!("the log was read to its end {behind:.1} s ago\n");
+    }
+    for (name, what) in [
+        ("deletions", "ranges deleted there were deleted here"),
+        ("nameless", "samples are of series that the log does not name; they are lost there as well"),
+    ] {
+        if log[name].as_u64().unwrap_or_default() > 0 {
+            text += &format!("{} {what}\n", log[name]);
+        }
+    }
+    for loss in log["losses"].as_array().into_iter().flatten() {
+        text += &format!("damaged there: {}\n", loss.as_str().unwrap_or_default());
+    }
+    if let Some(error) = m["error"].as_str() {
+        text += &format!("stopped, and tried again: {error}\n");
+    }
+    emit(&text)
+}

@@ -1,0 +1,186 @@
+//! The migration that this server is the destination of: begun over the API, gone on with after a restart, told of
+//! while it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use migrate::{Engine, MigrateError, Progress, Stage, State};
+use parking_lot::Mutex;
+use serde_json::json;
+use storage::CancelToken;
+use tsdb::disk::{Disk, RealDisk};
+
+use crate::late::LateDb;
+
+/// After an error: long enough not to fill the log, short enough that a source that comes back is not waited for.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How often a waiting thread looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The migration, if there is one. Cheap to clone.
+#[derive(Clone)]
+pub struct Migrations(Arc<Inner>);
+
+struct Inner {
+    late: LateDb,
+    data: PathBuf,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    source: PathBuf,
+    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    error: Arc<Mutex<Option<String>>>,
+    cancel: CancelToken,
+    thread: JoinHandle<()>,
+}
+
+impl Migrations {
+    /// For the store whose folder is `data`.
+    #[must_use]
+    pub fn new(late: LateDb, data: PathBuf) -> Self {
+        Migrations(Arc::new(Inner { late, data, running: Mutex::new(None) }))
+    }
+
+    /// Goes on with the migration that the data folder tells of.
+    pub fn resume(&self) {
+        match State::read(&RealDisk, &self.0.data) {
+            Ok(None) => {}
+            Ok(Some(state)) => {
+                tracing::info!(source = %state.source.display(), "migration goes on");
+                if let Err(error) = self.begin(&state.source) {
+                    tracing::error!(error, "migration does not go on");
+                }
+            }
+            Err(error) => tracing::error!(%error, "migration does not go on"),
+        }
+    }
+
+    /// Ends the thread; the migration goes on with the next start.
+    pub fn stop(&self) {
+        if let Some(running) = self.0.running.lock().take() {
+            running.end();
+        }
+    }
+
+    fn begin(&self, source: &Path) -> Result<(), String> {
+        let mut running = self.0.running.lock();
+        if let Some(running) = &*running {
+            return match running.source == source {
+                true => Ok(()),
+                false => Err(format!(
+                    "a migration from {} is under way; release it first",
+                    running.source.display()
+                )),
+            };
+        }
+        // What is wrong with the source is said to who asks.
+        let engine = self.open(source).map_err(|e| e.to_string())?;
+        let (slot, error) = (Arc::new(Mutex::new(Some(engine))), Arc::new(Mutex::new(None)));
+        let cancel = CancelToken::default();
+        let work = {
+            let (this, source) = (self.clone(), source.to_path_buf());
+            let (slot, error, cancel) = (Arc::clone(&slot), Arc::clone(&error), cancel.clone());
+            move || this.follow(&source, &slot, &error, &cancel)
+        };
+        let thread =
+            std::thread::Builder::new().name("migrate".into()).spawn(work).map_err(|e| e.to_string())?;
+        *running = Some(Running { source: source.to_path_buf(), engine: slot, error, cancel, thread });
+        Ok(())
+    }
+
+    fn open(&self, source: &Path) -> Result<Arc<Engine>, MigrateError> {
+        let db = self.0.late.get().ok_or(storage::StorageError::NotReady)?.clone();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let ours = (Arc::clone(&disk), self.0.data.as_path());
+        Engine::open(db, ours, (disk, source), None).map(Arc::new)
+    }
+
+    fn follow(
+        &self,
+        source: &Path,
+        slot: &Mutex<Option<Arc<Engine>>>,
+        told: &Mutex<Option<String>>,
+        cancel: &CancelToken,
+    ) {
+        while !cancel.is_cancelled() {
+            let engine = slot.lock().clone();
+            let done = match engine {
+                Some(engine) => engine.run(cancel),
+                None => self.open(source).map(|engine| *slot.lock() = Some(engine)),
+            };
+            match done {
+                Ok(()) => *told.lock() = None,
+                Err(error) => {
+                    // Opened again, it finds what has to be done anew.
+                    *slot.lock() = None;
+                    let text = error.to_string();
+                    tracing::error!(error = text, again_in_s = TRY_AGAIN.as_secs(), "migration");
+                    *told.lock() = Some(text);
+                    let began = Instant::now();
+                    while began.elapsed() < TRY_AGAIN && !cancel.is_cancelled() {
+                        std::thread::sleep(LOOK);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Gives the engine, if it is open.
+    fn end(self) -> Option<Arc<Engine>> {
+        self.cancel.cancel();
+        let _ = self.thread.join();
+        self.engine.lock().take()
+    }
+}
+
+impl web::Migrations for Migrations {
+    fn run(&self, source: &Path) -> Result<(), String> {
+        self.begin(source)
+    }
+
+    fn status(&self) -> String {
+        let running = self.0.running.lock();
+        let Some(running) = &*running else { return json!({ "migration": null }).to_string() };
+        let progress = running.engine.lock().as_ref().map(|e| e.progress()).unwrap_or_default();
+        json!({ "migration": shown(&running.source, &progress, running.error.lock().clone()) }).to_string()
+    }
+
+    fn release(&self) -> Result<(), String> {
+        let Some(running) = self.0.running.lock().take() else {
+            return Err("there is no migration to release".to_string());
+        };
+        let source = running.source.clone();
+        let engine = match running.end() {
+            Some(engine) => engine,
+            None => self.open(&source).map_err(|e| e.to_string())?,
+        };
+        let engine = Arc::into_inner(engine).ok_or("the migration is being looked at; try again")?;
+        engine.release().map_err(|e| e.to_string())
+    }
+}
+
+fn shown(source: &Path, progress: &Progress, error: Option<String>) -> serde_json::Value {
+    let stage = match progress.stage {
+        Stage::Pinning => "pinning",
+        Stage::CatchingUp => "catching up",
+        Stage::Copying => "copying",
+        Stage::Following => "following",
+    };
+    let a = progress.applied;
+    json!({
+        "source": source,
+        "stage": stage,
+        "error": error,
+        "blocks": { "here": progress.blocks.0, "all": progress.blocks.1, "copiedBytes": progress.copied_bytes },
+        "log": {
+            "samples": a.samples, "passedOver": a.passed_over, "exemplars": a.exemplars, "deletions": a.deleted,
+            "nameless": a.nameless, "behindSeconds": progress.caught_up.map(|t| t.elapsed().as_secs_f64()),
+            "losses": progress.losses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+    })
+}

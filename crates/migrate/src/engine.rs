@@ -1,0 +1,471 @@
+//! The steps of a migration in their order, each of them safe to be killed in and begun again.
+//!
+//! 1. Pin: the source's log, then its blocks, stay.
+//! 2. Log: what it has goes into the store, newest hours first, and from then on each new commit.
+//! 3. Blocks: newest first, beside the log.
+//!
+//! What is acknowledged in the state is durable here: the store is synced before a place in the log is noted, a block
+//! is read back before its name is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use storage::CancelToken;
+use tsdb::Db;
+use tsdb::disk::Disk;
+use tsdb::wal::WalLoss;
+use tsdb::wal::record::Record;
+
+use crate::apply::{Applied, Apply, delete_exactly};
+use crate::audit::audit;
+use crate::blocks::{copy_block, deleted, deleted_sum, in_order_end_ms, list_blocks};
+use crate::error::MigrateError;
+use crate::follow::{Follower, Place};
+use crate::pin::{Pin, PinnedLog, names};
+use crate::state::{Deleted, Seen, State};
+
+/// How long a follower waits at the end of a log: samples are here that much later, and two listings of small folders
+/// ten times a second cost nothing.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So often places are noted. A kill repeats no more than this.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a migration is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The source's files are linked.
+    #[default]
+    Pinning,
+    /// The hours that the log has are read.
+    CatchingUp,
+    /// New commits come as they are made; blocks are still on their way.
+    Copying,
+    /// All is here; new commits come as they are made.
+    Following,
+}
+
+/// What a migration has done.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Where it is.
+    pub stage: Stage,
+    /// Blocks that are here, and that there are.
+    pub blocks: (u64, u64),
+    /// Bytes of blocks that were copied by this run.
+    pub copied_bytes: u64,
+    /// What came from the log in this run.
+    pub applied: Applied,
+    /// Parts of the source's log that cannot be read, there as well.
+    pub losses: Vec<WalLoss>,
+    /// When the log was read to its end last.
+    pub caught_up: Option<Instant>,
+}
+
+/// Brings a source's data into a store and keeps it there.
+#[derive(Debug)]
+pub struct Engine {
+    db: Db,
+    /// Ours; the source's is the pin's.
+    disk: Arc<dyn Disk>,
+    data: PathBuf,
+    pin: Pin,
+    state: Mutex<State>,
+    progress: Mutex<Progress>,
+    note_every: Duration,
+    /// All pinned blocks are here.
+    copied: AtomicBool,
+}
+
+impl Engine {
+    /// Pins the data folder `source`, or goes on with the migration that `data`, our own data folder, tells of.
+    /// `pin`: where the links are made, on the file system of the source; a folder in the source's by default.
+    ///
+    /// # Errors
+    /// See [`Pin::open`]; a state that is damaged or of another source.
+    pub fn open(
+        db: Db,
+        (disk, data): (Arc<dyn Disk>, &Path),
+        (theirs, source): (Arc<dyn Disk>, &Path),
+        pin: Option<&Path>,
+    ) -> Result<Self, MigrateError> {
+        let state = State::read(&*disk, data)?;
+        if let Some(state) = &state
+            && state.source != source
+        {
+            let why = format!("it tells of a migration from {}", state.source.display());
+            return Err(MigrateError::State { path: data.to_path_buf(), why });
+        }
+        let place = match (&state, pin) {
+            (Some(state), _) => state.pin.clone(),
+            (None, Some(pin)) => pin.to_path_buf(),
+            (None, None) => source.join(PIN_DIR),
+        };
+        let (pin, state) = match (Pin::open(Arc::clone(&theirs), source, &place), state) {
+            // Nothing was read of its logs: it may be another pin than the one that the state was written for.
+            (Ok(pin), Some(state)) if state.wal.is_none() => {
+                let state = begun(&*disk, data, &pin, state)?;
+                (pin, state)
+            }
+            (Ok(pin), Some(state)) => (pin, state),
+            (Ok(pin), None) => {
+                let metas = list_blocks(&**pin.disk(), pin.dir())?;
+                let seen = metas
+                    .iter()
+                    .map(|m| (m.ulid.to_string(), Seen { samples: m.stats.num_samples, at: None }));
+                let seen = seen.collect();
+                let state = State { source: source.to_path_buf(), pin: place, seen, ..State::default() };
+                let state = begun(&*disk, data, &pin, state)?;
+                (pin, state)
+            }
+            // Nobody looked for longer than the source keeps its log: the blocks have by now what was in it.
+            (Err(error @ MigrateError::Gap { .. }), Some(state)) => {
+                tracing::warn!(%error, "the source is pinned anew");
+                theirs.remove_dir_all(&place)?;
+                let pin = Pin::open(theirs, source, &place)?;
+                let state = begun(&*disk, data, &pin, State { wal: None, wbl: None, ..state })?;
+                (pin, state)
+            }
+            (Err(e), _) => return Err(e),
+        };
+        let progress = Progress { stage: Stage::CatchingUp, ..Progress::default() };
+        Ok(Engine {
+            db,
+            disk,
+            data: data.to_path_buf(),
+            pin,
+            state: Mutex::new(state),
+            progress: Mutex::new(progress),
+            note_every: NOTE_EVERY,
+            copied: AtomicBool::new(false),
+        })
+    }
+
+    /// Notes places so often, for who wants a kill to repeat less, or more.
+    #[must_use]
+    pub fn noting_every(self, note_every: Duration) -> Self {
+        Engine { note_every, ..self }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().clone()
+    }
+
+    /// Follows the source until `cancel`. Blocks come when the hours of the log are here.
+    ///
+    /// # Errors
+    /// What stands in the way; calling it again goes on.
+    pub fn run(&self, cancel: &CancelToken) -> Result<(), MigrateError> {
+        std::thread::scope(|scope| {
+            let mut tail = Tail::new(self)?;
+            tail.drain(cancel, false)?;
+            self.progress.lock().stage = Stage::Copying;
+            let copier = scope.spawn(|| self.copy_blocks(cancel));
+            let mut copier = Some(copier);
+            while !cancel.is_cancelled() {
+                tail.drain(cancel, false)?;
+                if copier.as_ref().is_some_and(|c| c.is_finished())
+                    && let Some(done) = copier.take().map(|c| c.join())
+                {
+                    // A panic is an error of ours; there is none that could be told of it but the caller.
+                    done.unwrap_or(Err(MigrateError::Copier))?;
+                    if !cancel.is_cancelled() {
+                        self.progress.lock().stage = Stage::Following;
+                    }
+                }
+                std::thread::sleep(PAUSE);
+            }
+            tail.note()
+        })
+    }
+
+    /// Reads what the log has now, and all blocks that are not here: for a source that has stopped.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_once(&self, cancel: &CancelToken) -> Result<(), MigrateError> {
+        let mut tail = Tail::new(self)?;
+        tail.drain(cancel, true)?;
+        self.copy_blocks(cancel)?;
+        tail.drain(cancel, true)?;
+        tail.note()
+    }
+
+    /// Ends the migration: the source's files may go again, and nothing here tells of it.
+    ///
+    /// # Errors
+    /// The disk refused it.
+    pub fn release(self) -> Result<(), MigrateError> {
+        State::remove(&*self.disk, &self.data)?;
+        self.pin.release()
+    }
+
+    /// What was read of the logs counts no more: the next to open this pins anew.
+    fn forget(&self) -> MigrateError {
+        let mut state = self.state.lock();
+        (state.wal, state.wbl) = (None, None);
+        let done = state.write(&*self.disk, &self.data).and_then(|()| self.pin.void());
+        done.err().unwrap_or(MigrateError::Renumbered)
+    }
+
+    fn copy_blocks(&self, cancel: &CancelToken) -> Result<(), MigrateError> {
+        let all = list_blocks(&**self.pin.disk(), self.pin.dir())?;
+        let here = self.state.lock().blocks.clone();
+        let there = all.iter().filter(|m| here.contains_key(&m.ulid.to_string())).count();
+        self.progress.lock().blocks = (there as u64, all.len() as u64);
+        self.copied.store(false, Ordering::Relaxed);
+        for meta in all {
+            let name = meta.ulid.to_string();
+            if here.contains_key(&name) {
+                continue;
+            }
+            if cancel.is_cancelled() {
+                return Ok(());
+            }
+            let dir = self.pin.dir().join(&name);
+            // Before the copy: what is deleted meanwhile is taken over by the next look.
+            let sum = deleted_sum(&**self.pin.disk(), &dir)?;
+            let bytes = copy_block((&**self.pin.disk(), &dir), (&self.disk, &self.data))?;
+            self.db.reload_blocks()?;
+            self.delete_again(meta.mint_ms, meta.maxt_ms)?;
+            let mut state = self.state.lock();
+            state.blocks.insert(name, Deleted { sum, at: None });
+            state.write(&*self.disk, &self.data)?;
+            let mut progress = self.progress.lock();
+            progress.blocks.0 += 1;
+            progress.copied_bytes += bytes;
+        }
+        self.copied.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Deletes here what was deleted of the source's blocks since they came, or since the log did that has what is in
+    /// them.
+    ///
+    /// `at`: how far the log was read.
+    fn follow_deletions(&self, at: Option<Place>) -> Result<(), MigrateError> {
+        self.pin.follow_deletions()?;
+        let state = self.state.lock().clone();
+        for (name, before) in &state.blocks {
+            if let Some(sum) = self.take_deletions(&self.pin.dir().join(name), before.sum)? {
+                let mut state = self.state.lock();
+                state.blocks.insert(name.clone(), Deleted { sum, at });
+                state.write(&*self.disk, &self.data)?;
+            }
+        }
+        for name in names(&**self.pin.disk(), &self.pin.deletions_dir())? {
+            let before = state.deletions.get(&name).copied().unwrap_or_default();
+            if let Some(sum) = self.take_deletions(&self.pin.deletions_dir().join(&name), before.sum)? {
+                let mut state = self.state.lock();
+                state.deletions.insert(name, Deleted { sum, at });
+                state.write(&*self.disk, &self.data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the blocks that the source made since the last look. Call it when no record waits.
+    fn look_at_new_blocks(&self, at: Option<Place>) -> Result<(), MigrateError> {
+        let before = self.state.lock().seen.clone();
+        let there = self.pin.block_names()?;
+        if there.iter().eq(before.keys()) {
+            return Ok(());
+        }
+        let mut seen = before.clone();
+        for name in there.iter().filter(|n| !before.contains_key(*n)) {
+            let Some(meta) = self.pin.describe(name)? else { continue };
+            let samples = meta.stats.num_samples;
+            let parents = &meta.compaction.parents;
+            // What the head writes lacks what the log says is deleted. A merged block has what its parents had.
+            let known: Option<u64> =
+                parents.iter().map(|p| before.get(&p.ulid.to_string()).map(|s| s.samples)).sum();
+            if !parents.is_empty() && known != Some(samples) {
+                let Some(audited) = audit(&self.db, &self.pin, &meta)? else { return Ok(()) };
+                if audited > 0 {
+                    tracing::info!(block = name, samples = audited, "deleted in the source unseen, now here");
+                }
+            }
+            seen.insert(name.clone(), Seen { samples, at });
+        }
+        // Parents are asked for until a look has found their child.
+        seen.retain(|name, _| there.contains(name));
+        let mut state = self.state.lock();
+        state.seen = seen;
+        state.write(&*self.disk, &self.data)
+    }
+
+    /// A block comes as it was pinned. What was deleted since in one that the source made of it was taken over before
+    /// this one was here.
+    fn delete_again(&self, mint_ms: i64, end_ms: i64) -> Result<(), MigrateError> {
+        for meta in list_blocks(&**self.pin.disk(), &self.pin.deletions_dir())? {
+            if meta.mint_ms >= end_ms || meta.maxt_ms <= mint_ms {
+                continue;
+            }
+            for (labels, range) in
+                deleted(self.pin.disk(), &self.pin.deletions_dir().join(meta.ulid.to_string()))?
+            {
+                delete_exactly(&self.db, &labels, (range.mint_ms.max(mint_ms), range.maxt_ms.min(end_ms)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The new checksum where something was deleted since.
+    fn take_deletions(&self, dir: &Path, sum: u32) -> Result<Option<u32>, MigrateError> {
+        let now = deleted_sum(&**self.pin.disk(), dir)?;
+        if now == sum || now == 0 {
+            return Ok(None);
+        }
+        for (labels, range) in deleted(self.pin.disk(), dir)? {
+            delete_exactly(&self.db, &labels, (range.mint_ms, range.maxt_ms))?;
+        }
+        Ok(Some(now))
+    }
+}
+
+/// Notes that a source is pinned.
+fn begun(disk: &dyn Disk, data: &Path, pin: &Pin, state: State) -> Result<State, MigrateError> {
+    let state = State { blocks_end_ms: in_order_end_ms(&list_blocks(&**pin.disk(), pin.dir())?), ..state };
+    if State::read(disk, data)?.as_ref() != Some(&state) {
+        state.write(disk, data)?;
+    }
+    Ok(state)
+}
+
+/// Name of the pin's folder in the source's data folder, where Prometheus looks only at names of blocks.
+const PIN_DIR: &str = "godwit-pin";
+
+/// Both logs on their way into the store.
+struct Tail<'a> {
+    engine: &'a Engine,
+    apply: Apply,
+    wal: Follower,
+    wbl: Follower,
+    /// A record of the second log whose series the first one has not told yet.
+    held: Option<Record>,
+    noted: Instant,
+    /// Where both logs were when they had been read to their ends.
+    ended: (Option<Place>, Option<Place>),
+    /// When deletions were looked for.
+    looked: Instant,
+    /// Nothing was read to its end since the pin.
+    fresh: bool,
+}
+
+impl<'a> Tail<'a> {
+    fn new(engine: &'a Engine) -> Result<Self, MigrateError> {
+        let state = {
+            let mut state = engine.state.lock();
+            state.deletions_again();
+            state.clone()
+        };
+        let pin = &engine.pin;
+        let follow = |log: PinnedLog, from| Follower::new(pin.disk(), pin.log_dir(log), from);
+        Ok(Tail {
+            engine,
+            apply: Apply::new(engine.db.clone(), state.blocks_end_ms),
+            wal: follow(PinnedLog::Wal, state.wal)?,
+            wbl: follow(PinnedLog::Wbl, state.wbl)?,
+            held: None,
+            noted: Instant::now(),
+            ended: (state.wal, state.wbl),
+            looked: Instant::now(),
+            fresh: state.wal.is_none(),
+        })
+    }
+
+    /// Reads all that is written.
+    fn drain(&mut self, cancel: &CancelToken, once: bool) -> Result<(), MigrateError> {
+        self.engine.pin.follow()?;
+        loop {
+            self.read_wal(cancel)?;
+            // Series of late samples are in the first log, before them.
+            if let Some(record) = self.held.take() {
+                // The first log was read to its end after this was met: who is not named now never will be.
+                self.apply.record(PinnedLog::Wbl, record)?;
+            }
+            while !cancel.is_cancelled() {
+                let Some(record) = self.wbl.next_record()? else { break };
+                if !self.apply.knows(&record) {
+                    self.held = Some(record);
+                    break;
+                }
+                self.apply.record(PinnedLog::Wbl, record)?;
+                self.note_in_time()?;
+            }
+            if self.held.is_none() {
+                break;
+            }
+            self.engine.pin.follow()?;
+        }
+        self.apply.commit()?;
+        self.ended = (self.wal.noted(), self.wbl.noted());
+        self.fresh = false;
+        if self.looked.elapsed() >= NOTE_EVERY || once {
+            self.looked = Instant::now();
+            self.engine.follow_deletions(self.wal.noted())?;
+            if self.engine.copied.load(Ordering::Relaxed) && !cancel.is_cancelled() {
+                self.engine.look_at_new_blocks(self.wal.noted())?;
+            }
+        }
+        self.tell();
+        self.note_in_time()
+    }
+
+    fn read_wal(&mut self, cancel: &CancelToken) -> Result<(), MigrateError> {
+        while !cancel.is_cancelled() {
+            let Some(record) = self.wal.next_record()? else { break };
+            if let Record::Series(all) = &record
+                && self.apply.renames(all)
+            {
+                // The source was started again. Which of the late samples not read yet have the number of the series
+                // that is gone cannot be told; the source has put that one's into a block, and its logs of now are
+                // sound by themselves. Rejected: going by the order of segments, which says nothing after a long
+                // absence.
+                if !self.fresh && self.wbl.noted().is_some() {
+                    return Err(self.engine.forget());
+                }
+            }
+            self.apply.record(PinnedLog::Wal, record)?;
+            self.note_in_time()?;
+        }
+        Ok(())
+    }
+
+    fn note_in_time(&mut self) -> Result<(), MigrateError> {
+        if self.noted.elapsed() < self.engine.note_every { Ok(()) } else { self.note() }
+    }
+
+    /// Makes durable what is in the store, then notes the places behind it.
+    fn note(&mut self) -> Result<(), MigrateError> {
+        self.noted = Instant::now();
+        // Both logs go on from one time: that of the last round, where there are two.
+        let place = match self.wbl.noted() {
+            None if self.held.is_none() => (self.wal.noted(), None),
+            _ => self.ended,
+        };
+        self.apply.commit()?;
+        self.engine.db.sync()?;
+        let mut state = self.engine.state.lock();
+        if (state.wal, state.wbl) != place {
+            (state.wal, state.wbl) = place;
+            state.write(&*self.engine.disk, &self.engine.data)?;
+        }
+        drop(state);
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&self) {
+        let mut progress = self.engine.progress.lock();
+        progress.applied = self.apply.applied();
+        progress.losses = self.wal.losses().iter().chain(self.wbl.losses()).cloned().collect();
+        progress.caught_up = Some(Instant::now());
+    }
+}
