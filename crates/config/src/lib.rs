@@ -56,7 +56,7 @@ pub use rule_tests::{AlertTest, ExpectedAlert, ExpectedSample, ExprTest, InputSe
 pub use rules::{Check, Rule, RuleChecks, RuleFile, RuleGroup};
 pub use scrape::{ScrapeConfig, ScrapeProtocol};
 pub use sd::{DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, SdConfigs, StaticConfig};
-pub use settings::{GodwitSettings, HostCollectorSettings, SeriesRetention, StorageSettings};
+pub use settings::{GodwitSettings, HostCollectorSettings, QuerySettings, SeriesRetention, StorageSettings};
 pub use storage::{ChunkEncoding, ExemplarsConfig, RetentionConfig, StorageConfig, TsdbConfig};
 pub use target_file::{parse_targets_json, parse_targets_yaml};
 pub use tracing::TracingConfig;

@@ -20,6 +20,17 @@ pub struct GodwitSettings {
     pub host_collector: HostCollectorSettings,
     /// How the data folder is treated.
     pub storage: StorageSettings,
+    /// What is told of queries.
+    pub query: QuerySettings,
+}
+
+/// `query`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuerySettings {
+    /// Queries that take at least so long are told of in the server's log. Zero: none.
+    pub slow_threshold: Duration,
+    /// `global.query_log_file` takes only these.
+    pub log_slow_only: bool,
 }
 
 /// `storage`.
@@ -75,6 +86,11 @@ yaml_record!(GodwitSettings, "godwit's settings", {
     memory_budget: with(Size),
     host_collector: omit,
     storage: omit,
+    query: omit,
+});
+yaml_record!(QuerySettings, "query", {
+    slow_threshold: omit,
+    log_slow_only: omit,
 });
 yaml_record!(StorageSettings, "storage", {
     strict_sync: omit,
@@ -111,6 +127,18 @@ impl Hooks for StorageSettings {
             return Err(Invalid::at(
                 "compacted_chunk_samples",
                 "compacted_chunk_samples must be 120 to 4000",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for QuerySettings {
+    fn finish(&mut self, _node: &Node, _cx: &mut Decoder) -> Result<(), Invalid> {
+        if self.log_slow_only && self.slow_threshold.is_zero() {
+            return Err(Invalid::at(
+                "log_slow_only",
+                "log_slow_only needs slow_threshold: from when a query is slow, as 5s",
             ));
         }
         Ok(())
@@ -198,6 +226,11 @@ mod tests {
             std::fs::write(&file, format!("storage: {bad}\n")).unwrap();
             assert!(GodwitSettings::load_file(&file).is_err(), "{bad}");
         }
+        std::fs::write(&file, "query: {slow_threshold: 5s, log_slow_only: true}\n").unwrap();
+        let query = GodwitSettings::load_file(&file).unwrap().query;
+        assert_eq!((query.slow_threshold, query.log_slow_only), (Duration::from_secs(5), true));
+        std::fs::write(&file, "query: {log_slow_only: true}\n").unwrap();
+        assert!(GodwitSettings::load_file(&file).is_err());
         std::fs::write(&file, "memory_buget: 2GB\n").unwrap();
         let error = GodwitSettings::load_file(&file).unwrap_err().to_string();
         assert!(

@@ -11,6 +11,7 @@ mod annotations;
 mod binary;
 mod error;
 mod eval;
+mod explain;
 mod extended;
 mod functions;
 mod gate;
@@ -33,6 +34,7 @@ mod time;
 mod value;
 
 pub use error::QueryError;
+pub use explain::Explain;
 pub use options::{CONCURRENCY, EngineOptions, LOOKBACK_DELTA_MS, MAX_SAMPLES, QueryOptions, TIMEOUT};
 pub use run::Engine;
 pub use value::{MatrixSeries, QueryOutput, QueryStats, SampleValue, Value, VectorSample};

@@ -7,7 +7,7 @@ mod engine;
 pub mod parse;
 
 pub use engine::{
-    CONCURRENCY, Engine, EngineOptions, LOOKBACK_DELTA_MS, MAX_SAMPLES, MatrixSeries, QueryError,
+    CONCURRENCY, Engine, EngineOptions, Explain, LOOKBACK_DELTA_MS, MAX_SAMPLES, MatrixSeries, QueryError,
     QueryOptions, QueryOutput, QueryStats, SampleValue, TIMEOUT, Value, VectorSample,
 };
 pub use parse::{Expr, ParseError, ParserOptions, PosRange, ValueType, parse, parse_selector};

@@ -12,7 +12,7 @@ use promql::{SampleValue, VectorSample};
 
 use crate::Pairs;
 use crate::evaluate::{EvalError, Shared, TemplateQuery, Written, template_value, to_ms};
-use crate::load::{RuleKind, RuleSpec};
+use crate::load::{GroupSpec, RuleKind, RuleSpec};
 
 /// How long a resolved alert is kept, and so sent again: Alertmanager may have missed the first time.
 const RESOLVED_RETENTION_NS: i64 = 15 * 60 * 1_000_000_000;
@@ -152,10 +152,10 @@ impl Alerting {
         result: Vec<VectorSample>,
         shared: &Shared,
         ts_ns: i64,
-        limit: i64,
+        of: &GroupSpec,
     ) -> Result<Vec<Written>, EvalError> {
         // Templates may run queries: they are expanded before anything is locked.
-        let found = self.found(spec, &result, shared, ts_ns)?;
+        let found = self.found(spec, &result, shared, ts_ns, of)?;
         let mut active = self.active.lock();
         let mut holds = HashSet::with_capacity(found.len());
         for (labels, annotations, value) in found {
@@ -194,6 +194,7 @@ impl Alerting {
             }
             keep
         });
+        let limit = of.limit;
         if usize::try_from(limit).is_ok_and(|most| most > 0 && count > most) {
             active.clear();
             return Err(EvalError::Limit { limit, count, what: "alerts" });
@@ -242,11 +243,12 @@ impl Alerting {
         result: &[VectorSample],
         shared: &Shared,
         ts_ns: i64,
+        of: &GroupSpec,
     ) -> Result<Vec<(Labels, Pairs, f64)>, EvalError> {
         let external = shared.external();
         let t_ms = to_ms(ts_ns);
         let functions = Prometheus {
-            query: &TemplateQuery { shared, t_ms },
+            query: &TemplateQuery { shared, of, t_ms },
             now_ms: t_ms,
             external_url: &external.url,
             path_prefix: &external.path,

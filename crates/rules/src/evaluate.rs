@@ -1,15 +1,18 @@
 //! What rules work with: the engine, the store, the clock, and where alerts go.
 
-use std::sync::Arc;
+use std::any::Any;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use gotemplate::{Query, Sample};
 use model::Labels;
 use model::clock::Clock;
 use parking_lot::RwLock;
-use promql::{Engine, QueryError, QueryOptions, SampleValue, Value, VectorSample};
+use promql::{Engine, QueryError, QueryOptions, QueryStats, SampleValue, Value, VectorSample};
 use storage::{Appendable, CancelToken, Queryable};
 
+use crate::load::GroupSpec;
 use crate::manager::Options;
 use crate::metrics::Metrics;
 
@@ -23,6 +26,31 @@ impl<F: Fn(Vec<model::Alert>) + Send + Sync> Notify for F {
     fn send(&self, alerts: Vec<model::Alert>) {
         self(alerts);
     }
+}
+
+/// A query of a rule, or of a template of an alert, that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleQuery<'a> {
+    /// File of the rule's group.
+    pub file: &'a str,
+    /// Its name.
+    pub group: &'a str,
+    /// The expression.
+    pub query: &'a str,
+    /// Time of the evaluation, ms.
+    pub t_ms: i64,
+    /// Figures; of a query that failed only how long it took.
+    pub stats: &'a QueryStats,
+    /// Why it failed.
+    pub error: Option<&'a QueryError>,
+}
+
+/// Is told of the queries that rules run: for the logs of queries.
+pub trait QueryWatch: Send + Sync {
+    /// One begins; what is returned goes when it has ended.
+    fn began(&self, query: &str) -> Box<dyn Any>;
+    /// One has ended.
+    fn ended(&self, query: &RuleQuery<'_>);
 }
 
 /// What templates know of the outside.
@@ -72,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) query_offset_ns: AtomicI64,
     /// Stops what runs when the server ends.
     pub(crate) cancel: CancelToken,
+    /// Is told of queries, once there is someone to tell.
+    pub(crate) watch: OnceLock<Arc<dyn QueryWatch>>,
     /// Rules that run beside the one of their group whose turn it is.
     beside: AtomicUsize,
 }
@@ -93,6 +123,7 @@ impl Shared {
             options,
             query_offset_ns: AtomicI64::new(0),
             cancel: CancelToken::default(),
+            watch: OnceLock::new(),
             beside: AtomicUsize::new(0),
         }
     }
@@ -106,11 +137,34 @@ impl Shared {
         Arc::clone(&self.external.read())
     }
 
-    /// An expression's result at a time; a number is a sample without labels.
-    pub(crate) fn query(&self, text: &str, t_ms: i64) -> Result<Vec<VectorSample>, EvalError> {
+    /// An expression's result at a time, for a rule of a group; a number is a sample without labels.
+    pub(crate) fn query(
+        &self,
+        of: &GroupSpec,
+        text: &str,
+        t_ms: i64,
+    ) -> Result<Vec<VectorSample>, EvalError> {
         let options = QueryOptions::default();
-        let output = self.engine.instant(&*self.queryable, text, t_ms, &options, self.cancel.clone())?;
-        match output.value {
+        let watch = self.watch.get();
+        let begun = Instant::now();
+        let entered = watch.map(|w| w.began(text));
+        let output = self.engine.instant(&*self.queryable, text, t_ms, &options, self.cancel.clone());
+        drop(entered);
+        if let Some(watch) = watch {
+            let ended = |stats: &QueryStats, error: Option<&QueryError>| {
+                watch.ended(&RuleQuery { file: &of.file, group: &of.name, query: text, t_ms, stats, error });
+            };
+            match &output {
+                Ok(output) => ended(&output.stats, None),
+                // A malformed query never became one: upstream does not log it.
+                Err(QueryError::Parse(_) | QueryError::BadData(_)) => {}
+                Err(error) => {
+                    let total_seconds = begun.elapsed().as_secs_f64();
+                    ended(&QueryStats { total_seconds, ..QueryStats::default() }, Some(error));
+                }
+            }
+        }
+        match output?.value {
             Value::Vector(samples) => Ok(samples),
             Value::Scalar { t_ms, value } => {
                 let value = SampleValue::Float(value);
@@ -141,12 +195,13 @@ impl Drop for Beside<'_> {
 /// Queries of templates, at the time of the evaluation.
 pub(crate) struct TemplateQuery<'a> {
     pub(crate) shared: &'a Shared,
+    pub(crate) of: &'a GroupSpec,
     pub(crate) t_ms: i64,
 }
 
 impl Query for TemplateQuery<'_> {
     fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
-        let samples = self.shared.query(expression, self.t_ms).map_err(|e| e.to_string())?;
+        let samples = self.shared.query(self.of, expression, self.t_ms).map_err(|e| e.to_string())?;
         Ok(samples.iter().map(|s| Sample::new(&s.labels, template_value(&s.value))).collect())
     }
 }

@@ -202,10 +202,11 @@ impl Group {
     }
 
     fn result(&self, rule: &Rule, ts_ns: i64, offset_ns: i64) -> Result<Vec<Written>, EvalError> {
-        let result = self.shared.query(&rule.spec.query, to_ms(ts_ns.saturating_sub(offset_ns)))?;
+        let result =
+            self.shared.query(&self.spec, &rule.spec.query, to_ms(ts_ns.saturating_sub(offset_ns)))?;
         match &rule.alerting {
             None => recording::written(&rule.spec, result, self.spec.limit),
-            Some(alerting) => alerting.advance(&rule.spec, result, &self.shared, ts_ns, self.spec.limit),
+            Some(alerting) => alerting.advance(&rule.spec, result, &self.shared, ts_ns, &self.spec),
         }
     }
 

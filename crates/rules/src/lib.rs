@@ -21,7 +21,7 @@ mod trial;
 mod view;
 
 pub use alerting::State;
-pub use evaluate::{External, Notify};
+pub use evaluate::{External, Notify, QueryWatch, RuleQuery};
 pub use load::{GroupSpec, LoadError, Loader, RuleKind, RuleSpec};
 pub use manager::{Manager, Options, Parts};
 pub use trial::{FiringAlert, Trial};

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerting::nanos;
-use crate::evaluate::{External, Notify, Shared};
+use crate::evaluate::{External, Notify, QueryWatch, Shared};
 use crate::group::Group;
 use crate::load::GroupSpec;
 use crate::metrics::Metrics;
@@ -91,6 +91,11 @@ impl Manager {
             start: CancellationToken::new(),
             closed: CancellationToken::new(),
         }))
+    }
+
+    /// Tells someone of the queries that rules run; the first to come is told.
+    pub fn watch_queries(&self, watch: Arc<dyn QueryWatch>) {
+        let _ = self.0.shared.watch.set(watch);
     }
 
     /// The store is open: groups begin, each at its time.

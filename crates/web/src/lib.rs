@@ -34,6 +34,7 @@ mod user_assets;
 mod write;
 
 pub use notifications::{Notifications, text as notices};
+pub use query_log::SlowQueries;
 pub use router::router;
 pub use scrape_views::{PoolTargets, ScrapeViews, TargetMetadata, TargetView};
 pub use state::{

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::active_queries::ActiveQueries;
 use crate::instrument::HttpMetrics;
 use crate::notifications::Notifications;
-use crate::query_log::QueryLog;
+use crate::query_log::{Logged, Origin, QueryLog, SlowQueries};
 use crate::scrape_views::ScrapeViews;
 
 /// Answers `/-/reload`: the receiver reloads, then sends the result (the text of the error where it failed).
@@ -63,6 +63,8 @@ pub struct Options {
     pub query_timeout: Duration,
     /// `--query.max-concurrency`.
     pub query_concurrency: usize,
+    /// Rules' queries that run at once: they have places in `queries.active`, too.
+    pub rule_queries: usize,
     /// Bytes one query may hold.
     pub query_bytes_max: u64,
     /// Bytes all queries may hold together; `None` for no limit.
@@ -122,6 +124,7 @@ impl Default for Options {
             lookback_delta: Duration::from_secs(300),
             query_timeout: Duration::from_secs(120),
             query_concurrency: 20,
+            rule_queries: 0,
             query_bytes_max: u64::MAX,
             queries_bytes: None,
             write_bodies_bytes_max: 128 << 20,
@@ -161,6 +164,8 @@ pub struct ConfigView {
     pub storage_retention: String,
     /// `global.query_log_file`, "" for none.
     pub query_log_file: String,
+    /// Which queries are slow.
+    pub slow_queries: SlowQueries,
     /// `otlp`: how OpenTelemetry's metrics are translated.
     pub otlp: Arc<remote::OtlpConfig>,
 }
@@ -360,7 +365,7 @@ impl State {
             otlp,
             notifications: Notifications::new(&parts.registry, o.notification_listeners_max),
             query_log: QueryLog::new(&parts.registry),
-            active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency),
+            active: ActiveQueries::open(parts.active_queries_dir.as_deref(), concurrency + o.rule_queries),
             query_slots: Arc::new(Semaphore::new(concurrency)),
             remote_read_slots: Arc::new(Semaphore::new(match o.read_concurrency {
                 0 => REMOTE_READS_MAX,
@@ -407,13 +412,32 @@ impl State {
     /// # Errors
     /// The query log cannot be opened; the old one stays in use.
     pub fn config_reloaded(&self) -> std::io::Result<()> {
-        self.0.query_log.reopen(&self.0.parts.config.load().query_log_file)
+        let config = self.0.parts.config.load();
+        self.0.query_log.reopen(&config.query_log_file, config.slow_queries)
     }
 
     /// What `/api/v1/notifications` shows.
     #[must_use]
     pub fn notifications(&self) -> &Notifications {
         &self.0.notifications
+    }
+}
+
+impl rules::QueryWatch for State {
+    fn began(&self, query: &str) -> Box<dyn std::any::Any> {
+        Box::new(self.0.active.enter(query))
+    }
+
+    fn ended(&self, q: &rules::RuleQuery<'_>) {
+        self.0.query_log.ended(&Logged {
+            query: q.query,
+            start_ms: q.t_ms,
+            end_ms: q.t_ms,
+            step_ms: 0,
+            stats: q.stats,
+            error: q.error.map(ToString::to_string).as_deref(),
+            origin: Origin::Rule { file: q.file, group: q.group },
+        });
     }
 }
 

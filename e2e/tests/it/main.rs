@@ -29,6 +29,7 @@ mod otlp;
 mod power;
 mod promtool;
 mod promtool_commands;
+mod query_log;
 mod reload_load;
 mod remote_write;
 mod rule_tests;

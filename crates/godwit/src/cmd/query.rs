@@ -4,6 +4,7 @@
 mod analyze;
 mod answer;
 mod chart;
+mod explain;
 mod text;
 
 use std::io::IsTerminal as _;
@@ -12,7 +13,7 @@ use model::float_text::format_f;
 use serde_json::Value;
 
 use super::api::{Api, HEADER, HTTP_CONFIG, Params};
-use super::flags::{Command, Flag, Found, required, valued};
+use super::flags::{Command, Flag, Found, required, switch, valued};
 use super::group::{Failed, Group, OUTPUT, Run, emit};
 use super::output::Progress;
 use answer::Answer;
@@ -35,6 +36,12 @@ const FORMAT: Flag = valued(
 const START: Flag = valued("start", "TIME", "", "First time: RFC 3339, or seconds since 1970.");
 const END: Flag = valued("end", "TIME", "", "Last time, likewise.");
 
+const EXPLAIN: Flag = switch(
+    "explain",
+    None,
+    "Draw where the time of the query went instead of its result (a godwit server only).",
+);
+
 /// All commands.
 pub static GROUP: Group = Group { word: "query", about: "Ask a running server.", commands: COMMANDS };
 
@@ -49,6 +56,7 @@ const COMMANDS: &[(Command, Run)] = &[
                 HTTP_CONFIG,
                 FORMAT,
                 OUTPUT,
+                EXPLAIN,
             ],
             args: &[required("server", "URL of the server."), required("expr", "The expression.")],
         },
@@ -66,6 +74,7 @@ const COMMANDS: &[(Command, Run)] = &[
                 HTTP_CONFIG,
                 FORMAT,
                 OUTPUT,
+                EXPLAIN,
             ],
             args: &[required("server", "URL of the server."), required("expr", "The expression.")],
         },
@@ -183,10 +192,25 @@ fn show(form: Form, answer: &Answer) -> Result<u8, Failed> {
     }
 }
 
+fn explained(form: Form, data: &Value) -> Result<u8, Failed> {
+    let Some(tree) = data.get("explain") else {
+        return Err(Failed::Work("the server does not explain queries: it is not godwit".into()));
+    };
+    if form == Form::Json {
+        return emit(&format!("{tree}\n"));
+    }
+    emit(&explain::draw(tree))
+}
+
 fn instant(found: &Found) -> Result<u8, Failed> {
     let (form, api) = (form(found)?, Api::new(found, found.arg(0))?);
     let at = format_f(time(found, "time", "evaluation time", now())?);
-    let data = api.ask("/api/v1/query", &[("query", found.arg(1)), ("time", &at)])?;
+    let mut params = vec![("query", found.arg(1)), ("time", &at)];
+    if found.on("explain") {
+        params.push(("explain", "true"));
+        return explained(form, &api.ask("/api/v1/query", &params)?);
+    }
+    let data = api.ask("/api/v1/query", &params)?;
     show(form, &Answer::read(&data).map_err(bad)?)
 }
 
@@ -206,6 +230,12 @@ fn range(found: &Found) -> Result<u8, Failed> {
         _ => ((end - start) / POINTS).floor().max(1.0),
     };
     let expr = found.arg(1);
+    if found.on("explain") {
+        let (from, to, step) = (format_f(start), format_f(end), format_f(step));
+        let params: Params<'_> =
+            &[("query", expr), ("start", &from), ("end", &to), ("step", &step), ("explain", "true")];
+        return explained(form, &api.ask("/api/v1/query_range", params)?);
+    }
     // Where an expression speaks of the range itself, a part of the range has another answer.
     let whole = found.program != "godwit" || ["start", "end", "range"].iter().any(|f| expr.contains(f));
     let steps = ((end - start) / step) as u64 + 1;

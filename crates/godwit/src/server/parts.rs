@@ -260,6 +260,7 @@ pub fn build(
         pages,
         options: web_options,
     });
+    rules.watch_queries(Arc::new(state.clone()));
     Ok(Built {
         router: web::router(state.clone()),
         serve_options: serve_options(args),
@@ -449,6 +450,7 @@ fn web_options(
         lookback_delta: args.query_lookback_delta,
         query_timeout: args.query_timeout,
         query_concurrency: positive(args.query_max_concurrency),
+        rule_queries: RULES_AT_ONCE,
         query_bytes_max: shares.query_bytes,
         // The same bytes for queries and for what else reads the store: two such pools would be the whole budget.
         queries_bytes: Some(queries_bytes),

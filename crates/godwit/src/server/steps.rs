@@ -214,6 +214,10 @@ fn config_view(loaded: &Arc<Loaded>) -> ConfigView {
         external_labels: loaded.config.global.external_labels.clone(),
         storage_retention: words.join(" or "),
         query_log_file: loaded.config.global.query_log_file.clone(),
+        slow_queries: web::SlowQueries {
+            threshold: loaded.settings.query.slow_threshold,
+            only: loaded.settings.query.log_slow_only,
+        },
         otlp: Arc::new(loaded.config.otlp.clone()),
     }
 }

@@ -8,11 +8,12 @@ use storage::{Querier, Series};
 
 use super::annotations::Annotations;
 use super::error::{QueryError, execution};
+use super::explain::Recorder;
 use super::labels;
 use super::parallel::Workers;
 use super::plan::{Kind, Node, Selector};
 use super::read::{Columns, Stats};
-use super::row::{Ahead, Frame, Grid, Meter, Numbers, Row, absent, hist_size, is_absent};
+use super::row::{Ahead, Cell, Frame, Grid, Meter, Numbers, Row, StepCounts, absent, hist_size, is_absent};
 use super::value::MatrixSeries;
 
 pub(super) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
@@ -34,6 +35,10 @@ pub(crate) struct Eval<'a> {
     pub(crate) sets: &'a [Vec<Arc<dyn Series>>],
     pub(crate) querier: &'a dyn Querier,
     pub(crate) notes: Annotations,
+    /// Where it is asked for.
+    pub(crate) explain: Option<Recorder<'a>>,
+    /// Likewise; none within subqueries and what is evaluated once for all steps.
+    pub(crate) steps: Option<StepCounts>,
 }
 
 /// Value of a node.
@@ -54,7 +59,7 @@ impl<'a> Eval<'a> {
     }
 
     pub(crate) fn ahead(&self) -> Ahead {
-        Ahead::new(&self.meter)
+        Ahead::new(&self.meter, self.steps.clone())
     }
 
     pub(crate) fn numbers(&self, grid: Grid, value: impl FnMut(usize) -> f64) -> Result<Out, QueryError> {
@@ -77,6 +82,10 @@ impl<'a> Eval<'a> {
 
     pub(crate) fn eval(&mut self, node: &Node, grid: Grid) -> Result<Out, QueryError> {
         self.meter.ctx.check()?;
+        if self.explain.is_some() { self.explained(node, grid) } else { self.eval_node(node, grid) }
+    }
+
+    pub(super) fn eval_node(&mut self, node: &Node, grid: Grid) -> Result<Out, QueryError> {
         match &node.kind {
             Kind::Number(v) => self.numbers(grid, |_| *v),
             Kind::Text(s, _) => Ok(Out::Text(s.clone())),
@@ -130,8 +139,11 @@ impl<'a> Eval<'a> {
     /// Evaluates at the first step and spreads the result over all.
     fn invariant(&mut self, inner: &Node, grid: Grid) -> Result<Out, QueryError> {
         let total = self.meter.total.load(Ordering::Relaxed);
+        let steps = self.steps.take();
         let once = self.eval(inner, grid.first())?;
         let spent = self.meter.total.load(Ordering::Relaxed) - total;
+        steps.iter().for_each(|s| s.add_all(spent));
+        self.steps = steps;
         self.meter.total.fetch_add(spent * (grid.count as u64).saturating_sub(1), Ordering::Relaxed);
         let mut frame = match once {
             Out::Scalar(values) => {
@@ -248,6 +260,7 @@ impl<'a> Eval<'a> {
             }
             let size = floats.len() as u64 + histograms.iter().map(|(_, h)| hist_size(h)).sum::<u64>();
             self.meter.total.fetch_add(size, Ordering::Relaxed);
+            self.steps.iter().for_each(|s| s.add_last(size));
             self.meter.read.fetch_add(size, Ordering::Relaxed);
             // The result is handed out, so its samples stay taken.
             self.meter.take(size)?;
@@ -277,7 +290,12 @@ impl<'a> Eval<'a> {
         if inner.count as u64 > super::STEPS_MAX {
             return execution(format!("subquery would evaluate {} steps; use a larger step", inner.count));
         }
-        let frame = match self.eval(&s.expr, inner)? {
+        let (steps, total) = (self.steps.take(), self.meter.total.load(Ordering::Relaxed));
+        let out = self.eval(&s.expr, inner)?;
+        // Upstream counts all of it to the last step.
+        steps.iter().for_each(|s| s.add_last(self.meter.total.load(Ordering::Relaxed) - total));
+        self.steps = steps;
+        let frame = match out {
             Out::Rows(frame) => frame,
             Out::Scalar(values) => {
                 let row = Row { floats: values.into_vec(), ..Row::empty(Labels::empty(), 0) };
@@ -366,6 +384,15 @@ pub(crate) fn instant_row(
                 hists += 1;
                 ahead.hist(hists)?;
                 row.set_hist(step, h);
+            }
+        }
+    }
+    if let Some(counts) = &ahead.steps {
+        for step in 0..grid.count {
+            match row.cell(step) {
+                Cell::None => {}
+                Cell::Float(_) => counts.add(step, 1),
+                Cell::Hist(h) => counts.add(step, hist_size(h)),
             }
         }
     }

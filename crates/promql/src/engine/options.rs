@@ -73,4 +73,6 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// Asks for samples per step; needs the engine's `per_step_stats`.
     pub per_step_stats: bool,
+    /// Asks where the time went.
+    pub explain: bool,
 }

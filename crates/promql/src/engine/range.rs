@@ -68,7 +68,14 @@ impl Eval<'_> {
         let mut scalars: Vec<Numbers> = Vec::new();
         let from_subquery = matches!(args[at].kind, Kind::Subquery(_));
         let subquery = match &args[at].kind {
-            Kind::Subquery(s) => Some(self.subquery(s, grid)?),
+            Kind::Subquery(s) => {
+                // What the windows see of it is counted, not what it saw itself (upstream: `evalSubquery`).
+                let (steps, total) = (self.steps.take(), self.meter.total.load(Ordering::Relaxed));
+                let out = self.subquery(s, grid)?;
+                self.meter.total.store(total, Ordering::Relaxed);
+                self.steps = steps;
+                Some(out)
+            }
             _ => None,
         };
         for (i, arg) in args.iter().enumerate() {
@@ -186,7 +193,11 @@ impl Eval<'_> {
                 if window.is_empty() {
                     continue;
                 }
-                looked_at += window.ft.len() as u64 + window.hv.iter().map(|h| hist_size(h)).sum::<u64>();
+                let seen = window.ft.len() as u64 + window.hv.iter().map(|h| hist_size(h)).sum::<u64>();
+                looked_at += seen;
+                if let Some(counts) = &ahead.steps {
+                    counts.add(step, seen);
+                }
                 for (slot, values) in call.scalars.iter_mut().zip(&scalars) {
                     *slot = values[step];
                 }

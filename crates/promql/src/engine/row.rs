@@ -152,6 +152,38 @@ pub(crate) struct Meter {
     pub(crate) read: AtomicU64,
 }
 
+/// Samples that the query's own steps looked at, one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct StepCounts(Arc<[AtomicU64]>);
+
+impl StepCounts {
+    /// Charged for until the query ends.
+    pub(crate) fn new(meter: &Meter, steps: usize) -> Result<StepCounts, QueryError> {
+        meter.ctx.budget.charge(8 * steps as u64)?;
+        Ok(StepCounts((0..steps).map(|_| AtomicU64::new(0)).collect()))
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, step: usize, samples: u64) {
+        if let Some(count) = self.0.get(step) {
+            count.fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// To the last step.
+    pub(crate) fn add_last(&self, samples: u64) {
+        self.add(self.0.len().wrapping_sub(1), samples);
+    }
+
+    pub(crate) fn add_all(&self, samples: u64) {
+        (0..self.0.len()).for_each(|i| self.add(i, samples));
+    }
+
+    pub(crate) fn by_time(&self, grid: Grid) -> Vec<(i64, u64)> {
+        self.0.iter().enumerate().map(|(i, n)| (grid.at(i), n.load(Ordering::Relaxed))).collect()
+    }
+}
+
 impl Meter {
     pub(crate) fn new(ctx: QueryContext, max_samples: usize) -> Meter {
         let max_samples = if max_samples == 0 { u64::MAX } else { max_samples as u64 };
@@ -181,13 +213,15 @@ impl Meter {
 /// left of them goes back when it goes.
 #[derive(Debug)]
 pub(crate) struct Ahead {
+    /// Where samples are counted by step.
+    pub(crate) steps: Option<StepCounts>,
     meter: Arc<Meter>,
     bytes: AtomicU64,
 }
 
 impl Ahead {
-    pub(crate) fn new(meter: &Arc<Meter>) -> Ahead {
-        Ahead { meter: Arc::clone(meter), bytes: AtomicU64::new(0) }
+    pub(crate) fn new(meter: &Arc<Meter>, steps: Option<StepCounts>) -> Ahead {
+        Ahead { steps, meter: Arc::clone(meter), bytes: AtomicU64::new(0) }
     }
 
     pub(crate) fn take(&self, bytes: u64) -> Result<(), QueryError> {
@@ -311,6 +345,10 @@ impl Frame {
         self.samples = samples;
         self.meter.take(samples)?;
         Ok(self)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn take_rows(&mut self) -> Vec<Row> {

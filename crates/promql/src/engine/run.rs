@@ -9,12 +9,13 @@ use storage::{Budget, CancelToken, QueryContext, Queryable, Series};
 use super::annotations::Annotations;
 use super::error::QueryError;
 use super::eval::{Eval, Out, Settings, to_series};
+use super::explain::{Explain, Recorder};
 use super::gate::Gate;
 use super::metrics::Metrics;
 use super::options::{EngineOptions, QueryOptions};
 use super::parallel::{Helpers, Workers};
 use super::plan::{Plan, Times, plan};
-use super::row::{Cell, Grid, Meter, Row};
+use super::row::{Cell, Grid, Meter, Row, StepCounts};
 use super::value::{QueryOutput, QueryStats, SampleValue, Value, VectorSample};
 use crate::parse::{self, Expr, ValueType};
 
@@ -180,6 +181,11 @@ impl Engine {
             type_and_unit: engine.options.type_and_unit_labels,
             use_starts: engine.options.use_start_timestamps,
         };
+        let steps = if options.per_step_stats && engine.options.per_step_stats {
+            Some(StepCounts::new(&meter, grid.count)?)
+        } else {
+            None
+        };
         let workers = Workers { most: engine.threads, helpers: Arc::clone(&engine.helpers) };
         let job = Job {
             store,
@@ -190,14 +196,21 @@ impl Engine {
             grid,
             value_type,
             range: step_ms > 0,
+            explain: options.explain.then_some(query),
+            steps: steps.clone(),
         };
         let result = on_enough_stack(&expr, || job.execute(&mut stats));
         drop(pass);
         stats.samples_total = meter.total.load(Ordering::Relaxed);
         stats.samples_read = meter.read.load(Ordering::Relaxed);
         stats.samples_peak = meter.peak();
+        stats.samples_per_step = steps.map(|s| s.by_time(grid));
         stats.bytes_peak = meter.ctx.budget.peak();
         stats.total_seconds = begun.elapsed().as_secs_f64();
+        if let Some(root) = &mut stats.explain {
+            root.seconds = stats.total_seconds;
+            (root.samples, root.bytes) = (stats.samples_read, stats.bytes_peak);
+        }
         engine.metrics.observe(&stats);
         let (value, notes) = result?;
         let (warnings, infos) = notes.texts(query);
@@ -209,6 +222,19 @@ impl Engine {
 fn result_bytes(row: &Row, range: bool) -> u64 {
     let cells = if range { 8 * row.floats.len() as u64 } else { 0 };
     super::row::row_bytes(row) + cells
+}
+
+fn result_series(value: &Value) -> u64 {
+    match value {
+        Value::Vector(v) => v.len() as u64,
+        Value::Matrix(m) => m.len() as u64,
+        Value::Scalar { .. } | Value::String { .. } => 1,
+    }
+}
+
+fn matchers_text(matchers: &[model::Matcher]) -> String {
+    let all: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", all.join(","))
 }
 
 struct Leave<'a>(&'a Metrics);
@@ -257,6 +283,9 @@ struct Job<'a> {
     grid: Grid,
     value_type: ValueType,
     range: bool,
+    /// The query's text, where it is asked where the time goes.
+    explain: Option<&'a str>,
+    steps: Option<StepCounts>,
 }
 
 impl Job<'_> {
@@ -267,8 +296,15 @@ impl Job<'_> {
         let (mint, maxt) = (self.plan.mint_ms, self.plan.maxt_ms);
         let querier = self.store.querier(mint, maxt)?;
         let mut sets: Vec<Vec<Arc<dyn Series>>> = Vec::with_capacity(self.plan.selections.len());
+        let mut selected = Vec::new();
         for s in &self.plan.selections {
+            let begun = Instant::now();
             let set = querier.select(&self.meter.ctx, true, &s.hints, &s.matchers)?;
+            if self.explain.is_some() {
+                let text = matchers_text(&s.matchers);
+                let (seconds, series) = (begun.elapsed().as_secs_f64(), set.series.len() as u64);
+                selected.push(Explain::leaf("find series", &text, seconds, series));
+            }
             set.warnings.into_iter().for_each(|w| notes.storage(w));
             sets.push(set.series);
         }
@@ -281,6 +317,8 @@ impl Job<'_> {
             sets: &sets,
             querier: querier.as_ref(),
             notes,
+            explain: self.explain.map(|query| Recorder { query, parts: selected }),
+            steps: self.steps.clone(),
         };
         let value = self.value(&mut eval)?;
         stats.eval_seconds = begun.elapsed().as_secs_f64();
@@ -293,6 +331,12 @@ impl Job<'_> {
             other => other,
         };
         stats.sort_seconds = begun.elapsed().as_secs_f64();
+        stats.explain = eval.explain.map(|e| {
+            let mut parts = e.parts;
+            parts.push(Explain::leaf("sort", "", stats.sort_seconds, result_series(&value)));
+            let root = Explain::leaf("query", e.query, 0.0, result_series(&value));
+            Box::new(Explain { parts, ..root })
+        });
         Ok((value, eval.notes))
     }
 

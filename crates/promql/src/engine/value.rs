@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::{FloatHistogram, Labels};
 use storage::Budget;
 
+use super::explain::Explain;
 use crate::parse::ValueType;
 
 /// One value of a result.
@@ -97,6 +98,8 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// Most bytes held at once.
     pub bytes_peak: u64,
+    /// Where the time went, where asked for.
+    pub explain: Option<Box<Explain>>,
 }
 
 /// Result of a query with all that belongs to it.

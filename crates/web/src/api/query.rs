@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use axum::response::Response;
 use model::Labels;
 use promql::{
-    MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue, Value, VectorSample,
+    Explain, MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue, Value,
+    VectorSample,
 };
 
 use super::params::{self, TRUNCATED};
 use super::{Call, lost, on_thread};
 use crate::compress::Encoding;
 use crate::json::Json;
-use crate::query_log::{Logged, write_stats};
+use crate::query_log::{Logged, Origin, write_stats};
 use crate::respond::{Answer, ApiError, ApiResult, Success, api_response};
 use crate::routes::Route;
 use crate::state::State;
@@ -92,6 +93,7 @@ fn options(call: &Call) -> Result<QueryOptions, ApiError> {
         options.lookback_delta_ms = ns / 1_000_000;
     }
     options.per_step_stats = call.form.get("stats") == "all";
+    options.explain = call.form.get("explain") == "true";
     Ok(options)
 }
 
@@ -195,19 +197,14 @@ fn run(state: &State, call: &Call, q: &Query, began: Instant) -> ApiResult {
 }
 
 fn log(state: &State, call: &Call, q: &Query, stats: &QueryStats, error: Option<&str>) {
-    if !state.query_log.is_on() {
-        return;
-    }
-    state.query_log.write(&Logged {
+    state.query_log.ended(&Logged {
         query: &q.text,
         start_ms: q.start_ms,
         end_ms: q.end_ms,
         step_ms: q.step_ms,
         stats,
         error,
-        client_ip: &call.client,
-        method: call.method.as_str(),
-        path: &call.path,
+        origin: Origin::Http { client_ip: &call.client, method: call.method.as_str(), path: &call.path },
     });
 }
 
@@ -246,9 +243,21 @@ fn write(q: &Query, output: QueryOutput) -> ApiResult {
         answer.json.raw(",\"stats\":");
         write_stats(&mut answer.json, &stats);
     }
+    if let Some(explain) = &stats.explain {
+        answer.json.raw(",\"explain\":");
+        write_explain(&mut answer.json, explain);
+    }
     answer.json.raw("}");
     drop(value);
     answer.finish(&warnings, &infos).charged(&memory)
+}
+
+/// A part of the tree; the parser bounds its height.
+fn write_explain(json: &mut Json, e: &Explain) {
+    json.raw("{\"what\":").string(&e.what).raw(",\"text\":").string(&e.text);
+    json.raw(",\"seconds\":").float(e.seconds).raw(",\"ownSeconds\":").float(e.own_seconds());
+    json.raw(",\"series\":").uint(e.series).raw(",\"samples\":").uint(e.samples);
+    json.raw(",\"bytes\":").uint(e.bytes).raw(",\"parts\":").list(&e.parts, write_explain).raw("}");
 }
 
 /// Bytes of a label set in JSON, about: quotes, colons and commas beside the strings.

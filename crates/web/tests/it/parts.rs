@@ -187,6 +187,7 @@ pub(crate) fn server(change: impl FnOnce(&mut Options)) -> Server {
         external_labels: Labels::from_pairs([("cluster", "c1")]),
         storage_retention: "15d".into(),
         query_log_file: String::new(),
+        slow_queries: web::SlowQueries::default(),
         ..ConfigView::default()
     };
     let parts = Parts {
