@@ -30,20 +30,27 @@ const ROWS_A_LOOK: usize = 1024;
 const GROUP_BYTES: usize = 64;
 
 fn group_rows(rows: &[Row], without: bool, grouping: &[String], ahead: &Ahead) -> Result<Groups, QueryError> {
-    let mut seen: HashMap<Labels, usize> = HashMap::new();
+    let mut seen: HashMap<Box<[u8]>, usize> = HashMap::new();
     let mut labels = Vec::new();
     let mut of_row = Vec::with_capacity(rows.len());
+    // Rows are many and groups are few: a row costs no allocation.
+    let mut key = Vec::new();
     for row in rows {
-        let key = group_labels(&row.labels, without, grouping);
+        row.labels.filtered_into(super::labels::of_group(without, grouping), &mut key);
         if of_row.len() % ROWS_A_LOOK == 0 {
             ahead.check()?;
         }
-        let next = labels.len();
-        let index = *seen.entry(key.clone()).or_insert(next);
-        if index == next {
-            ahead.take((GROUP_BYTES + key.as_bytes().len()) as u64)?;
-            labels.push(key);
-        }
+        let index = match seen.get(&*key) {
+            Some(index) => *index,
+            None => {
+                let next = labels.len();
+                // Twice: as the key here and as labels.
+                ahead.take((GROUP_BYTES + 2 * key.len()) as u64)?;
+                seen.insert(key.as_slice().into(), next);
+                labels.push(group_labels(&row.labels, without, grouping));
+                next
+            }
+        };
         of_row.push(index);
     }
     Ok(Groups { of_row, labels })

@@ -413,7 +413,7 @@ pub(crate) fn merge_apart(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
 }
 
 fn merge(rows: Vec<Row>, both_kinds: bool) -> Result<Vec<Row>, QueryError> {
-    if rows.len() < 2 {
+    if rows.is_sorted_by(|a, b| a.labels < b.labels) {
         return Ok(rows);
     }
     let mut seen: std::collections::HashMap<Labels, usize> =
@@ -450,7 +450,8 @@ fn merge(rows: Vec<Row>, both_kinds: bool) -> Result<Vec<Row>, QueryError> {
 
 /// Refuses rows of equal labels, whether they meet or not.
 pub(crate) fn refuse_equal(rows: &[Row]) -> Result<(), QueryError> {
-    if rows.len() < 2 {
+    // Mostly they come in order, which needs no table.
+    if rows.is_sorted_by(|a, b| a.labels < b.labels) {
         return Ok(());
     }
     let mut seen = std::collections::HashSet::with_capacity(rows.len());

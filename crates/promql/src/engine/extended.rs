@@ -82,6 +82,7 @@ pub(crate) fn first_samples<'a>(call: &RangeCall<'_>, w: &Window<'a>) -> Option<
     };
     let cut = |s: &'a [i64], n: usize| s.get(n..).unwrap_or(&[]);
     Some(Window {
+        falls: None,
         ft: &w.ft[f..],
         fv: &w.fv[f..],
         fs: cut(w.fs, f),

@@ -5,14 +5,16 @@ use model::labels::METRIC_NAME;
 
 /// Without name, type and unit, which say what the samples are and end when they are calculated with.
 pub(crate) fn without_metadata(labels: &Labels) -> Labels {
-    if !labels.iter().any(|(n, _)| is_metadata(n)) {
+    if METADATA.iter().all(|n| labels.find(n).is_none()) {
         return labels.clone();
     }
     labels.filtered(|n| !is_metadata(n))
 }
 
+const METADATA: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 pub(crate) fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+    METADATA.contains(&name)
 }
 
 /// The labels that two sides are matched by.
@@ -23,13 +25,15 @@ pub(crate) fn match_labels(labels: &Labels, on: bool, names: &[String]) -> Label
     })
 }
 
-/// Labels of a group. `names` is sorted.
-pub(crate) fn group_labels(labels: &Labels, without: bool, names: &[String]) -> Labels {
-    match (without, names.is_empty()) {
-        (true, _) => {
-            labels.filtered(|n| n != METRIC_NAME && names.binary_search_by(|x| x.as_str().cmp(n)).is_err())
-        }
-        (false, true) => Labels::empty(),
-        (false, false) => labels.filtered(|n| names.binary_search_by(|x| x.as_str().cmp(n)).is_ok()),
+/// Which labels a group has. `names` is sorted.
+pub(crate) fn of_group(without: bool, names: &[String]) -> impl Fn(&str) -> bool + '_ {
+    move |n| {
+        let named = names.binary_search_by(|x| x.as_str().cmp(n)).is_ok();
+        if without { !named && n != METRIC_NAME } else { named }
     }
+}
+
+/// Labels of a group.
+pub(crate) fn group_labels(labels: &Labels, without: bool, names: &[String]) -> Labels {
+    if !without && names.is_empty() { Labels::empty() } else { labels.filtered(of_group(without, names)) }
 }

@@ -163,6 +163,12 @@ impl Eval<'_> {
             };
             let (mut floats, mut hists) = (Cursor::default(), Cursor::default());
             let (mut f, mut h) = (0..0, 0..0);
+            let counts_falls = matches!(id, FunctionId::Rate | FunctionId::Increase) && !columns.has_starts;
+            if counts_falls {
+                columns.find_falls();
+            }
+            // Those before it are behind the window.
+            let mut fall = 0;
             let (mut looked_at, mut any, mut hists_made) = (0_u64, false, 0_u64);
             let mut next_look = SAMPLES_A_LOOK;
             for step in 0..grid.count {
@@ -179,7 +185,14 @@ impl Eval<'_> {
                 let starts = |s: &'_ [i64], r: &std::ops::Range<usize>| {
                     if columns.has_starts { r.clone() } else { s.len()..s.len() }
                 };
+                let falls = counts_falls.then(|| {
+                    let all = &columns.falls[fall..];
+                    fall += all.iter().take_while(|i| **i as usize <= f.start).count();
+                    let all = &columns.falls[fall..];
+                    (f.start, &all[..all.iter().take_while(|i| (**i as usize) < f.end).count()])
+                });
                 let window = Window {
+                    falls,
                     ft: &columns.ft[f.clone()],
                     fv: &columns.fv[f.clone()],
                     fs: &columns.fs[starts(&columns.fs, &f)],

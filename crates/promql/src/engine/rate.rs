@@ -97,7 +97,12 @@ fn float_rate(
     let starts = if call.use_starts { w.fs } else { &[] };
     let mut result = last - w.fv[0];
     if counter {
-        if starts.is_empty() {
+        if let (Some((first, falls)), true) = (w.falls, starts.is_empty()) {
+            // In order, as below.
+            for at in falls {
+                result += w.fv[*at as usize - first - 1];
+            }
+        } else if starts.is_empty() {
             for pair in w.fv.windows(2) {
                 if pair[1] < pair[0] {
                     result += pair[0];

@@ -22,6 +22,8 @@ pub(crate) struct Columns {
     pub(crate) hv: Vec<Hist>,
     pub(crate) hs: Vec<i64>,
     pub(crate) has_starts: bool,
+    /// Where the value falls, as indices into `fv`; filled by [`Columns::find_falls`].
+    pub(crate) falls: Vec<u32>,
 }
 
 /// Memory of columns, given back with them.
@@ -60,6 +62,18 @@ impl Columns {
         self.hv.clear();
         self.hs.clear();
         self.has_starts = false;
+        self.falls.clear();
+    }
+
+    /// Looks once for the places where a counter began anew; windows of later steps share them, instead of going
+    /// over their samples each.
+    pub(crate) fn find_falls(&mut self) {
+        self.falls.clear();
+        for (i, pair) in self.fv.windows(2).enumerate() {
+            if pair[1] < pair[0] {
+                self.falls.push(i as u32 + 1);
+            }
+        }
     }
 
     /// Takes the memory that a series will need, before it is read.
@@ -260,6 +274,9 @@ pub(crate) struct Window<'a> {
     pub(crate) ht: &'a [i64],
     pub(crate) hv: &'a [Hist],
     pub(crate) hs: &'a [i64],
+    /// Where the value falls: (index of the first float in the series, places within the series); `None` where
+    /// nobody has looked.
+    pub(crate) falls: Option<(usize, &'a [u32])>,
     /// Evaluation time.
     pub(crate) ts: i64,
     /// Bounds of the range; for `anchored` and `smoothed` the samples reach farther.

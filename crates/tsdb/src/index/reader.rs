@@ -132,7 +132,13 @@ impl IndexReader {
     /// A cursor that reads series entries; one per thread and task.
     #[must_use]
     pub fn cursor(&self) -> SeriesCursor<'_> {
-        SeriesCursor { index: self, window: Vec::new(), start: 0, ahead: WINDOW_BYTES_MIN }
+        SeriesCursor {
+            index: self,
+            window: Vec::new(),
+            start: 0,
+            ahead: WINDOW_BYTES_MIN,
+            recent: Recent::default(),
+        }
     }
 
     fn corrupt(&self, offset: u64, what: impl Into<String>) -> StorageError {
@@ -320,6 +326,33 @@ const WINDOW_BYTES_MAX: usize = 64 << 10;
 /// Longest entry that is read: 16 MiB hold a series with more than a million chunks.
 const ENTRY_BYTES_MAX: u64 = 16 << 20;
 
+/// Symbols that were looked up last, by the low bits of their numbers. Series that follow one another share most of
+/// their strings, and a look at the shared table costs a lock and a hash each time.
+#[derive(Debug, Default)]
+struct Recent(Vec<Option<(u32, Page, usize)>>);
+
+/// 24 bytes each; a page that one of them holds has 32 strings.
+const RECENT_SYMBOLS: usize = 256;
+
+impl Recent {
+    /// Where a symbol is; `None` for one of a name, which the index has at hand.
+    fn find(&mut self, index: &IndexReader, symbol: u32) -> Result<Option<(Page, usize)>> {
+        if index.name_symbols.contains_key(&symbol) {
+            return Ok(None);
+        }
+        if self.0.is_empty() {
+            self.0.resize(RECENT_SYMBOLS, None);
+        }
+        let Some(slot) = self.0.get_mut(symbol as usize % RECENT_SYMBOLS) else { return Ok(None) };
+        if let Some((_, page, within)) = slot.as_ref().filter(|(of, ..)| *of == symbol) {
+            return Ok(Some((Arc::clone(page), *within)));
+        }
+        let (page, within) = index.symbols.page(symbol)?;
+        *slot = Some((symbol, Arc::clone(&page), within));
+        Ok(Some((page, within)))
+    }
+}
+
 /// Reads series entries, in rising order best: near ones come with one read.
 #[derive(Debug)]
 pub struct SeriesCursor<'a> {
@@ -327,6 +360,7 @@ pub struct SeriesCursor<'a> {
     window: Vec<u8>,
     start: u64,
     ahead: usize,
+    recent: Recent,
 }
 
 impl SeriesCursor<'_> {
@@ -381,7 +415,7 @@ impl SeriesCursor<'_> {
         let index = self.index;
         let invalid = || index.corrupt(offset, "invalid series entry");
         let mut d = Decoder::new(&body);
-        let labels = read_labels(index, &mut d, offset)?;
+        let labels = read_labels(index, &mut self.recent, &mut d, offset)?;
         read_chunk_metas(&mut d, chunks).ok_or_else(invalid)?;
         Ok(labels)
     }
@@ -392,7 +426,7 @@ impl SeriesCursor<'_> {
     /// As [`SeriesCursor::series`].
     pub fn labels(&mut self, id: u32) -> Result<Labels> {
         let (offset, body) = self.entry(id)?;
-        read_labels(self.index, &mut Decoder::new(&body), offset)
+        read_labels(self.index, &mut self.recent, &mut Decoder::new(&body), offset)
     }
 
     /// Calls `each` with the names of a series' labels.
@@ -428,7 +462,7 @@ pub(super) fn read_chunk_metas(d: &mut Decoder<'_>, chunks: &mut Vec<ChunkMeta>)
     Some(())
 }
 
-fn read_labels(index: &IndexReader, d: &mut Decoder<'_>, offset: u64) -> Result<Labels> {
+fn read_labels(index: &IndexReader, recent: &mut Recent, d: &mut Decoder<'_>, offset: u64) -> Result<Labels> {
     let invalid = || index.corrupt(offset, "invalid series entry");
     let count = d.uvarint().ok_or_else(invalid)?;
     if count > d.len() as u64 / 2 {
@@ -438,9 +472,7 @@ fn read_labels(index: &IndexReader, d: &mut Decoder<'_>, offset: u64) -> Result<
     let mut pages = Vec::with_capacity(count as usize * 2);
     for _ in 0..count * 2 {
         let symbol = d.uvarint32().ok_or_else(invalid)?;
-        let mut page = None;
-        index.symbol(symbol, &mut page)?;
-        pages.push((symbol, page));
+        pages.push((symbol, recent.find(index, symbol)?));
     }
     let mut pairs = Vec::with_capacity(count as usize);
     for pair in pages.as_chunks::<2>().0 {
