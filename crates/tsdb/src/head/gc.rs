@@ -178,7 +178,9 @@ impl Head {
         if mint <= self.last_wal_truncation.swap(mint, Ordering::AcqRel) {
             return Ok(());
         }
-        self.check_unread_log_whole()?;
+        if !self.check_unread_log_whole()? {
+            return Ok(());
+        }
         let all = self.wal_segments()?;
         let (Some(first), Some(last)) = (all.first().copied(), all.last().copied()) else { return Ok(()) };
         match self.checkpoint_to(first, last, mint)? {

@@ -258,6 +258,17 @@ impl HeadChunks {
         Ok((head, loaded))
     }
 
+    /// Chunks up to `place` are gone: what comes now gets places behind it, though a power cut took the files that
+    /// had them. Else a start would take the one for the other.
+    pub(crate) fn begin_behind(&self, place: u64) {
+        let mut state = self.state.lock();
+        let gone = (place >> 32) as u32;
+        // More are no file names of ours.
+        if state.file < gone && (gone - state.file) as usize <= GAP_FILES_MAX {
+            state.file = gone;
+        }
+    }
+
     /// From here on buffers are written by [`HeadChunks::flush`] and [`HeadChunks::flush_full`] alone: no
     /// commit waits for the disk.
     pub(crate) fn leave_to_upkeep(&self) {

@@ -167,6 +167,7 @@ impl Head {
         let files = Arc::new(files);
         let gone = gone::Gone::read(&*disk, &options.path)?;
         let late_place = gone.late_place;
+        files.begin_behind(late_place.unwrap_or(0));
         let exemplars = Exemplars::new(options.exemplars_max, &options.registry);
         let metrics = Arc::new(HeadMetrics::new(&options.registry));
         for damage in std::mem::take(&mut loaded.damaged) {

@@ -460,9 +460,13 @@ impl Replay<'_> {
             }
             Record::MmapMarkers(all) => {
                 // Of a chunk that is not there any more, its samples are in the log still.
-                for m in all.into_iter().filter(|m| self.late_places.contains(&(m.series, m.chunk))) {
-                    self.marked.insert(m.chunk);
+                for m in all {
+                    // An image has them by the number here, a file by that in the log.
                     let number = self.renamed.get(&m.series).copied().unwrap_or(m.series);
+                    if ![m.series, number].iter().any(|s| self.late_places.contains(&(*s, m.chunk))) {
+                        continue;
+                    }
+                    self.marked.insert(m.chunk);
                     let Some(page) = self.head.table.page(number) else { continue };
                     let mut inner = page.lock();
                     let Some(late) = inner.late_mut(number) else { continue };

@@ -51,8 +51,11 @@ impl Head {
 
     /// Before the log is cut, whose checkpoint would take what is damaged for all there was. The caller has
     /// the lock of the collector.
-    pub(super) fn check_unread_log_whole(&self) -> Result<(), StorageError> {
-        self.check_unread(u64::MAX).map(|_| ())
+    /// False where it is damaged and cannot be made whole now: it is not to be cut.
+    pub(super) fn check_unread_log_whole(&self) -> Result<bool, StorageError> {
+        self.check_unread(u64::MAX)?;
+        let unread = self.unread.lock();
+        Ok(!unread.missing && unread.files.is_empty())
     }
 
     fn check_unread(&self, bytes: u64) -> Result<u64, StorageError> {
@@ -61,7 +64,9 @@ impl Head {
         if unread.missing {
             self.metrics.wal_corruptions.inc();
             tracing::error!(dir = %self.wal_dir.display(), "files of the log are gone or shorter than they were");
-            self.make_log_whole(unread.to)?;
+            if !self.make_log_whole(unread.to)? {
+                return Ok(read);
+            }
             unread.missing = false;
             unread.files.clear();
         }
@@ -81,8 +86,9 @@ impl Head {
             };
             if damaged {
                 tracing::error!(segment = %path.display(), "log damaged; what it lost is written from memory");
-                self.make_log_whole(unread.to)?;
-                unread.files.clear();
+                if self.make_log_whole(unread.to)? {
+                    unread.files.clear();
+                }
                 break;
             }
             unread.files.pop_front();
@@ -102,24 +108,30 @@ impl Head {
         }
     }
 
+    /// False where the head's chunks cannot be made durable: tried again with the next look. No reason to fail for the
+    /// upkeep that asked, as after a failed fsync that lasts until the next start, which reads them back.
     /// The caller has the lock of the collector.
-    fn make_log_whole(&self, to: u64) -> Result<(), StorageError> {
+    fn make_log_whole(&self, to: u64) -> Result<bool, StorageError> {
         self.close_open_chunks();
         // Not before the chunks are where a start finds them.
         if self.files.sync_all()?.is_none() {
-            return Err(StorageError::Other("head chunks cannot be written; tried again later".to_string()));
+            tracing::error!(
+                "head chunks cannot be made durable: what the log lost is in memory and in their files, and safe from a power cut only after a restart"
+            );
+            return Ok(false);
         }
         // Deleted ranges, metadata, exemplars: behind the series, which the checkpoint begins with.
         let records = self.image_records();
         self.log.append(Vec::new, records.iter().map(|r| (r.as_slice(), 0)))?;
         self.sync()?;
-        let Some(first) = self.wal_segments()?.first().copied() else { return Ok(()) };
+        let Some(first) = self.wal_segments()?.first().copied() else { return Ok(true) };
         // A newer checkpoint was made since, without the series that were lost: it is replaced as well.
         let newest = checkpoints(&*self.disk, &self.wal_dir)?.last().copied();
         let to = match newest {
             Some(newest) if newest >= to => self.log.next_segment()?.0.saturating_sub(1),
             _ => to,
         };
-        self.checkpoint_log(first, to, self.min_valid.load(Ordering::Acquire), true)
+        self.checkpoint_log(first, to, self.min_valid.load(Ordering::Acquire), true)?;
+        Ok(true)
     }
 }

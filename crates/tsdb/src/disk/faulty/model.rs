@@ -79,11 +79,20 @@ impl FileNode {
         }
     }
 
-    /// Damage of the medium: what is behind `len` is gone.
+    /// Damage of the medium: what is behind `len` is gone. What is before it and not synced still is not.
     pub(super) fn cut(&mut self, len: usize) {
         self.data.truncate(len);
         self.durable.truncate(len);
-        self.pending.clear();
+        self.pending.retain_mut(|change| match change {
+            Change::Len(n) => {
+                *n = (*n).min(len);
+                true
+            }
+            Change::Bytes { at, bytes } => {
+                bytes.truncate(len.saturating_sub(*at));
+                !bytes.is_empty()
+            }
+        });
     }
 
     /// Some of what was not synced survives, at the granularity of sectors, in any order.

@@ -151,6 +151,22 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
     (FIFTH, 200734, "(the model:) a start after strict mode found what the one before had passed over"),
     (FOURTH, 100252, "a block whose postings were damaged failed an upkeep, and stayed as it was"),
     (THIRD, 40106, "late samples were taken and not kept, where a power cut had left complete chunks only"),
+    (
+        THIRD,
+        300_851,
+        "a marker of late samples named its series by the log's number, an image by another, and they went",
+    ),
+    (FIFTH, 310_404, "(the disk:) a file that was cut lost what was not synced, though it was synced later"),
+    (
+        FOURTH,
+        320_786,
+        "after a failed fsync of head chunks a damaged log stopped all upkeep until the next start",
+    ),
+    (
+        FIFTH,
+        330_154,
+        "(the model:) a block that a start could not open was taken for its size by the first upkeep",
+    ),
 ];
 
 fn run(generation: Generation, seed: u64) -> Result<Figures, String> {

@@ -468,7 +468,15 @@ impl World {
             self.size_floor = self.size_floor.max(newest_gone).max(left);
         }
         self.size_retentions = taken;
-        self.known_blocks = metas;
+        let before = std::mem::replace(&mut self.known_blocks, metas);
+        if at_start {
+            // Such as could not be opened come with the first upkeep, which may take them at once.
+            let here: BTreeSet<_> =
+                self.known_blocks.iter().flat_map(|m| m.compaction.sources.clone()).collect();
+            let left_out =
+                before.into_iter().filter(|m| !m.compaction.sources.iter().all(|s| here.contains(s)));
+            self.known_blocks.extend(left_out);
+        }
     }
 
     fn count_size_retentions(&self) -> f64 {
