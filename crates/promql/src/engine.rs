@@ -27,6 +27,7 @@ mod plan;
 mod range;
 mod range_functions;
 mod rate;
+mod rate_columns;
 mod read;
 mod row;
 mod run;

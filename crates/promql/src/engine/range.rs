@@ -11,6 +11,7 @@ use super::error::{QueryError, execution};
 use super::eval::{Eval, Out, effective_offset, refuse_equal};
 use super::plan::{Kind, Node, absent_labels};
 use super::range_functions::evaluate;
+use super::rate_columns;
 use super::read::{Columns, Cursor, Stats, Window};
 use super::row::{Cell, Grid, Numbers, Row, absent, hist_size, is_absent};
 use crate::parse::{FunctionId, PosRange};
@@ -161,6 +162,9 @@ impl Eval<'_> {
                 pos,
                 use_starts: columns.has_starts,
             };
+            let plain = columns.ht.is_empty() && !columns.has_starts && !anchored && !smoothed && !fixed;
+            let in_one_loop =
+                plain && matches!(id, FunctionId::Rate | FunctionId::Increase | FunctionId::Delta);
             let (mut floats, mut hists) = (Cursor::default(), Cursor::default());
             let (mut f, mut h) = (0..0, 0..0);
             let counts_falls = matches!(id, FunctionId::Rate | FunctionId::Increase) && !columns.has_starts;
@@ -171,7 +175,17 @@ impl Eval<'_> {
             let mut fall = 0;
             let (mut looked_at, mut any, mut hists_made) = (0_u64, false, 0_u64);
             let mut next_look = SAMPLES_A_LOOK;
-            for step in 0..grid.count {
+            if in_one_loop {
+                let call = rate_columns::Call {
+                    offset,
+                    range_ms,
+                    counter: id != FunctionId::Delta,
+                    per_second: id == FunctionId::Rate,
+                };
+                (looked_at, any) = rate_columns::fill(columns, grid, call, &mut row.floats, &meter, &ahead)?;
+            }
+            let windows = if in_one_loop { 0 } else { grid.count };
+            for step in 0..windows {
                 if looked_at + step as u64 >= next_look {
                     meter.ctx.check()?;
                     next_look = looked_at + step as u64 + SAMPLES_A_LOOK;

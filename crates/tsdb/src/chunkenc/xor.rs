@@ -231,31 +231,274 @@ impl<'a> XorReader<'a> {
     }
 }
 
-pub(super) fn decode(data: &[u8], mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<()> {
-    let mut reader = XorReader::new(data)?;
-    // A sample takes two bits at least, so a short chunk cannot make this large.
-    let room = usize::from(reader.total).min(data.len() * 4);
-    out.times.reserve(room);
-    out.values.reserve(room);
-    let result = loop {
-        match reader.next() {
-            Ok(Some((t, v))) => {
-                if t > maxt_ms {
-                    break Ok(());
-                }
-                if t >= mint_ms {
-                    out.times.push(t);
-                    out.values.push(v);
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(e) => break Err(e),
+/// Bytes that must lie before the end where a sample is read without a look at the end: a sample of 145 bits
+/// (4 + 64 of time, 2 + 11 + 64 of value), of which the last word is loaded as a whole and begins in its 113th
+/// bit at most, is within 23.
+const MARGIN_BYTES: usize = 32;
+
+/// The 64 bits from the byte of bit `at` on, shifted so that this bit is the first: 57 of them are sure.
+#[inline(always)]
+fn word_at(data: &[u8], at: usize) -> u64 {
+    let word = data.get(at >> 3..).and_then(|rest| rest.first_chunk::<8>());
+    // Never `None`: callers keep the margin.
+    u64::from_be_bytes(*word.unwrap_or(&[0; 8])) << (at & 7)
+}
+
+/// Where a decoder stands behind the first two samples. Bits are addressed by their place, and a word is loaded
+/// for each part of a sample: how many bits a sample takes is not foreseeable, and a reader that asks whether it
+/// has to refill (as [`BitReader`] does) pays for a wrong guess of the branch more than for the load.
+struct Stretch {
+    at: usize,
+    read: u16,
+    t: i64,
+    delta: u64,
+    bits: u64,
+    significant: u32,
+    trailing: u32,
+}
+
+impl Stretch {
+    fn new(reader: &XorReader<'_>, len: usize) -> Self {
+        let (bits, window) = reader.value.split();
+        // Before any window was written, the whole word is it.
+        let (leading, trailing) = match window.parts() {
+            (leading, trailing) if leading < 64 => (leading, trailing),
+            _ => (0, 0),
+        };
+        Stretch {
+            at: len * 8 - reader.bits.bits_left() as usize,
+            read: reader.read,
+            t: reader.t,
+            delta: reader.delta,
+            bits,
+            significant: 64 - u32::from(leading) - u32::from(trailing),
+            trailing: u32::from(trailing),
         }
-    };
+    }
+
+    /// Reads samples up to `total` as long as `data` has [`MARGIN_BYTES`] before its end, and none beyond `end`, in
+    /// bits. `take` says whether to go on.
+    #[inline(always)]
+    fn run(
+        &mut self,
+        data: &[u8],
+        end: usize,
+        total: u16,
+        mut take: impl FnMut(i64, f64) -> bool,
+    ) -> Result<bool> {
+        let &mut Stretch { mut at, mut read, mut t, mut delta, mut bits, mut significant, mut trailing } =
+            self;
+        let truncated = |read: u16| Err(ChunkError::Truncated(read));
+        while read < total && (at >> 3) + MARGIN_BYTES <= data.len() {
+            let mut word = word_at(data, at);
+            let mut used = 1;
+            if word >> 63 != 0 {
+                let ones = (word.leading_ones()).min(4);
+                let width = match ones {
+                    1 => 14,
+                    2 => 17,
+                    3 => 20,
+                    _ => 64,
+                };
+                let dod = if width == 64 {
+                    at += 4;
+                    used = 64;
+                    let high = word_at(data, at) >> 32;
+                    (high << 32 | word_at(data, at + 32) >> 32) as i64
+                } else {
+                    used = ones + 1 + width;
+                    signed(word << (ones + 1) >> (64 - width), width)
+                };
+                delta = delta.wrapping_add(dod as u64);
+                if used < 64 {
+                    word <<= used;
+                } else {
+                    (at, used) = (at + 64, 0);
+                    word = word_at(data, at);
+                }
+            } else {
+                word <<= 1;
+            }
+            t = t.wrapping_add(delta as i64);
+            if word >> 63 == 0 {
+                at += used as usize + 1;
+            } else {
+                if word >> 62 == 2 {
+                    at += used as usize + 2;
+                } else {
+                    at += used as usize + 13;
+                    let (leading, width) = ((word >> 57 & 31) as u32, (word >> 51 & 63) as u32);
+                    significant = if width == 0 { 64 } else { width };
+                    if at > end {
+                        return truncated(read);
+                    }
+                    let Some(zeros) = 64_u32.checked_sub(leading + significant) else {
+                        return Err(ChunkError::Invalid("float window"));
+                    };
+                    trailing = zeros;
+                }
+                let mut xor = word_at(data, at);
+                if significant > 57 {
+                    xor = xor >> 32 << 32 | word_at(data, at + 32) >> 32;
+                }
+                bits ^= xor >> (64 - significant) << trailing;
+                at += significant as usize;
+            }
+            if at > end {
+                return truncated(read);
+            }
+            read += 1;
+            if !take(t, f64::from_bits(bits)) {
+                return Ok(false);
+            }
+        }
+        *self = Stretch { at, read, t, delta, bits, significant, trailing };
+        Ok(read < total)
+    }
+}
+
+pub(super) fn decode(data: &[u8], mint_ms: i64, maxt_ms: i64, out: &mut SampleBuf) -> Result<()> {
+    let reader = XorReader::new(data)?;
+    // A sample takes two bits at least, so a short chunk cannot make this large.
+    let (from, room) = (out.times.len(), usize::from(reader.total).min(data.len() * 4));
+    // Room for all at once: a push that may grow costs more than the sample.
+    out.times.resize(from + room, 0);
+    out.values.resize(from + room, 0.0);
+    let mut found = 0;
+    let slots = out.times[from..].iter_mut().zip(&mut out.values[from..]);
+    let result = decode_into(reader, data, (mint_ms, maxt_ms), slots, &mut found);
+    out.times.truncate(from + found);
+    out.values.truncate(from + found);
     if !out.starts.is_empty() {
         out.starts.resize(out.times.len(), 0);
     }
     result
 }
 
+fn decode_into<'a>(
+    mut reader: XorReader<'_>,
+    data: &[u8],
+    (mint_ms, maxt_ms): (i64, i64),
+    mut slots: impl Iterator<Item = (&'a mut i64, &'a mut f64)>,
+    found: &mut usize,
+) -> Result<()> {
+    let mut n = 0;
+    let mut take = |t: i64, v: f64| {
+        if t > maxt_ms {
+            return false;
+        }
+        if t >= mint_ms {
+            let Some((time, value)) = slots.next() else { return false };
+            (*time, *value) = (t, v);
+            n += 1;
+        }
+        true
+    };
+    let mut all = || {
+        for _ in 0..2 {
+            match reader.next()? {
+                Some((t, v)) if take(t, v) => {}
+                _ => return Ok(()),
+            }
+        }
+        let mut stretch = Stretch::new(&reader, data.len());
+        let end = data.len() * 8;
+        if !stretch.run(data, end, reader.total, &mut take)? {
+            return Ok(());
+        }
+        // What is left goes to where there is room behind it.
+        let first = stretch.at >> 3;
+        let rest = data.get(first..).unwrap_or_default();
+        let mut tail = [0; 2 * MARGIN_BYTES];
+        let Some(room) = tail.get_mut(..rest.len()) else { return Ok(()) };
+        room.copy_from_slice(rest);
+        stretch.at -= first * 8;
+        if stretch.run(&tail, end - first * 8, reader.total, &mut take)? {
+            return Err(ChunkError::Truncated(stretch.read));
+        }
+        Ok(())
+    };
+    let result = all();
+    *found = n;
+    result
+}
+
 const _: () = assert!(size_of::<XorAppender>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sample by sample, by the reader that takes bits as they come.
+    fn slowly(data: &[u8], mint_ms: i64, maxt_ms: i64) -> (Vec<(i64, u64)>, Result<()>) {
+        let mut all = Vec::new();
+        let mut read = || {
+            let mut reader = XorReader::new(data)?;
+            while let Some((t, v)) = reader.next()? {
+                if t > maxt_ms {
+                    break;
+                }
+                if t >= mint_ms {
+                    all.push((t, v.to_bits()));
+                }
+            }
+            Ok(())
+        };
+        let result = read();
+        (all, result)
+    }
+
+    fn check(data: &[u8], mint_ms: i64, maxt_ms: i64) -> std::result::Result<(), TestCaseError> {
+        let mut out = SampleBuf::default();
+        out.push(7, 7.0);
+        let result = decode(data, mint_ms, maxt_ms, &mut out);
+        let (expected, as_before) = slowly(data, mint_ms, maxt_ms);
+        let all = out.times.iter().copied().zip(out.values.iter().map(|v| v.to_bits()));
+        prop_assert_eq!(all.skip(1).collect::<Vec<_>>(), expected);
+        prop_assert_eq!(result, as_before);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Any bytes give the same samples and the same error, and so do written ones with any of them changed or cut
+        /// off.
+        #[test]
+        fn words_and_bits_give_the_same(
+            junk in prop::collection::vec(any::<u8>(), 0..400),
+            steps in prop::collection::vec(
+                (
+                    prop_oneof![4 => Just(0_i64), 2 => -9000_i64..9000, 1 => -1_i64 << 19..1 << 19, 1 => any::<i64>()],
+                    prop_oneof![3 => Just(0_u64), 3 => (0_u32..64).prop_map(|n| 0xff << n), 2 => any::<u64>()],
+                ),
+                0..200,
+            ),
+            change in (any::<usize>(), any::<u8>()),
+            cut in any::<usize>(),
+            bounds in (any::<i64>(), any::<i64>()),
+        ) {
+            check(&junk, i64::MIN, i64::MAX)?;
+            check(&junk, bounds.0, bounds.1)?;
+            let (mut bytes, mut app) = (Vec::new(), XorAppender::new());
+            let (mut t, mut delta, mut value) = (0_i64, 15_000_i64, 0_u64);
+            for (dod, xor) in &steps {
+                delta = delta.wrapping_add(*dod);
+                t = t.wrapping_add(delta);
+                value ^= xor;
+                app.append(&mut bytes, t, f64::from_bits(value)).unwrap();
+            }
+            app.put_count(&mut bytes);
+            check(&bytes, i64::MIN, i64::MAX)?;
+            check(&bytes, t / 3, t / 2)?;
+            if !bytes.is_empty() {
+                check(&bytes[..cut % bytes.len()], i64::MIN, i64::MAX)?;
+                let at = change.0 % bytes.len();
+                bytes[at] = change.1;
+                check(&bytes, i64::MIN, i64::MAX)?;
+            }
+        }
+    }
+}
