@@ -50,7 +50,8 @@ impl Labels {
     /// Builds a set from pairs that are sorted by name, unique and non-empty already (checked in debug
     /// builds). This is the way out of an index or a WAL record.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut buf = Vec::with_capacity(128);
+        // Labels of a container or a bucket have 200 bytes.
+        let mut buf = Vec::with_capacity(256);
         #[cfg(debug_assertions)]
         let mut previous: Option<String> = None;
         for (name, value) in pairs {

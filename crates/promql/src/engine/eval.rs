@@ -95,8 +95,12 @@ impl<'a> Eval<'a> {
             _ if grid.count == 0 => self.frame(Vec::new()),
             Kind::Vector(selector) => {
                 let ahead = self.ahead();
-                let rows = self.select_vector(selector, grid, node.pos, &ahead)?;
-                self.settled(rows, ahead)
+                if selector.smoothed {
+                    let rows = self.smooth(selector, grid, node.pos, &ahead)?;
+                    return self.settled(rows, ahead);
+                }
+                let rows = self.select_vector(selector, grid, &ahead)?;
+                Ok(Out::Rows(Frame::counted(rows, ahead)?))
             }
             Kind::Call(id, name, args) => self.call(node, *id, name, args, grid),
             Kind::Aggregate(a) => self.aggregate(node, a, grid),
@@ -193,12 +197,8 @@ impl<'a> Eval<'a> {
         &mut self,
         selector: &Selector,
         grid: Grid,
-        pos: crate::parse::PosRange,
         ahead: &Ahead,
     ) -> Result<Vec<Row>, QueryError> {
-        if selector.smoothed {
-            return self.smooth(selector, grid, pos, ahead);
-        }
         let (offset, stats) = (Self::offset_of(selector, grid), selector.stats_only);
         let lookback = self.settings.lookback_ms;
         let series = self.series(selector.slot);
@@ -398,6 +398,7 @@ pub(crate) fn instant_row(
     }
     meter.total.fetch_add(found, Ordering::Relaxed);
     meter.read.fetch_add(found, Ordering::Relaxed);
+    ahead.samples(found);
     Ok((found > 0).then_some(row))
 }
 

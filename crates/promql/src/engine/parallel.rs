@@ -59,7 +59,8 @@ impl Workers {
         state: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, usize) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
-        let wanted = self.most.min(n.div_ceil(BLOCK));
+        // A thread for less than a block costs more than it saves.
+        let wanted = self.most.min(n / BLOCK);
         let helpers = self.helpers.take(wanted.saturating_sub(1));
         map(n, helpers.1 + 1, state, work)
     }

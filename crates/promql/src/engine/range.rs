@@ -13,7 +13,7 @@ use super::plan::{Kind, Node, absent_labels};
 use super::range_functions::evaluate;
 use super::rate_columns;
 use super::read::{Columns, Cursor, Stats, Window};
-use super::row::{Cell, Grid, Numbers, Row, absent, hist_size, is_absent};
+use super::row::{Cell, Frame, Grid, Numbers, Row, absent, hist_size, is_absent};
 use crate::parse::{FunctionId, PosRange};
 
 /// What a range function gives at one step.
@@ -256,6 +256,9 @@ impl Eval<'_> {
             {
                 note_non_counter(labels, pos, settings.type_and_unit, &mut notes);
             }
+            if any {
+                ahead.samples(row.samples());
+            }
             Ok((any || !notes.is_empty()).then_some((row, notes)))
         };
         let answers = self.workers.map(count, Columns::default, work)?;
@@ -275,7 +278,7 @@ impl Eval<'_> {
         if !settings.delayed_names {
             refuse_equal(&rows)?;
         }
-        self.settled(rows, ahead)
+        Ok(Out::Rows(Frame::counted(rows, ahead)?))
     }
 }
 

@@ -217,17 +217,24 @@ pub(crate) struct Ahead {
     pub(crate) steps: Option<StepCounts>,
     meter: Arc<Meter>,
     bytes: AtomicU64,
+    /// Samples of the rows, as far as those that made them have said.
+    samples: AtomicU64,
 }
 
 impl Ahead {
     pub(crate) fn new(meter: &Arc<Meter>, steps: Option<StepCounts>) -> Ahead {
-        Ahead { steps, meter: Arc::clone(meter), bytes: AtomicU64::new(0) }
+        Ahead { steps, meter: Arc::clone(meter), bytes: AtomicU64::new(0), samples: AtomicU64::new(0) }
     }
 
     pub(crate) fn take(&self, bytes: u64) -> Result<(), QueryError> {
         self.meter.ctx.budget.charge(bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts a row's samples while the row is at hand: for [`Frame::counted`].
+    pub(crate) fn samples(&self, samples: u64) {
+        self.samples.fetch_add(samples, Ordering::Relaxed);
     }
 
     /// Looks at the deadline.
@@ -323,9 +330,20 @@ impl Frame {
     }
 
     /// Takes over rows that were paid for ahead, and settles the difference.
-    pub(crate) fn settled(rows: Vec<Row>, mut ahead: Ahead) -> Result<Frame, QueryError> {
-        let bytes: u64 = rows.iter().map(row_bytes).sum();
+    pub(crate) fn settled(rows: Vec<Row>, ahead: Ahead) -> Result<Frame, QueryError> {
         let samples = rows.iter().map(Row::samples).sum();
+        Frame::paid(rows, ahead, samples)
+    }
+
+    /// The same for rows whose samples were counted as they were made.
+    pub(crate) fn counted(rows: Vec<Row>, ahead: Ahead) -> Result<Frame, QueryError> {
+        let samples = ahead.samples.load(Ordering::Relaxed);
+        Frame::paid(rows, ahead, samples)
+    }
+
+    fn paid(rows: Vec<Row>, mut ahead: Ahead, samples: u64) -> Result<Frame, QueryError> {
+        debug_assert_eq!(samples, rows.iter().map(Row::samples).sum::<u64>());
+        let bytes: u64 = rows.iter().map(row_bytes).sum();
         let (meter, paid) = (Arc::clone(&ahead.meter), std::mem::take(ahead.bytes.get_mut()));
         let mut frame = Frame { rows, meter, samples: 0, bytes: paid };
         if bytes <= paid {

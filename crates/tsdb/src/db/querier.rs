@@ -1,7 +1,5 @@
 //! One view over blocks and head.
 
-use std::collections::BTreeSet;
-
 use model::Matcher;
 use storage::{LabelHints, Querier, QueryContext, SelectHints, SeriesSet, StorageError, merge_sets};
 
@@ -20,15 +18,19 @@ impl DbQuerier {
         hints: LabelHints,
         read: impl Fn(&dyn Querier) -> Result<Vec<String>, StorageError>,
     ) -> Result<Vec<String>, StorageError> {
-        let mut all = BTreeSet::new();
         if let [only] = self.parts.as_slice() {
             return read(&**only);
         }
+        let mut all = Vec::new();
         for part in &self.parts {
-            all.extend(read(&**part)?);
+            all.append(&mut read(&**part)?);
         }
+        // Each part's are in order: a stable sort finds these runs and merges them.
+        all.sort();
+        all.dedup();
         let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
-        Ok(all.into_iter().take(limit).collect())
+        all.truncate(limit);
+        Ok(all)
     }
 }
 
