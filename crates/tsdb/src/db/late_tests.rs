@@ -261,6 +261,42 @@ fn killed(disk: &MemDisk) -> MemDisk {
     copy
 }
 
+/// After a start a file of head chunks is begun. Where a power cut took those of chunks that blocks have by now,
+/// what the new one has must not be taken for these.
+#[test]
+fn late_samples_are_not_taken_for_those_whose_files_a_power_cut_took() {
+    let remove_all = |disk: &MemDisk, dir: &str| {
+        for entry in disk.list(dir.as_ref()).unwrap() {
+            disk.remove_file(&std::path::Path::new(dir).join(entry.name)).unwrap();
+        }
+    };
+    let disk = MemDisk::new();
+    let db = Db::open(windowed(&disk, 200 * MINUTE)).unwrap();
+    let mut ledger = Ledger::new();
+    for t in 61..78 {
+        put(&db, &mut ledger, &[("a", t * MINUTE, 1.0)]);
+    }
+    for i in 0..100 {
+        put(&db, &mut ledger, &[("a", 20 * MINUTE + i * 10_000, 2.0)]);
+    }
+    db.maintain().unwrap();
+    assert!(db.blocks().unwrap().iter().any(|b| b.meta_json.contains("from-out-of-order")));
+    let disk = killed(&disk);
+    remove_all(&disk, "/data/chunks_head");
+    let db = Db::open(windowed(&disk, 200 * MINUTE)).unwrap();
+    assert_eq!(all(&db), ledger);
+    // More than one chunk has, so that some are in a complete one.
+    for i in 0..40 {
+        put(&db, &mut ledger, &[("a", 40 * MINUTE + i * 10_000, 3.0)]);
+    }
+    db.close().unwrap();
+    // Their log had no room.
+    remove_all(&disk, "/data/wbl");
+    let db = Db::open(windowed(&disk, 200 * MINUTE)).unwrap();
+    let in_chunk = (40 * MINUTE, 40 * MINUTE + 29 * 10_000);
+    assert_eq!(read(&db, in_chunk.0, in_chunk.1).len(), 30);
+}
+
 #[test]
 fn late_samples_where_a_whole_block_was_deleted_outlive_kills() {
     let mut disk = MemDisk::new();
