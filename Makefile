@@ -4,7 +4,7 @@ PROFILE ?= ci
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
 
-.PHONY: run build test test-long crash lint peers bench bench-million bench-bomb help
+.PHONY: run build test test-long crash lint peers bench bench-million bench-bomb bench-deaths help
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,11 @@ bench-bomb: peers ## ten million new series beside ordinary targets under a memo
 	$(CARGO) build --locked --release -p godwit
 	$(CARGO) build --locked --release -p e2e --bin bomb
 	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/bomb $(ARGS)
+
+bench-deaths: peers ## queries of death and hostile bodies under a memory limit (as root; ARGS="--help")
+	$(CARGO) build --locked --release -p godwit
+	$(CARGO) build --locked --release -p e2e --bin deaths
+	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/deaths $(ARGS)
 
 bench:           ## criterion benches
 	$(CARGO) bench --locked --workspace

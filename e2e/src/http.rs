@@ -53,6 +53,39 @@ pub fn get(port: u16, path: &str) -> Result<Answer> {
 /// # Errors
 /// No connection, no answer.
 pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    let (all, fault) = exchange(port, method, path, headers, body)?;
+    match fault {
+        Some(fault) => Err(fault.into()),
+        None => parsed(all),
+    }
+}
+
+/// The same for a server that may answer before it has read all, and close: what it said counts.
+///
+/// # Errors
+/// No connection, no answer.
+pub fn request_refusable(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    let (all, fault) = exchange(port, method, path, headers, body)?;
+    match fault {
+        Some(fault) if all.is_empty() => Err(fault.into()),
+        _ => parsed(all),
+    }
+}
+
+/// Bytes that came back, and what went wrong meanwhile.
+fn exchange(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<(Vec<u8>, Option<std::io::Error>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(LIMIT))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
@@ -66,9 +99,13 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], bo
     let mut all = head.into_bytes();
     all.extend_from_slice(b"\r\n");
     all.extend_from_slice(body);
-    stream.write_all(&all)?;
+    let sent = stream.write_all(&all);
     let mut all = Vec::new();
-    stream.read_to_end(&mut all)?;
+    let read = stream.read_to_end(&mut all);
+    Ok((all, sent.err().or(read.err())))
+}
+
+fn parsed(mut all: Vec<u8>) -> Result<Answer> {
     let end = all.windows(4).position(|w| w == b"\r\n\r\n").context("no end of headers")?;
     let headers = String::from_utf8_lossy(&all[..end]).into_owned();
     let status = headers.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no status")?;

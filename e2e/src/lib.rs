@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod bomb;
 pub mod cage;
+pub mod deaths;
 pub mod differential;
 pub mod dump;
 pub mod faults;
@@ -15,6 +16,7 @@ pub mod power;
 pub mod process;
 pub mod program;
 pub mod push;
+pub mod subject;
 pub mod turns;
 pub mod usage;
 pub mod wait;

@@ -151,6 +151,14 @@ impl Server {
         Ok(self.child.try_wait()?.is_some())
     }
 
+    /// How it ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -108,8 +108,10 @@ pub struct Shares {
     pub queries_bytes: u64,
     /// One query: a quarter.
     pub query_bytes: u64,
-    /// Bodies of remote write: a sixteenth, 32 MiB to 512 MiB.
+    /// Bodies of remote write as they come: a sixteenth, 32 MiB to 512 MiB.
     pub write_bodies_bytes: u64,
+    /// What is made of these bodies: a quarter, and at least one of the largest, 32 MiB three times.
+    pub writes_bytes: u64,
 }
 
 /// Shares of a budget; 0 stands for 80 % of the limit.
@@ -121,6 +123,7 @@ pub fn shares(setting: u64) -> Shares {
         queries_bytes: budget_bytes / 2,
         query_bytes: budget_bytes / 4,
         write_bodies_bytes: (budget_bytes / 16).clamp(32 << 20, 512 << 20),
+        writes_bytes: (budget_bytes / 4).max(100 << 20),
     }
 }
 

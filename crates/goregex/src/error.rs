@@ -10,6 +10,14 @@ pub struct Error {
     pub expr: String,
 }
 
+impl Error {
+    /// Whether a larger bound might let it pass.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.kind == ErrorKind::Large
+    }
+}
+
 /// Go's error codes (`regexp/syntax.ErrorCode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {

@@ -19,3 +19,4 @@ pub mod unicode;
 
 pub use error::{Error, ErrorKind};
 pub use regex::{Captures, Regex};
+pub use translate::NFA_BYTES_MAX;

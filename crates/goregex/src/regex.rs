@@ -10,7 +10,8 @@ use crate::ast::{Ast, Look, Node};
 use crate::expand::{Piece, pieces};
 use crate::parse::{self, Flags};
 use crate::shortcut::{self, Plan};
-use crate::{Error, ErrorKind, translate};
+use crate::translate::{self, NFA_BYTES_MAX};
+use crate::{Error, ErrorKind};
 
 /// A compiled expression. Cheap to clone.
 #[derive(Clone)]
@@ -92,7 +93,16 @@ impl Regex {
     /// # Errors
     /// A pattern outside Go's syntax or limits, or too large for the engine.
     pub fn anchored(pattern: &str) -> Result<Self, Error> {
-        Self::compile(pattern, Form::Anchored)
+        Self::compile(pattern, Form::Anchored, NFA_BYTES_MAX)
+    }
+
+    /// The same, where the automaton in one direction may take so many bytes only; up to [`NFA_BYTES_MAX`]. What
+    /// it takes while it is made is up to four times that, in two directions and two forms.
+    ///
+    /// # Errors
+    /// As [`Regex::anchored`]; [`Error::is_large`] tells that more bytes might be enough.
+    pub fn anchored_within(pattern: &str, nfa_bytes_max: usize) -> Result<Self, Error> {
+        Self::compile(pattern, Form::Anchored, nfa_bytes_max)
     }
 
     /// Compiles the text `^(?s:pattern)$`, as relabeling and `label_replace` do. Same matches as
@@ -101,7 +111,15 @@ impl Regex {
     /// # Errors
     /// A pattern outside Go's syntax or limits, or too large for the engine.
     pub fn wrapped(pattern: &str) -> Result<Self, Error> {
-        Self::compile(pattern, Form::Wrapped)
+        Self::compile(pattern, Form::Wrapped, NFA_BYTES_MAX)
+    }
+
+    /// The same with a bound as that of [`Regex::anchored_within`].
+    ///
+    /// # Errors
+    /// As [`Regex::wrapped`].
+    pub fn wrapped_within(pattern: &str, nfa_bytes_max: usize) -> Result<Self, Error> {
+        Self::compile(pattern, Form::Wrapped, nfa_bytes_max)
     }
 
     /// Compiles a pattern that may match anywhere, as Go's `regexp.Compile` (templates' `reReplaceAll`).
@@ -109,17 +127,17 @@ impl Regex {
     /// # Errors
     /// A pattern outside Go's syntax or limits, or too large for the engine.
     pub fn new(pattern: &str) -> Result<Self, Error> {
-        Self::compile(pattern, Form::Plain)
+        Self::compile(pattern, Form::Plain, NFA_BYTES_MAX)
     }
 
-    fn compile(pattern: &str, form: Form) -> Result<Self, Error> {
+    fn compile(pattern: &str, form: Form, nfa_bytes_max: usize) -> Result<Self, Error> {
         let ast = form.parse(pattern)?;
         let (plan, prefix) = shortcut::plan(&ast.root, pattern.len());
         let engine = OnceLock::new();
         // Matchers never ask for captures, so where a shortcut decides, they do without an automaton.
         if form != Form::Anchored || matches!(plan, Plan::Engine(_)) {
             let too_large = || Error { kind: ErrorKind::Large, expr: pattern.to_string() };
-            let compiled = translate::compile(&ast.root, ast.height).ok_or_else(too_large)?;
+            let compiled = translate::compile(&ast.root, ast.height, nfa_bytes_max).ok_or_else(too_large)?;
             engine.get_or_init(|| Some(compiled));
         }
         Ok(Regex(Arc::new(Inner {
@@ -136,9 +154,15 @@ impl Regex {
     fn engine(&self) -> Option<&meta::Regex> {
         let compile = || {
             let ast = self.0.form.parse(&self.0.pattern).ok()?;
-            translate::compile(&ast.root, ast.height)
+            translate::compile(&ast.root, ast.height, NFA_BYTES_MAX)
         };
         self.0.engine.get_or_init(compile).as_ref()
+    }
+
+    /// Bytes of the compiled automaton, without its caches; 0 where there is none.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.0.engine.get().and_then(Option::as_ref).map_or(0, meta::Regex::memory_usage)
     }
 
     /// The pattern as given.

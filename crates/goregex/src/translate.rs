@@ -9,7 +9,7 @@ use crate::unicode::{self, Ranges};
 
 /// Bound of one compiled automaton. Go's own bound is 128 MiB of instructions that each match a whole
 /// character; here a class of Unicode is hundreds of byte states, so that this takes `\pL{1000}` and not much more.
-const NFA_BYTES_MAX: usize = 64 << 20;
+pub const NFA_BYTES_MAX: usize = 64 << 20;
 /// Bound of the one-pass automaton, which makes captures quick: relabel rules need some tens of KiB.
 const ONEPASS_BYTES_MAX: usize = 1 << 20;
 /// Bound of the lazy automaton's cache, for each thread that uses the expression at the same time.
@@ -21,19 +21,19 @@ const HEIGHT_ON_STACK_MAX: u32 = 100;
 const COMPILE_STACK_BYTES: usize = 16 << 20;
 
 /// Compiles a tree. `None` where a bound is passed.
-pub(crate) fn compile(root: &Node, height: u32) -> Option<meta::Regex> {
+pub(crate) fn compile(root: &Node, height: u32, nfa_bytes_max: usize) -> Option<meta::Regex> {
     if height <= HEIGHT_ON_STACK_MAX {
-        return build(root);
+        return build(root, nfa_bytes_max);
     }
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(COMPILE_STACK_BYTES);
-        thread.spawn_scoped(scope, || build(root)).ok()?.join().ok()?
+        thread.spawn_scoped(scope, || build(root, nfa_bytes_max)).ok()?.join().ok()?
     })
 }
 
-fn build(root: &Node) -> Option<meta::Regex> {
+fn build(root: &Node, nfa_bytes_max: usize) -> Option<meta::Regex> {
     let config = meta::Regex::config()
-        .nfa_size_limit(Some(NFA_BYTES_MAX))
+        .nfa_size_limit(Some(nfa_bytes_max.min(NFA_BYTES_MAX)))
         .onepass_size_limit(Some(ONEPASS_BYTES_MAX))
         .hybrid_cache_capacity(LAZY_BYTES_MAX)
         .utf8_empty(true);

@@ -47,10 +47,25 @@ impl Matcher {
         name: impl Into<String>,
         value: impl Into<String>,
     ) -> Result<Self, goregex::Error> {
+        Matcher::within(op, name, value, goregex::NFA_BYTES_MAX)
+    }
+
+    /// The same with a bound for what the expression compiles to, see [`goregex::Regex::anchored_within`].
+    ///
+    /// # Errors
+    /// As [`Matcher::new`].
+    pub fn within(
+        op: MatchOp,
+        name: impl Into<String>,
+        value: impl Into<String>,
+        nfa_bytes_max: usize,
+    ) -> Result<Self, goregex::Error> {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(goregex::Regex::anchored(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => {
+                Some(goregex::Regex::anchored_within(&value, nfa_bytes_max)?)
+            }
         };
         Ok(Matcher { op, name: name.into(), value, regex })
     }

@@ -10,4 +10,4 @@ pub use engine::{
     CONCURRENCY, Engine, EngineOptions, Explain, LOOKBACK_DELTA_MS, MAX_SAMPLES, MatrixSeries, QueryError,
     QueryOptions, QueryOutput, QueryStats, SampleValue, TIMEOUT, Value, VectorSample,
 };
-pub use parse::{Expr, ParseError, ParserOptions, PosRange, ValueType, parse, parse_selector};
+pub use parse::{Expr, ParseError, ParseFault, ParserOptions, PosRange, ValueType, parse, parse_selector};

@@ -14,6 +14,7 @@ pub(crate) mod text;
 mod token;
 
 use model::Matcher;
+use storage::{Budget, StorageError};
 
 pub use ast::{Expr, PosRange, ValueType};
 pub use functions::{FUNCTIONS, Function, FunctionId, function};
@@ -77,6 +78,41 @@ pub fn memory_bytes(query: &str) -> u64 {
         quoted += u64::from(quote.is_some());
     }
     quoted * QUOTED_BYTES + (query.len() as u64).saturating_sub(quoted) * TREE_BYTES
+}
+
+/// Why an expression was not parsed within a budget.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseFault {
+    /// It is malformed.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// There is no memory for it.
+    #[error("{0}")]
+    Memory(StorageError),
+}
+
+/// The same as [`parse`], charged to a budget: the tree, and what regular expressions compile to.
+///
+/// # Errors
+/// See [`ParseFault`].
+pub fn parse_within(query: &str, options: ParserOptions, memory: &Budget) -> Result<Expr, ParseFault> {
+    memory.charge(memory_bytes(query)).map_err(ParseFault::Memory)?;
+    let mut parser = parser::Parser::new(query, options).within(memory);
+    let parsed = parser.expression();
+    let mut expr = parser.finished(parsed)?;
+    check::Checker { query }.check(&mut expr)?;
+    Ok(expr)
+}
+
+/// The same as [`parse_selector`], charged to a budget.
+///
+/// # Errors
+/// See [`ParseFault`].
+pub fn parse_selector_within(query: &str, memory: &Budget) -> Result<Vec<Matcher>, ParseFault> {
+    memory.charge(memory_bytes(query)).map_err(ParseFault::Memory)?;
+    let mut parser = parser::Parser::new(query, ParserOptions::default()).within(memory);
+    let parsed = parser.selector();
+    Ok(parser.finished(parsed)?.matchers)
 }
 
 /// Parses and type-checks an expression.

@@ -21,7 +21,7 @@ pub use config::OtlpConfig;
 pub use otlp::{OtlpForm, OtlpOptions, OtlpReceiver, otlp_json_to_protobuf};
 pub use receive::{Answer, MessageType, Receiver, ReceiverOptions, WriteResponse, WriteStats};
 pub use sender::{MetadataSource, Sender, SenderError, SenderOptions};
-pub use snappy::DECODED_BYTES_MAX;
+pub use snappy::{DECODED_BYTES_MAX, decoded_bytes};
 pub use v1::DecodedV1;
 pub use v2::DecodedV2;
 pub use wire::WireError;

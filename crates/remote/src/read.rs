@@ -2,7 +2,7 @@
 //! `storage/remote/read_handler.go`, `codec.go`, `chunked.go`; messages: `prompb/remote.proto`).
 
 use model::{Labels, MatchOp, Matcher};
-use storage::{RawChunk, SampleBuf, SelectHints};
+use storage::{Budget, PatternError, RawChunk, SampleBuf, SelectHints};
 
 use crate::encode::{bytes, double, histogram, labels_v1, message, number, tag, varint};
 use crate::snappy::decompress;
@@ -74,20 +74,24 @@ impl ReadQuery {
     /// every series, as stored series do not have that label.
     ///
     /// # Errors
-    /// A regular expression that does not compile, an unknown operator.
-    pub fn local_matchers(&self, external: &Labels) -> Result<Vec<Matcher>, String> {
+    /// A regular expression that does not compile, or not within the memory; an unknown operator.
+    pub fn local_matchers(
+        &self,
+        external: &Labels,
+        memory: &Budget,
+    ) -> Result<Vec<Matcher>, PatternError<String>> {
         let of = |(op, name, value): &(u64, String, String)| {
             let op = match op {
                 0 => MatchOp::Equal,
                 1 => MatchOp::NotEqual,
                 2 => MatchOp::Regex,
                 3 => MatchOp::NotRegex,
-                _ => return Err("invalid matcher type".to_string()),
+                _ => return Err(PatternError::Pattern("invalid matcher type".to_string())),
             };
             if op == MatchOp::Equal && external.get(name) == value {
                 return Ok(Matcher::equal(name, ""));
             }
-            Matcher::new(op, name, value).map_err(|e| e.to_string())
+            storage::matcher(memory, op, name, value)
         };
         self.matchers.iter().map(of).collect()
     }
@@ -327,7 +331,7 @@ mod tests {
         assert_eq!((q.start_ms, q.end_ms), (5, 10));
         assert_eq!(q.hints.as_ref().map(|h| (h.func.as_str(), h.start_ms)), Some(("rate", 4)));
         let external = Labels::from_pairs([("zone", "eu")]);
-        let matchers = q.local_matchers(&external).unwrap();
+        let matchers = q.local_matchers(&external, &Budget::new(1 << 20, None)).unwrap();
         assert!(matchers[0].matches("a") && !matchers[0].matches("c"));
         assert!(matchers[1].matches("") && !matchers[1].matches("eu"));
         assert_eq!(of(&[7, 0]).unwrap().form, ReadForm::Samples);

@@ -6,6 +6,13 @@ pub const DECODED_BYTES_MAX: usize = 32 << 20;
 /// that claims more lies.
 const EXPANSION_MAX: usize = 22;
 
+/// Bytes that a body decompresses to, at most; 0 where it is refused for its size.
+#[must_use]
+pub fn decoded_bytes(body: &[u8]) -> usize {
+    let said = snap::raw::decompress_len(body).unwrap_or(0);
+    if said > DECODED_BYTES_MAX { 0 } else { said.min(body.len().saturating_mul(EXPANSION_MAX)) }
+}
+
 /// Decompresses into `out`, whose memory is reused from call to call.
 ///
 /// # Errors

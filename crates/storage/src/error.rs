@@ -63,6 +63,17 @@ pub enum StorageError {
         /// The budget that was hit.
         limit_bytes: u64,
     },
+    /// What the process holds, and what it is about to, nears what it may.
+    #[error(
+        "the server is short of memory: {} MiB of {} MiB are used or promised; ask for less, or again later",
+        .used_bytes >> 20, .budget_bytes >> 20
+    )]
+    MemoryShort {
+        /// Resident, and promised to requests.
+        used_bytes: u64,
+        /// What it aims to stay below.
+        budget_bytes: u64,
+    },
     /// Client gone or server stopping.
     #[error("query was canceled")]
     Cancelled,

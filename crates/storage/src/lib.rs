@@ -8,18 +8,21 @@
 //! sorted by [`model::Labels`]'s order when asked; what a call returns is owned by the caller.
 
 mod append;
+mod budget;
 mod context;
 mod error;
 mod exemplar;
 mod log;
 pub mod memory;
 mod merge;
+mod patterns;
 mod probe;
 mod query;
 mod status;
 
 pub use append::{Appendable, Appender, CommitStats, Logged, Rejected, SeriesRef, Underway};
-pub use context::{Budget, CancelToken, QueryContext};
+pub use budget::{Budget, MemoryGuard};
+pub use context::{CancelToken, QueryContext};
 pub use error::{AppendError, StorageError};
 pub use exemplar::{ExemplarQueryable, ExemplarSeries};
 pub use log::{
@@ -27,6 +30,7 @@ pub use log::{
     MetadataRecord, SampleRecord, SeriesRecord,
 };
 pub use merge::{MergedSeries, merge_sets};
+pub use patterns::{PatternError, compiled, matcher};
 pub use probe::{MemoryProbe, MemoryUse};
 pub use query::{
     ChunkEncoding, LabelHints, Querier, Queryable, RawChunk, SampleBuf, SelectHints, Series, SeriesSet,

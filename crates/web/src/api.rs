@@ -111,8 +111,13 @@ fn knows_itself(route: Route) -> bool {
     )
 }
 
-/// A text of so many bytes is parsed where the request came in: a millisecond.
+/// A text of so many bytes without a regular expression, which can take seconds to compile, is parsed where the
+/// request came in: a millisecond.
 const HERE_BYTES_MAX: usize = 16 << 10;
+
+fn is_parsed_soon(text: &str) -> bool {
+    text.len() <= HERE_BYTES_MAX && !text.contains('~')
+}
 
 /// Routes that upstream's agent does not have.
 fn server_only(route: Route) -> bool {
@@ -153,10 +158,10 @@ pub(crate) async fn respond(state: &State, route: Route, call: Call, encoding: E
     match route {
         Route::Query | Route::QueryRange => query::respond(state, route, call, encoding).await,
         // What reads no store and little memory is answered at once.
-        Route::FormatQuery if call.form.get("query").len() <= HERE_BYTES_MAX => {
+        Route::FormatQuery if is_parsed_soon(call.form.get("query")) => {
             api_response(query::format(state, &call), encoding)
         }
-        Route::ParseQuery if call.form.get("query").len() <= HERE_BYTES_MAX => {
+        Route::ParseQuery if is_parsed_soon(call.form.get("query")) => {
             api_response(query::parse(state, &call), encoding)
         }
         Route::ScrapePools => api_response(targets::pools(state), encoding),

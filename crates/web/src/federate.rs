@@ -11,13 +11,14 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use model::labels::METRIC_NAME;
 use model::{CounterResetHint, FloatHistogram, HistogramValue, Labels, Matcher, MetricType, is_stale_nan};
-use storage::{CancelToken, SampleBuf, SelectHints, StorageError, merge_sets};
+use storage::{CancelToken, QueryContext, SampleBuf, SelectHints, StorageError, merge_sets};
 
 use crate::api::{Call, on_thread};
 use crate::compress::Encoding;
 use crate::form::Form;
 use crate::negotiate;
 use crate::respond::{set_body, text_error};
+use crate::selectors::Refused;
 use crate::state::State;
 
 pub(crate) async fn serve(state: &State, request: Parts) -> Response {
@@ -46,11 +47,14 @@ fn answer(state: &State, call: &Call, chosen: OutputFormat, encoding: Encoding) 
     if let Some(e) = call.form.error() {
         return text_error(StatusCode::BAD_REQUEST, format!("error parsing form values: {e}"));
     }
-    let sets = match call.form.all("match[]").map(crate::selectors::one).collect::<Result<Vec<_>, _>>() {
+    let ctx = call.context(state);
+    let read = |text| crate::selectors::one(&ctx.budget, text);
+    let sets = match call.form.all("match[]").map(read).collect::<Result<Vec<_>, _>>() {
         Ok(sets) => sets,
-        Err(e) => return text_error(StatusCode::BAD_REQUEST, e),
+        Err(Refused::Bad(e)) => return text_error(StatusCode::BAD_REQUEST, e),
+        Err(Refused::Memory(e)) => return text_error(StatusCode::SERVICE_UNAVAILABLE, e),
     };
-    match families(state, call, &sets, chosen.format) {
+    match families(state, &ctx, &sets, chosen.format) {
         Ok(families) => {
             let mut response = Response::new(Body::empty());
             if let Ok(value) = HeaderValue::try_from(chosen.content_type()) {
@@ -62,7 +66,9 @@ fn answer(state: &State, call: &Call, chosen: OutputFormat, encoding: Encoding) 
         Err(e) => {
             state.metrics.federation_errors.inc();
             let status = match e {
-                StorageError::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+                StorageError::NotReady
+                | StorageError::MemoryLimit { .. }
+                | StorageError::MemoryShort { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             text_error(status, e)
@@ -76,6 +82,9 @@ enum Newest {
     Histogram(std::sync::Arc<FloatHistogram>),
 }
 
+/// A sample besides its labels, as it is read, as it is grouped, and as text; labels are there three times.
+const SAMPLED_BYTES: u64 = 400;
+
 struct Sampled {
     labels: Labels,
     t_ms: i64,
@@ -84,7 +93,7 @@ struct Sampled {
 
 fn families(
     state: &State,
-    call: &Call,
+    ctx: &QueryContext,
     sets: &[Vec<Matcher>],
     format: Format,
 ) -> Result<Vec<Family>, StorageError> {
@@ -92,13 +101,12 @@ fn families(
     let maxt = state.parts.clock.now_ms();
     let mint = maxt.saturating_sub(i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX));
     let querier = state.parts.local.querier(mint, maxt)?;
-    let ctx = call.context(state);
     let hints = SelectHints { start_ms: mint, end_ms: maxt, ..SelectHints::default() };
     // `{}` selects nothing, as upstream.
     let selected = sets
         .iter()
         .filter(|m| !m.is_empty())
-        .map(|m| querier.select(&ctx, true, &hints, m))
+        .map(|m| querier.select(ctx, true, &hints, m))
         .collect::<Result<Vec<_>, _>>()?;
     let set = merge_sets(selected);
     state.metrics.federation_warnings.add(set.warnings.len() as f64);
@@ -109,6 +117,7 @@ fn families(
         buf.clear();
         s.read(mint, maxt, &mut buf)?;
         if let Some((t_ms, value)) = newest(&buf) {
+            ctx.budget.charge(SAMPLED_BYTES + 3 * s.labels().as_bytes().len() as u64)?;
             samples.push(Sampled { labels: s.labels().clone(), t_ms, value });
         }
     }

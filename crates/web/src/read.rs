@@ -14,7 +14,9 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use model::Labels;
 use remote::read::{self, ReadForm, ReadQuery, ReadRequest};
-use storage::{Budget, CancelToken, Querier, QueryContext, SampleBuf, SelectHints, SeriesSet, StorageError};
+use storage::{
+    Budget, CancelToken, PatternError, Querier, QueryContext, SampleBuf, SelectHints, SeriesSet, StorageError,
+};
 use telemetry::Gauge;
 use tokio::sync::mpsc;
 
@@ -34,6 +36,17 @@ type Refusal = (StatusCode, String);
 
 fn internal(e: &impl ToString) -> Refusal {
     (StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+}
+
+/// Where memory is short, the reader may come again.
+fn refusal(e: &StorageError) -> Refusal {
+    let status = match e {
+        StorageError::MemoryLimit { .. } | StorageError::MemoryShort { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, e.to_string())
 }
 
 /// Counts a request for as long as it lives.
@@ -131,7 +144,7 @@ fn answer(
     };
     if request.form == ReadForm::Samples {
         let answered = samples(state, ctx, &request.queries, &external).and_then(|body| {
-            settle(&ctx.budget, body.len()).map_err(|e| internal(&e))?;
+            settle(&ctx.budget, body.len()).map_err(|e| refusal(&e))?;
             Ok(body)
         });
         return drop(begun.send(answered.map(Begun::Samples)));
@@ -167,7 +180,10 @@ fn select(
     external: &Labels,
     sorted: bool,
 ) -> Result<Selected, Refusal> {
-    let matchers = query.local_matchers(external).map_err(|e| internal(&e))?;
+    let matchers = query.local_matchers(external, &ctx.budget).map_err(|e| match e {
+        PatternError::Pattern(text) => internal(&text),
+        PatternError::Memory(e) => refusal(&e),
+    })?;
     let hints = query.hints.clone().unwrap_or_else(|| SelectHints {
         start_ms: query.start_ms,
         end_ms: query.end_ms,
@@ -178,7 +194,7 @@ fn select(
         return Ok((None, SeriesSet::default()));
     }
     let view = state.parts.local.querier(query.start_ms, query.end_ms).map_err(|e| internal(&e))?;
-    let set = view.select(ctx, sorted, &hints, &matchers).map_err(|e| internal(&e))?;
+    let set = view.select(ctx, sorted, &hints, &matchers).map_err(|e| refusal(&e))?;
     for warning in &set.warnings {
         tracing::warn!(warning, "Warnings on remote read query");
     }
@@ -226,7 +242,7 @@ fn samples(
             // Twice: the message is copied once more to be compressed.
             if 2 * written > charged {
                 let more = 2 * written - charged + CHARGE_BYTES;
-                ctx.budget.charge(more as u64).map_err(|e| internal(&e))?;
+                ctx.budget.charge(more as u64).map_err(|e| refusal(&e))?;
                 charged += more;
             }
         }

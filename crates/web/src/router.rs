@@ -198,7 +198,7 @@ async fn call(
     let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
     let (mut form_body, mut fields, mut memory) = (None, Vec::new(), None);
     if has_body && is_form {
-        form_body = match limited_within(body, FORM_BYTES_MAX, &state.request_bytes).await {
+        form_body = match limited_weighing(body, FORM_BYTES_MAX, FORM_TIMES, &state.request_bytes).await {
             Ok((bytes, taken)) => {
                 memory = taken;
                 Some(bytes)
@@ -217,7 +217,9 @@ async fn call(
         };
     } else if let Some(boundary) = multipart::boundary(content_type).filter(|_| !route.reads_plain_forms()) {
         // As upstream: a body that cannot be read is one without fields.
-        if let Ok((bytes, taken)) = limited_within(body, FORM_BYTES_MAX, &state.request_bytes).await {
+        if let Ok((bytes, taken)) =
+            limited_weighing(body, FORM_BYTES_MAX, FORM_TIMES, &state.request_bytes).await
+        {
             memory = taken;
             fields = multipart::fields(&bytes, &boundary);
         }
@@ -283,9 +285,23 @@ pub(crate) async fn limited_within(
     max: usize,
     memory: &Arc<Semaphore>,
 ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), BodyFault> {
+    limited_weighing(body, max, 1, memory).await
+}
+
+/// A form is there as bytes, as text, and as its fields: the largest, three times, is less than the 32 MiB that there
+/// are for bodies.
+const FORM_TIMES: usize = 3;
+
+/// The same where each byte counts as so many.
+async fn limited_weighing(
+    body: Body,
+    max: usize,
+    times: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), BodyFault> {
     let (mut out, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
     collect(body, max, &mut out, |more| {
-        let more = u32::try_from(more).map_err(|_| BodyFault::TooLong)?;
+        let more = u32::try_from(more * times).map_err(|_| BodyFault::TooLong)?;
         let taken = Arc::clone(memory).try_acquire_many_owned(more).map_err(|_| BodyFault::Crowded)?;
         match &mut held {
             Some(held) => held.merge(taken),
@@ -306,10 +322,15 @@ async fn collect(
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| BodyFault::Broken(e.to_string()))?;
         let Some(data) = frame.data_ref() else { continue };
-        if out.len() + data.len() > max {
-            return Err(BodyFault::TooLong);
+        let fault = match out.len() + data.len() > max {
+            true => Err(BodyFault::TooLong),
+            false => grant(data.len()),
+        };
+        if let Err(fault) = fault {
+            *out = Vec::new();
+            drain(body).await;
+            return Err(fault);
         }
-        grant(data.len())?;
         out.extend_from_slice(data);
     }
     Ok(())

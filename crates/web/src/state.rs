@@ -72,6 +72,8 @@ pub struct Options {
     /// Bytes of remote write bodies that may be in memory at once; what comes beyond is refused with 503,
     /// which senders retry. At least one whole body of 32 MiB.
     pub write_bodies_bytes_max: usize,
+    /// Bytes that remote writes and OTLP may take while they are decoded and stored; `None` for no limit.
+    pub writes_bytes: Option<Arc<Budget>>,
     /// Remote writes stored at once: each may hold 32 MiB decompressed and as much again decoded.
     pub writes_at_once: usize,
     /// Feature `search-api`.
@@ -128,6 +130,7 @@ impl Default for Options {
             query_bytes_max: u64::MAX,
             queries_bytes: None,
             write_bodies_bytes_max: 128 << 20,
+            writes_bytes: None,
             writes_at_once: WRITES_AT_ONCE_MAX,
             per_step_stats: false,
             start_zero_ingestion: false,

@@ -8,6 +8,8 @@ use axum::response::Response;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use remote::{Answer, WriteResponse};
+use storage::{Budget, StorageError};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::respond::{header_str, text_error};
 use crate::router::{BodyFault, drain, empty, limited_within};
@@ -49,17 +51,17 @@ pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
             return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
         }
     };
+    let Ok(slot) = state.write_slots.clone().acquire_owned().await else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
+    };
     let message = match checked {
         Ok(message) => message,
         // As upstream: a body that is not compressed as it should be comes before its type.
         Err(refusal) => {
-            let of = state.clone();
-            let broken = tokio::task::spawn_blocking(move || of.write.undecodable(&body)).await;
-            return answer(&broken.ok().flatten().unwrap_or(refusal));
+            let (of, decoded) = (state.clone(), remote::decoded_bytes(&body));
+            return stored(state, decoded, slot, move || of.write.undecodable(&body).unwrap_or(refusal))
+                .await;
         }
-    };
-    let Ok(_slot) = state.write_slots.clone().acquire_owned().await else {
-        return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
     };
     // A thread for each request wakes up four times more often than is needed.
     if body.len() <= HERE_BYTES_MAX && state.write.begins_soon() {
@@ -72,10 +74,44 @@ pub(crate) async fn remote_write(state: &State, request: Request) -> Response {
         }
         return answer(&response);
     }
-    let state = state.clone();
-    // Not stopped when the client goes away: what was received is stored whole or refused whole.
-    match tokio::task::spawn_blocking(move || state.write.write(message, &body)).await {
-        Ok(response) => answer(&response),
+    let (of, decoded) = (state.clone(), DECODED_TIMES * remote::decoded_bytes(&body));
+    stored(state, decoded, slot, move || of.write.write(message, &body)).await
+}
+
+/// What is decompressed is there once more as samples, and as entries of the log.
+const DECODED_TIMES: usize = 3;
+/// A request that takes more than this is no sender's batch (2,000 samples are 2 MiB), and may take seconds: it is
+/// stored by the threads that also answer queries, which leave the cores to scrapes and rules.
+const LARGE_BYTES: usize = 16 << 20;
+
+/// Stores on a thread, as soon as there are `bytes` for it. Not stopped when the client goes away: what was received
+/// is stored whole or refused whole.
+async fn stored(
+    state: &State,
+    bytes: usize,
+    slot: OwnedSemaphorePermit,
+    work: impl FnOnce() -> WriteResponse + Send + 'static,
+) -> Response {
+    let pool = state.parts.options.writes_bytes.clone();
+    let run = move || {
+        let _slot = slot;
+        let memory = pool.map(|pool| Budget::new(u64::MAX, Some(pool)));
+        if let Some(memory) = &memory {
+            memory.charge(bytes as u64)?;
+        }
+        Ok::<_, StorageError>(work())
+    };
+    let running = match &state.parts.readers {
+        Some(readers) if bytes > LARGE_BYTES => readers.spawn_blocking(run),
+        _ => tokio::task::spawn_blocking(run),
+    };
+    match running.await {
+        Ok(Ok(response)) => answer(&response),
+        Ok(Err(e)) => {
+            tracing::warn!(error = %e, "a large write request is refused");
+            let text = "too little memory for a write request of this size; send again later";
+            text_error(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
         Err(_) => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the write failed inside the server"),
     }
 }
@@ -122,13 +158,10 @@ pub(crate) async fn otlp(state: &State, request: Request) -> Response {
             return text_error(StatusCode::SERVICE_UNAVAILABLE, text);
         }
     };
-    let Ok(_slot) = state.write_slots.clone().acquire_owned().await else {
+    let Ok(slot) = state.write_slots.clone().acquire_owned().await else {
         return text_error(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down");
     };
     let config = Arc::clone(&state.parts.config.load().otlp);
-    // Not stopped when the client goes away: what was received is stored whole or refused whole.
-    match tokio::task::spawn_blocking(move || receiver.write(form, &config, &body)).await {
-        Ok(response) => answer(&response),
-        Err(_) => text_error(StatusCode::INTERNAL_SERVER_ERROR, "the write failed inside the server"),
-    }
+    let bytes = remote::OtlpReceiver::memory_bytes(form, &body);
+    stored(state, bytes, slot, move || receiver.write(form, &config, &body)).await
 }

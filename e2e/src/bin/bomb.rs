@@ -3,16 +3,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::bomb::Bomb;
 use e2e::cage::Cage;
 use e2e::http;
 use e2e::options;
-use e2e::process::{Server, peer};
-use e2e::program::Program;
+use e2e::process::Server;
+use e2e::subject::{Kept, Subject};
 use e2e::usage;
 use testkit::{Fleet, SERIES_A_POD};
 
@@ -43,52 +42,6 @@ struct Plan {
     subjects: Vec<Subject>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
-    Ours,
-    Peer(Program),
-    Vm,
-}
-
-impl Subject {
-    fn title(self) -> &'static str {
-        match self {
-            Subject::Ours => "godwit",
-            Subject::Peer(program) => program.title(),
-            Subject::Vm => "VictoriaMetrics",
-        }
-    }
-    fn path(self) -> Result<PathBuf> {
-        match self {
-            Subject::Ours => Program::Godwit.path(),
-            Subject::Peer(program) => program.path(),
-            Subject::Vm => match std::env::var_os("GODWIT_PEER_VM") {
-                Some(path) => Ok(path.into()),
-                None => peer("victoria-metrics"),
-            },
-        }
-    }
-    fn args(self) -> &'static [&'static str] {
-        match self {
-            Subject::Vm => &[
-                "-httpListenAddr=127.0.0.1:{port}",
-                "-promscrape.config=prometheus.yml",
-                "-storageDataPath=data",
-                "-search.latencyOffset=0s",
-            ],
-            _ => &[
-                "--web.listen-address=127.0.0.1:{port}",
-                "--config.file=prometheus.yml",
-                "--storage.tsdb.path=data",
-                "--web.enable-lifecycle",
-            ],
-        }
-    }
-    fn ready(self) -> &'static str {
-        if self == Subject::Vm { "/health" } else { "/-/ready" }
-    }
-}
-
 impl Plan {
     fn read(words: impl Iterator<Item = String>) -> Result<Option<Plan>> {
         let mut plan = Plan {
@@ -114,7 +67,9 @@ impl Plan {
                 "--every" => plan.every = value.parse::<u64>()?.max(1),
                 "--turn" => plan.turn = value.parse::<u64>()?.max(1),
                 "--seconds" => plan.seconds = value.parse()?,
-                "--subjects" => plan.subjects = value.split(',').map(subject).collect::<Result<_>>()?,
+                "--subjects" => {
+                    plan.subjects = value.split(',').map(Subject::named).collect::<Result<_>>()?
+                }
                 _ => return Ok(false),
             }
             Ok(true)
@@ -125,72 +80,6 @@ impl Plan {
         ensure!(plan.series.is_multiple_of(SERIES_A_POD), "--series: a multiple of {SERIES_A_POD}");
         plan.seconds -= plan.seconds % plan.interval;
         Ok(Some(plan))
-    }
-}
-
-fn subject(name: &str) -> Result<Subject> {
-    Ok(match name {
-        "godwit" => Subject::Ours,
-        "lts" => Subject::Peer(Program::Lts),
-        "new" => Subject::Peer(Program::New),
-        "vm" => Subject::Vm,
-        other => bail!("--subjects: {other:?} is none of godwit, lts, new, vm"),
-    })
-}
-
-/// A subject that is started again when it dies.
-struct Kept {
-    subject: Subject,
-    folder: PathBuf,
-    // Before the group, which goes with its last process.
-    server: Option<Server>,
-    cage: Option<Cage>,
-    restarts: u64,
-    peak: u64,
-}
-
-impl Kept {
-    fn start(&mut self) -> Result<()> {
-        let path = self.subject.path()?;
-        let (program, args) = match &self.cage {
-            Some(cage) => cage.wrap(&path, self.subject.args()),
-            None => (path, self.subject.args().iter().map(ToString::to_string).collect()),
-        };
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let port = match &self.server {
-            Some(before) => before.port,
-            None => e2e::process::free_port()?,
-        };
-        self.server = Some(Server::spawn(&program, &args, &self.folder, port)?);
-        Ok(())
-    }
-
-    /// Looks after it; starts it anew where it is gone.
-    fn look(&mut self) -> Result<()> {
-        let Some(server) = &mut self.server else { return self.start() };
-        if server.has_ended()? {
-            self.restarts += 1;
-            eprintln!("{}: it died", self.subject.title());
-            return self.start();
-        }
-        if let Ok(used) = usage::of(server.pid()) {
-            self.peak = self.peak.max(used.rss_peak_bytes);
-        }
-        Ok(())
-    }
-
-    fn port(&self) -> u16 {
-        self.server.as_ref().map_or(0, |s| s.port)
-    }
-
-    fn until_ready(&mut self) -> Result<f64> {
-        let began = Instant::now();
-        while !http::get(self.port(), self.subject.ready()).is_ok_and(|a| a.status == 200) {
-            ensure!(began.elapsed() < Duration::from_secs(300), "not ready after five minutes");
-            self.look()?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(began.elapsed().as_secs_f64())
     }
 }
 
@@ -225,9 +114,7 @@ fn measure(subject: Subject, plan: &Plan, runtime: &tokio::runtime::Runtime) -> 
     }
     let file = folder.path().join("prometheus.yml");
     std::fs::write(&file, config(plan, &fleet, None))?;
-    let mut kept =
-        Kept { subject, folder: folder.path().to_path_buf(), cage, server: None, restarts: 0, peak: 0 };
-    kept.start()?;
+    let mut kept = Kept::start(subject, folder.path(), cage, &[])?;
     kept.until_ready()?;
     std::thread::sleep(Duration::from_secs(plan.interval * 4));
 

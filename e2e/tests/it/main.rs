@@ -14,6 +14,7 @@ mod before_open;
 mod bomb;
 mod check;
 mod crash;
+mod deaths;
 mod default_job;
 mod differential;
 mod disks;

@@ -193,10 +193,12 @@ pub fn build(
     let clock = Arc::new(SystemClock);
     let store = Arc::new(late.clone());
     let shares = memory::shares(sources.settings.memory_budget);
-    let engine = Arc::new(promql::Engine::new(engine_options(args, shares), registry));
+    let probe = memory::probe(sources.settings.memory_budget);
+    let guard = storage::MemoryGuard::new(probe.clone());
+    let engine_options = EngineOptions { guard: Some(Arc::clone(&guard)), ..engine_options(args, shares) };
+    let engine = Arc::new(promql::Engine::new(engine_options, registry));
     let readers = Readers::start();
     let mut options = scrape_options(args, shares);
-    let probe = memory::probe(sources.settings.memory_budget);
     options.memory = Some(probe.clone());
     let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), options);
     let metrics = discovery::Metrics::new(registry);
@@ -210,7 +212,8 @@ pub fn build(
     let (notify_discovery, notify_sets) = discovery::Manager::new(options, metrics, stop.clone());
     let notifier = notifier::Manager::new(notifier_options(args), registry);
     let sender = remote::Sender::new(sender_options(args, &scrape), registry);
-    let web_options = web_options(args, shares, engine.memory())?;
+    let writes = storage::Budget::guarded(shares.writes_bytes, guard);
+    let web_options = web_options(args, shares, engine.memory(), writes)?;
     let alerts_to = notifier.clone();
     let rules = rules::Manager::new(
         rules::Parts {
@@ -418,6 +421,7 @@ fn web_options(
     args: &ServerArgs,
     shares: Shares,
     queries_bytes: Arc<storage::Budget>,
+    writes_bytes: Arc<storage::Budget>,
 ) -> Result<web::Options, Failure> {
     let listen = args.web_listen_addresses.first().cloned().unwrap_or_default();
     let bad = |what: &str, e: &dyn std::fmt::Display| Failure { text: format!("{what}: {e}"), code: 2 };
@@ -454,6 +458,7 @@ fn web_options(
         query_bytes_max: shares.query_bytes,
         // The same bytes for queries and for what else reads the store: two such pools would be the whole budget.
         queries_bytes: Some(queries_bytes),
+        writes_bytes: Some(writes_bytes),
         write_bodies_bytes_max: usize::try_from(shares.write_bodies_bytes).unwrap_or(128 << 20),
         // 32 MiB decompressed and about twice that decoded, out of a budget that others share.
         writes_at_once: usize::try_from(shares.budget_bytes / WRITE_BYTES_HELD).unwrap_or(usize::MAX),

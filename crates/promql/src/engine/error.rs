@@ -2,7 +2,7 @@
 
 use storage::StorageError;
 
-use crate::parse::ParseError;
+use crate::parse::{ParseError, ParseFault};
 
 /// Why a query failed. `Display` is upstream's text.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +60,17 @@ impl From<StorageError> for QueryError {
         match e {
             StorageError::Cancelled => QueryError::Canceled(IN_EXECUTION),
             StorageError::Timeout => QueryError::Timeout(IN_EXECUTION),
-            StorageError::MemoryLimit { .. } => QueryError::MemoryLimit(e),
+            StorageError::MemoryLimit { .. } | StorageError::MemoryShort { .. } => QueryError::MemoryLimit(e),
             other => QueryError::Storage(other),
+        }
+    }
+}
+
+impl From<ParseFault> for QueryError {
+    fn from(e: ParseFault) -> Self {
+        match e {
+            ParseFault::Parse(e) => QueryError::Parse(e),
+            ParseFault::Memory(e) => e.into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::{Labels, Matcher, go_math};
+use storage::PatternError;
 
 use super::error::{QueryError, execution};
 use super::eval::{Eval, Out, instant_row, merge_apart};
@@ -291,8 +292,18 @@ impl Eval<'_> {
         else {
             return execution("label_replace needs string arguments");
         };
-        let Ok(regex) = goregex::Regex::wrapped(pattern) else {
-            return execution(format!("invalid regular expression in label_replace(): {pattern}"));
+        let compiled = storage::compiled(
+            &self.meter.ctx.budget,
+            |bound| goregex::Regex::wrapped_within(pattern, bound),
+            goregex::Error::is_large,
+            goregex::Regex::memory_bytes,
+        );
+        let regex = match compiled {
+            Ok(regex) => regex,
+            Err(PatternError::Memory(e)) => return Err(e.into()),
+            Err(PatternError::Pattern(_)) => {
+                return execution(format!("invalid regular expression in label_replace(): {pattern}"));
+            }
         };
         if dst.is_empty() || !is_utf8(&args[1]) {
             return execution(format!("invalid destination label name in label_replace(): {dst}"));

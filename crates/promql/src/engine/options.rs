@@ -1,6 +1,9 @@
 //! How an engine and one query are set up.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use storage::MemoryGuard;
 
 use crate::parse::ParserOptions;
 
@@ -26,6 +29,9 @@ pub struct EngineOptions {
     pub query_memory_bytes: u64,
     /// Bytes that all queries of this engine together may hold.
     pub total_memory_bytes: u64,
+    /// Refuses queries where the process runs short of memory, whatever they were promised. Not for an engine with a
+    /// share of its own.
+    pub guard: Option<Arc<MemoryGuard>>,
     /// Queries that run at once; others wait. 0 for no limit.
     pub concurrency: usize,
     /// Threads that one query may use; 0 for the number of cores.
@@ -52,6 +58,7 @@ impl Default for EngineOptions {
             timeout: TIMEOUT,
             query_memory_bytes: u64::MAX,
             total_memory_bytes: u64::MAX,
+            guard: None,
             concurrency: CONCURRENCY,
             threads: 0,
             default_step_ms: 60_000,

@@ -53,7 +53,10 @@ impl Engine {
     pub fn new(options: EngineOptions, registry: &telemetry::Registry) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores } else { options.threads };
-        let pool = Budget::new(options.total_memory_bytes, None);
+        let pool = match &options.guard {
+            Some(guard) => Budget::guarded(options.total_memory_bytes, Arc::clone(guard)),
+            None => Budget::new(options.total_memory_bytes, None),
+        };
         let helpers = Arc::new(Helpers::new(threads));
         let metrics = Metrics::new(registry, options.concurrency);
         let default_step_ms = Arc::new(AtomicI64::new(options.default_step_ms));
@@ -148,8 +151,7 @@ impl Engine {
         let timeout = options.timeout.map_or(engine.options.timeout, |t| t.min(engine.options.timeout));
         let deadline = begun.checked_add(timeout);
         let budget = Budget::new(engine.options.query_memory_bytes, Some(Arc::clone(&engine.pool)));
-        budget.charge(parse::memory_bytes(query))?;
-        let expr = parse::parse(query, engine.options.parser)?;
+        let expr = parse::parse_within(query, engine.options.parser, &budget)?;
         let value_type = expr.value_type();
         if step_ms > 0 && !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
             return Err(QueryError::BadData(format!(

@@ -5,6 +5,7 @@
 //! the innermost place (`context`) to which that table would fall back.
 
 use model::{MatchOp, Matcher, labels::METRIC_NAME};
+use storage::{Budget, PatternError, StorageError};
 
 use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, MatrixSelector, NumberLiteral,
@@ -14,7 +15,7 @@ use super::lexer::Lexer;
 use super::number::parse_number;
 use super::text::{go_quote, go_quote_bytes, unquote};
 use super::token::{Keyword, Kind, Preprocessor, Token};
-use super::{ParseError, ParserOptions, function};
+use super::{ParseError, ParseFault, ParserOptions, function};
 
 /// Brackets, calls and signs may nest this deep: 200 levels of about 1 KiB of stack each leave most of a
 /// thread's 2 MiB free.
@@ -57,6 +58,10 @@ pub(super) struct Parser<'a> {
     nesting: usize,
     /// Height of the expression parsed last.
     height: usize,
+    /// What regular expressions are charged to.
+    memory: Option<&'a Budget>,
+    /// Why it ended, where memory is the reason.
+    short: Option<StorageError>,
 }
 
 impl<'a> Parser<'a> {
@@ -71,6 +76,22 @@ impl<'a> Parser<'a> {
             context: ("", ""),
             nesting: 0,
             height: 0,
+            memory: None,
+            short: None,
+        }
+    }
+
+    /// Charges what regular expressions compile to.
+    pub(super) fn within(mut self, memory: &'a Budget) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// What came of it, once it has ended.
+    pub(super) fn finished<T>(self, parsed: Parsed<T>) -> Result<T, ParseFault> {
+        match self.short {
+            Some(short) => Err(ParseFault::Memory(short)),
+            None => Ok(parsed?),
         }
     }
 
@@ -621,9 +642,19 @@ impl<'a> Parser<'a> {
         }
         let value = self.take()?;
         let text = self.unquoted(value)?;
-        match Matcher::new(op, name, text) {
+        let made = match self.memory {
+            Some(memory) => storage::matcher(memory, op, &name, &text),
+            None => Matcher::new(op, name, text).map_err(|e| PatternError::Pattern(e.to_string())),
+        };
+        let place = label.pos.to(value.pos);
+        match made {
             Ok(m) => Ok(m),
-            Err(e) => self.error(label.pos.to(value.pos), e.to_string()),
+            Err(PatternError::Pattern(e)) => self.error(place, e),
+            Err(PatternError::Memory(e)) => {
+                let text = e.to_string();
+                self.short = Some(e);
+                self.error(place, text)
+            }
         }
     }
 

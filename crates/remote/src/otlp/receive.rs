@@ -146,6 +146,19 @@ impl OtlpReceiver {
         }
     }
 
+    /// Bytes that a body may take while it is stored, besides those of its series: plain, and once more in protobuf.
+    #[must_use]
+    pub fn memory_bytes(form: OtlpForm, body: &[u8]) -> usize {
+        let plain = match form.gzip {
+            true => body.len().saturating_mul(DEFLATE_EXPANSION_MAX).min(DECODED_BYTES_MAX),
+            false => 0,
+        };
+        match form.form {
+            Form::Protobuf => plain,
+            Form::Json => plain + JSON_EXPANSION_MAX * plain.max(body.len()).min(JSON_BYTES_MAX),
+        }
+    }
+
     /// Puts a request's samples in place; the sender is to be answered once the log is written.
     #[must_use]
     pub fn begin(&self, form: OtlpForm, config: &OtlpConfig, body: &[u8]) -> Answer {
@@ -182,6 +195,11 @@ impl OtlpReceiver {
         response
     }
 }
+
+/// Deflate's densest is 258 bytes in two bits.
+const DEFLATE_EXPANSION_MAX: usize = 1032;
+/// See [`JSON_BYTES_MAX`].
+const JSON_EXPANSION_MAX: usize = 8;
 
 /// The protobuf form of a body.
 fn decoded(form: OtlpForm, body: &[u8]) -> Result<Cow<'_, [u8]>, WriteResponse> {

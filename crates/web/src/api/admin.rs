@@ -47,7 +47,8 @@ fn delete_series(state: &State, call: &Call) -> ApiResult {
     // One after the other, as upstream: what stands before a bad selector is deleted.
     for text in call.form.all("match[]") {
         // `{job=""}` deletes what has no job; no matcher at all selects nothing, not everything.
-        let matchers = crate::selectors::one(text).map_err(|e| ApiError::parameter("match[]", e))?;
+        let matchers = crate::selectors::one(&call.context(state).budget, text)
+            .map_err(|e| e.api(|text| ApiError::parameter("match[]", text)))?;
         if !matchers.is_empty() {
             let done = state.parts.status.delete_series(&ctx, start.ms(), end.ms(), &matchers);
             done.map_err(|e| internal(&e.to_string()))?;

@@ -16,7 +16,7 @@ pub(super) fn names(state: &State, call: &Call) -> ApiResult {
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
     let ctx = call.context(state);
-    let sets = params::matchers(&ctx, call).map_err(ApiError::bad_data)?;
+    let sets = params::matchers(&ctx, call, ApiError::bad_data)?;
     let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = LabelHints { limit: params::hint(limit) };
     let names = union(&sets, |matchers| querier.label_names(&ctx, hints, matchers))?;
@@ -35,7 +35,7 @@ pub(super) fn values(state: &State, call: &Call) -> ApiResult {
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
     let ctx = call.context(state);
-    let sets = params::matchers(&ctx, call).map_err(ApiError::bad_data)?;
+    let sets = params::matchers(&ctx, call, ApiError::bad_data)?;
     let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = LabelHints { limit: params::hint(limit) };
     let values = union(&sets, |matchers| querier.label_values(&ctx, &name, hints, matchers))?;
@@ -95,7 +95,7 @@ pub(super) fn series(state: &State, call: &Call) -> ApiResult {
     let limit = params::limit(call)?;
     let (start, end) = params::range(call)?;
     let ctx = call.context(state);
-    let sets = params::matchers(&ctx, call).map_err(|e| ApiError::parameter("match[]", e))?;
+    let sets = params::matchers(&ctx, call, |e| ApiError::parameter("match[]", e))?;
     let querier = state.parts.queryable.querier(start.ms(), end.ms()).map_err(|e| ApiError::storage(&e))?;
     let hints = SelectHints {
         start_ms: start.ms(),

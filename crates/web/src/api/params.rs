@@ -36,17 +36,13 @@ pub(super) fn range(call: &Call) -> Result<(Moment, Moment), ApiError> {
     Ok((time(call, "start", Moment::MIN)?, time(call, "end", Moment::MAX)?))
 }
 
-/// `match[]`. Nothing is parsed where memory is short.
-pub(super) fn matchers(ctx: &QueryContext, call: &Call) -> Result<Vec<Vec<Matcher>>, String> {
-    for text in call.form.all("match[]") {
-        charge(ctx, text).map_err(|e| e.text)?;
-    }
-    crate::selectors::many(call.form.all("match[]"))
-}
-
-/// Takes memory for what a text is parsed to.
-pub(super) fn charge(ctx: &QueryContext, text: &str) -> Result<(), ApiError> {
-    ctx.budget.charge(promql::parse::memory_bytes(text)).map_err(|e| ApiError::storage(&e))
+/// `match[]`; `bad` says what a malformed one is.
+pub(super) fn matchers(
+    ctx: &QueryContext,
+    call: &Call,
+    bad: impl FnOnce(String) -> ApiError,
+) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    crate::selectors::many(&ctx.budget, call.form.all("match[]")).map_err(|e| e.api(bad))
 }
 
 /// The warning of an answer that a limit cut.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use axum::response::Response;
 use model::Labels;
 use promql::{
-    Explain, MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue, Value,
+    Explain, Expr, MatrixSeries, QueryError, QueryOptions, QueryOutput, QueryStats, SampleValue, Value,
     VectorSample,
 };
+use storage::QueryContext;
 
 use super::params::{self, TRUNCATED};
 use super::{Call, lost, on_thread};
@@ -18,6 +19,7 @@ use crate::json::Json;
 use crate::query_log::{Logged, Origin, write_stats};
 use crate::respond::{Answer, ApiError, ApiResult, Success, api_response};
 use crate::routes::Route;
+use crate::selectors::Refused;
 use crate::state::State;
 use crate::text::quote;
 use crate::time::{Moment, parse_duration_ns, parse_time};
@@ -308,19 +310,24 @@ fn write_series(json: &mut Json, s: &MatrixSeries) {
     json.raw("}");
 }
 
+/// The parameter `query`, charged to `ctx`.
+fn parsed(state: &State, ctx: &QueryContext, call: &Call) -> Result<Expr, Refused> {
+    let parser = state.parts.engine.options().parser;
+    Ok(promql::parse::parse_within(call.form.get("query"), parser, &ctx.budget)?)
+}
+
 /// `/query_exemplars`.
 pub(super) fn exemplars(state: &State, call: &Call) -> ApiResult {
     let (start, end) = params::range(call)?;
     if end < start {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
-        .map_err(|e| ApiError::bad_data(e.to_string()))?;
+    let ctx = call.context(state);
+    let expr = parsed(state, &ctx, call).map_err(|e| e.api(ApiError::bad_data))?;
     let sets: Vec<_> = expr.selectors().into_iter().map(|s| s.matchers.clone()).collect();
     if sets.is_empty() {
         return Ok(Success::NoContent);
     }
-    let ctx = call.context(state);
     let found = state
         .parts
         .exemplars
@@ -343,9 +350,7 @@ pub(super) fn exemplars(state: &State, call: &Call) -> ApiResult {
 /// `/format_query`.
 pub(super) fn format(state: &State, call: &Call) -> ApiResult {
     let ctx = call.context(state);
-    params::charge(&ctx, call.form.get("query"))?;
-    let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
-        .map_err(|e| ApiError::parameter("query", e))?;
+    let expr = parsed(state, &ctx, call).map_err(|e| e.api(|text| ApiError::parameter("query", text)))?;
     let mut answer = Answer::new();
     answer.json.string(&expr.prettify());
     Ok(answer.done())
@@ -354,9 +359,7 @@ pub(super) fn format(state: &State, call: &Call) -> ApiResult {
 /// `/parse_query`.
 pub(super) fn parse(state: &State, call: &Call) -> ApiResult {
     let ctx = call.context(state);
-    params::charge(&ctx, call.form.get("query"))?;
-    let expr = promql::parse(call.form.get("query"), state.parts.engine.options().parser)
-        .map_err(|e| ApiError::parameter("query", e))?;
+    let expr = parsed(state, &ctx, call).map_err(|e| e.api(|text| ApiError::parameter("query", text)))?;
     let mut answer = Answer::with_capacity(1024);
     super::ast::write(&mut answer.json, &expr);
     Ok(answer.done())

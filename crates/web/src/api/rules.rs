@@ -7,7 +7,7 @@ use model::Matcher;
 use model::float_text::format_e;
 use rules::{AlertView, AlertingView, GroupView, Pairs, RuleView};
 
-use super::Call;
+use super::{Call, params};
 use crate::json::Json;
 use crate::respond::{Answer, ApiError, ApiResult};
 use crate::state::State;
@@ -61,7 +61,7 @@ pub(super) fn rules(state: &State, call: &Call) -> ApiResult {
     if let Some(e) = call.form.error() {
         return Err(ApiError::bad_data(format!("error parsing form values: {e}")));
     }
-    let matchers = crate::selectors::many(call.form.all("match[]")).map_err(ApiError::bad_data)?;
+    let matchers = params::matchers(&call.context(state), call, ApiError::bad_data)?;
     let kind = call.form.query("type").to_lowercase();
     if !matches!(kind.as_str(), "" | "alert" | "record") {
         return Err(ApiError::parameter("type", format!("not supported value {}", quote(&kind))));

@@ -86,7 +86,7 @@ impl Search {
         if end < start {
             return bad("end timestamp must not be before start timestamp".to_string());
         }
-        let sets = super::params::matchers(&call.context(state), call).map_err(ApiError::bad_data)?;
+        let sets = super::params::matchers(&call.context(state), call, ApiError::bad_data)?;
         let terms: Vec<&str> = form.all("search[]").collect();
         if terms.len() > TERMS_MAX {
             return bad(format!("too many search[] terms: got {}, maximum is {TERMS_MAX}", terms.len()));

@@ -204,7 +204,8 @@ pub(super) fn targets_metadata(state: &State, call: &Call) -> ApiResult {
     let limit = number(call, "limit")?;
     let matchers = match call.form.get("match_target") {
         "" => Vec::new(),
-        text => crate::selectors::one(text).map_err(|e| ApiError::parameter("match_target", e))?,
+        text => crate::selectors::one(&call.context(state).budget, text)
+            .map_err(|e| e.api(|text| ApiError::parameter("match_target", text)))?,
     };
     let metric = metric_parameter(call);
     let targets = state.parts.scrape.metadata(metric);
