@@ -135,16 +135,36 @@ pub(crate) struct Head {
 impl Head {
     /// Opens the head of a data folder and replays its log. Samples before `min_valid` are in blocks.
     pub(crate) fn open(options: &DbOptions, min_valid: i64) -> Result<Arc<Self>, StorageError> {
+        if let Some(head) = Self::try_open(options, min_valid, options.image_log_bytes > 0)? {
+            return Ok(head);
+        }
+        // Whoever replayed all of the log since the image was written, as a Prometheus that ran in between, may
+        // go on with numbers whose records are before the image's place, of series that had gone by then.
+        tracing::warn!(
+            "the log goes on with series that the head image does not have; all of it is replayed"
+        );
+        match Self::try_open(options, min_valid, false)? {
+            Some(head) => Ok(head),
+            None => Err(StorageError::Other("the head was not opened without its image".to_string())),
+        }
+    }
+
+    /// `None` where an image is not enough.
+    fn try_open(
+        options: &DbOptions,
+        min_valid: i64,
+        from_image: bool,
+    ) -> Result<Option<Arc<Self>>, StorageError> {
         let disk = Arc::clone(&options.disk);
         let wal_dir = options.path.join("wal");
         create_dir_durable(&*disk, &wal_dir)?;
         let threads = options.simulated.is_none();
         let strict_note = strict::StrictNote::read(&*disk, &wal_dir, options.wal_strict);
         let in_doubt = strict_note.in_doubt(min_valid);
-        let mut image = match options.image_log_bytes {
-            0 => None,
+        let mut image = match from_image {
+            false => None,
             // What is in doubt after strict mode is looked for with the replay.
-            _ => image::load(&disk, &options.path, &wal_dir, (min_valid, !in_doubt), threads),
+            true => image::load(&disk, &options.path, &wal_dir, (min_valid, !in_doubt), threads),
         };
         let mut rest = None;
         if let Some(found) = &image {
@@ -161,6 +181,7 @@ impl Head {
         {
             tracing::warn!(error = %e, "head image that cannot be used stays");
         }
+        let image_used = image.is_some();
         let chunks_from = image.as_ref().map_or((0, 0), |i| i.chunks_from);
         let (files, mut loaded) =
             HeadChunks::open(Arc::clone(&disk), &options.path.join("chunks_head"), min_valid, chunks_from)?;
@@ -248,6 +269,9 @@ impl Head {
             (&options.progress, threads),
             in_doubt,
         )?;
+        if done.unknown && image_used {
+            return Ok(None);
+        }
         let newest = head.max_time.load(Ordering::Relaxed);
         head.strict_note.after_replay(&*head.disk, &head.wal_dir, min_valid, newest);
         head.files.leave_to_upkeep();
@@ -265,7 +289,7 @@ impl Head {
             head.late.open_log()?;
         }
         head.set_late_window(options.out_of_order_window_ms)?;
-        Ok(head)
+        Ok(Some(head))
     }
 
     fn register(self: &Arc<Self>, registry: &telemetry::Registry) {

@@ -80,6 +80,8 @@ pub(super) struct Replayed {
     pub(super) late_let_go: u64,
     /// Samples that came in order and cannot be put back so, by series.
     pub(super) missing: Vec<(u64, SampleBuf)>,
+    /// The logs have samples of series that they have no record of, or none behind the image.
+    pub(super) unknown: bool,
 }
 
 struct Replay<'a> {
@@ -192,11 +194,12 @@ impl Head {
         let late_let_go = replay.forget_cut_late(late_gone_to);
         replay.fill_holes(waker);
         let missing = std::mem::take(&mut replay.doubts).missing(self);
+        let unknown = !replay.unknown.series.is_empty();
         replay.finish();
         let files = source.files.len();
         let (bytes, seconds) = (source.bytes, began.elapsed().as_secs_f64());
         tracing::info!(files, bytes, series_from_image = series, seconds, "WAL replay completed");
-        Ok(Replayed { late_let_go, missing })
+        Ok(Replayed { late_let_go, missing, unknown })
     }
 }
 

@@ -18,6 +18,11 @@ const MAGIC: u64 = 0x676f_6477_6974_0004;
 /// A frame is written when it is at least this long: one call for some thousand series.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 
+/// Extension of the file that an image is written to.
+pub(super) const TMP: &str = "tmp";
+/// Of the image before, for the instant in which it becomes that file.
+pub(super) const SPARE: &str = "spare";
+
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -68,7 +73,7 @@ pub(super) struct FrameWriter {
 impl FrameWriter {
     /// `id` is no other image's of the folder.
     pub(super) fn create(disk: &Arc<dyn Disk>, path: &Path, id: u64) -> DiskResult<Self> {
-        let tmp = path.with_extension("tmp");
+        let tmp = path.with_extension(TMP);
         let file = match disk.open_write(&tmp, WriteMode::Existing) {
             Err(e) if e.is_not_found() => disk.open_write(&tmp, WriteMode::Truncate)?,
             other => other?,
@@ -130,7 +135,7 @@ impl FrameWriter {
             self.file.set_len(self.written)?;
         }
         // The one before becomes the next one's file. There is an image under the name at every instant.
-        let spare = self.path.with_extension("spare");
+        let spare = self.path.with_extension(SPARE);
         let _ = self.disk.remove_file(&spare);
         let kept = self.disk.hard_link(&self.path, &spare).is_ok();
         self.disk.rename(&self.tmp, &self.path)?;

@@ -470,6 +470,51 @@ fn an_image_of_another_log_is_ignored() {
     assert_eq!((head.image.size(), head.status(1).head.series), (0, 0));
 }
 
+/// An image is written over an older one and not synced: what a power cut leaves of it may be the older one, of a
+/// life before the full replay.
+#[test]
+fn a_full_replay_leaves_nothing_that_could_become_an_older_image() {
+    let life = lived();
+    let disk = &life.options.disk;
+    let good = read_all(&**disk, Path::new(IMAGE), u64::MAX).unwrap();
+    for name in ["image.tmp", "image.spare"] {
+        let path = Path::new("/data/godwit_head").join(name);
+        disk.open_write(&path, WriteMode::Truncate).unwrap().append(&good).unwrap();
+    }
+    disk.remove_file(Path::new(IMAGE)).unwrap();
+    let head = open(&life.options);
+    assert_eq!(head.image.size(), 0);
+    assert_eq!(disk.list(Path::new("/data/godwit_head")).unwrap().len(), 0);
+}
+
+/// A series that went and came back has two numbers in the log. Who replays all of it, as a Prometheus does that runs
+/// in between, goes on with the first one, which an image from before does not know.
+#[test]
+fn samples_under_a_number_that_only_the_whole_log_knows_are_there() {
+    let mut life = Life::new(true);
+    life.step(&Op::Commit { from: 0, n: 30 });
+    for _ in 0..40 {
+        life.step(&Op::Commit { from: 20, n: 30 });
+    }
+    life.step(&Op::Truncate);
+    life.step(&Op::Commit { from: 0, n: 50 });
+    life.step(&Op::Save);
+    let image = read_all(&*life.options.disk, Path::new(IMAGE), u64::MAX).unwrap();
+    life.head.sync().unwrap();
+    life.options.image_log_bytes = 0;
+    life.step(&Op::Restart);
+    life.step(&Op::Commit { from: 0, n: 50 });
+    life.step(&Op::Commit { from: 0, n: 50 });
+    life.head.sync().unwrap();
+    life.head.flush_chunks();
+    let expected = life.all();
+    life.options.image_log_bytes = 1;
+    put(&life.options.disk, &image);
+    life.step(&Op::Restart);
+    let found: usize = life.all().samples.iter().map(|(_, s, _)| s.len()).sum();
+    assert_eq!(found, expected.samples.iter().map(|(_, s, _)| s.len()).sum::<usize>());
+}
+
 #[test]
 fn damage_in_the_log_behind_it_is_left_to_the_full_replay() {
     let mut life = lived();

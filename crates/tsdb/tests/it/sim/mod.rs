@@ -167,6 +167,7 @@ const EVER_FAILED: &[(Generation, u64, &str)] = &[
         330_154,
         "(the model:) a block that a start could not open was taken for its size by the first upkeep",
     ),
+    (THIRD, 350_167, "a power cut brought back an older image, of before a full replay, with other numbers"),
 ];
 
 fn run(generation: Generation, seed: u64) -> Result<Figures, String> {
