@@ -347,6 +347,12 @@ impl SegmentReader {
 
     /// Goes to the next fragment behind `bad` that begins a record and whose checksum holds.
     fn resync(&mut self, bad: u64, from: u64, why: String) -> DiskResult<()> {
+        // Where the next one begins if the bad one's length is not what is damaged.
+        self.at = bad;
+        let (start, end) = self.page()?;
+        let length =
+            self.buf[start..end].get(1..3).map_or(0, |b| u64::from(u16::from_be_bytes([b[0], b[1]])));
+        let next = bad + HEADER_BYTES as u64 + length;
         self.at = bad + 1;
         while self.at < self.len {
             let (start, end) = self.page()?;
@@ -356,8 +362,10 @@ impl SegmentReader {
                 let kind = rest[0];
                 let begins =
                     matches!(kind & TYPE_MASK, FULL | FIRST) && kind & !(TYPE_MASK | SNAPPY | ZSTD) == 0;
-                // Empty fragments have a checksum of zero, which any run of zeros would pass for.
-                if begins && parse(rest).is_ok_and(|size| size > 0) {
+                // Empty fragments, of a record whose header alone fits into a page, have a checksum of zero, which
+                // any run of zeros would pass for: only where one is expected.
+                let expected = self.at + i as u64 == next;
+                if begins && parse(rest).is_ok_and(|size| size > 0 || expected) {
                     self.at += i as u64;
                     self.lose(from, self.at, why);
                     return Ok(());

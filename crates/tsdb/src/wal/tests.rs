@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::record::{Record, SampleRecord, SeriesRecord, TombstoneRecord};
+use super::segment::{HEADER_BYTES, PAGE_BYTES};
 use super::*;
 use crate::disk::{Disk, Fault, FaultDisk, FaultKind, MemDisk, Op, Restart, WriteMode, read_all};
 
@@ -53,6 +54,22 @@ fn records_of_all_sizes_come_back() {
         assert!(last >= 1 || compression != WalCompression::None);
         // A second writer begins behind.
         assert_eq!(write(&disk, compression, &[]), last + 1);
+    }
+}
+
+#[test]
+fn a_record_whose_header_ends_a_page_outlives_the_one_before() {
+    // The second one's first fragment has seven bytes of room: a header without data.
+    let all = records(&[100, PAGE_BYTES - 100 - 3 * HEADER_BYTES, 500, 20]);
+    for (at, what) in [(107_u64, "type"), (300, "data")] {
+        let disk = disk();
+        write(&disk, WalCompression::None, &all);
+        let path = segment_path(Path::new("/wal"), 0);
+        let content = read_all(&*disk, &path, u64::MAX).unwrap();
+        damaged(&disk, at, content[at as usize] ^ 204);
+        let (back, losses) = read(&disk);
+        assert_eq!((back.len(), losses.len()), (3, 1), "{what}: {losses:?}");
+        assert!(back.iter().all(|r| all.contains(r)));
     }
 }
 
