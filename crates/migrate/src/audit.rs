@@ -28,17 +28,20 @@ use crate::pin::{Pin, PinnedLog};
 /// Samples that are looked at in one go, 40 bytes each: 40 MiB. What is more waits for the next look.
 const EXTRA_MAX: usize = 1 << 20;
 
+/// Where blocks are linked that are looked at.
+const HELD: &str = "audit";
+
 /// A sample that is here and not there.
 #[derive(Clone, Copy, Debug)]
-struct Extra {
-    t_ms: i64,
+pub(crate) struct Extra {
+    pub(crate) t_ms: i64,
     /// Its place among those of its series within the range: neighbours go together.
-    nth: usize,
+    pub(crate) nth: usize,
     /// It came from the source.
-    proven: bool,
+    pub(crate) proven: bool,
 }
 
-type Extras = HashMap<Labels, Vec<Extra>>;
+pub(crate) type Extras = HashMap<Labels, Vec<Extra>>;
 
 /// Deletes what came from the source within the range of `block` and is not there any more. Gives how many samples
 /// went; `None` where the source's blocks changed meanwhile, or there is more: to be called again.
@@ -48,10 +51,10 @@ type Extras = HashMap<Labels, Vec<Extra>>;
 pub(crate) fn audit(db: &Db, pin: &Pin, block: &BlockMeta) -> Result<Option<u64>, MigrateError> {
     // First, as what leaves that log is in a block by then.
     let first_late = pin.first_held(PinnedLog::Wbl)?;
-    let Some(held) = pin.hold((block.mint_ms, block.maxt_ms))? else { return Ok(None) };
+    let Some(held) = pin.hold(HELD, (block.mint_ms, block.maxt_ms))? else { return Ok(None) };
     // The head has what is behind the newest block of all series.
     let range = (block.mint_ms, block.maxt_ms.min(in_order_end_ms(&held)).saturating_sub(1));
-    let theirs = select_all(pin.disk(), &pin.held_dir(), &held, range)?;
+    let theirs = select_all(pin.disk(), &pin.held_dir(HELD), &held, range)?;
     let mut extras = Extras::new();
     let all = find(db, &theirs, range, &mut extras)?;
     drop(theirs);
@@ -66,18 +69,18 @@ pub(crate) fn audit(db: &Db, pin: &Pin, block: &BlockMeta) -> Result<Option<u64>
             }
         }
     }
-    pin.let_go()?;
+    pin.let_go(HELD)?;
     Ok(all.then_some(deleted))
 }
 
-fn everything() -> Result<[Matcher; 1], MigrateError> {
+pub(crate) fn everything() -> Result<[Matcher; 1], MigrateError> {
     Matcher::new(MatchOp::NotEqual, "__name__", "")
         .map(|m| [m])
         .map_err(|e| StorageError::Other(e.to_string()).into())
 }
 
 /// Series of these blocks in `dir` within a range, sorted.
-fn select_all(
+pub(crate) fn select_all(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     metas: &[BlockMeta],
@@ -143,7 +146,7 @@ fn prove(extras: &mut [Extra], t_ms: i64) {
     }
 }
 
-fn prove_by_blocks(pin: &Pin, range: (i64, i64), extras: &mut Extras) -> Result<(), MigrateError> {
+pub(crate) fn prove_by_blocks(pin: &Pin, range: (i64, i64), extras: &mut Extras) -> Result<(), MigrateError> {
     let metas = list_blocks(&**pin.disk(), pin.dir())?;
     let mut buf = SampleBuf::default();
     for series in &select_all(pin.disk(), pin.dir(), &metas, range)?.series {
@@ -157,7 +160,11 @@ fn prove_by_blocks(pin: &Pin, range: (i64, i64), extras: &mut Extras) -> Result<
 
 /// What the logs have came from the source. But late samples that its own log still has, from segment `first_late` on,
 /// are there, in no block yet, and stay.
-fn prove_by_logs(pin: &Pin, first_late: Option<u64>, extras: &mut Extras) -> Result<(), MigrateError> {
+pub(crate) fn prove_by_logs(
+    pin: &Pin,
+    first_late: Option<u64>,
+    extras: &mut Extras,
+) -> Result<(), MigrateError> {
     // Numbers of series are told by the first log alone.
     let mut numbers: HashMap<u64, Labels> = HashMap::new();
     for log in PinnedLog::ALL {

@@ -26,12 +26,15 @@ use crate::error::MigrateError;
 use crate::follow::{Follower, Place};
 use crate::pin::{Pin, PinnedLog, names};
 use crate::state::{Deleted, Seen, State};
+use crate::verify::{Report, verify};
 
 /// How long a follower waits at the end of a log: samples are here that much later, and two listings of small folders
 /// ten times a second cost nothing.
 const PAUSE: Duration = Duration::from_millis(100);
 /// So often places are noted. A kill repeats no more than this.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// What is on its way is here a second later, deletions too.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Where a migration is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,8 @@ pub struct Engine {
     state: Mutex<State>,
     progress: Mutex<Progress>,
     note_every: Duration,
+    /// What differs is looked at again after so long.
+    settle: Duration,
     /// All pinned blocks are here.
     copied: AtomicBool,
 }
@@ -139,6 +144,7 @@ impl Engine {
             state: Mutex::new(state),
             progress: Mutex::new(progress),
             note_every: NOTE_EVERY,
+            settle: SETTLE,
             copied: AtomicBool::new(false),
         })
     }
@@ -147,6 +153,12 @@ impl Engine {
     #[must_use]
     pub fn noting_every(self, note_every: Duration) -> Self {
         Engine { note_every, ..self }
+    }
+
+    /// A comparison looks again after so long at what differs, for who knows that nothing is on its way.
+    #[must_use]
+    pub fn settling_after(self, settle: Duration) -> Self {
+        Engine { settle, ..self }
     }
 
     /// What was done so far.
@@ -193,6 +205,27 @@ impl Engine {
         self.copy_blocks(cancel)?;
         tail.drain(cancel, true)?;
         tail.note()
+    }
+
+    /// Compares what the source has in blocks with what is here, sample by sample.
+    ///
+    /// # Errors
+    /// See [`verify`]; not before all blocks are here.
+    pub fn verify(
+        &self,
+        cancel: &CancelToken,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Report, MigrateError> {
+        if !self.is_copied() {
+            return Err(MigrateError::Early);
+        }
+        verify(&self.db, &self.pin, (cancel, self.settle), progress)
+    }
+
+    /// Whether all pinned blocks are here.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// Ends the migration: the source's files may go again, and nothing here tells of it.

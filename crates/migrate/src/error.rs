@@ -74,6 +74,12 @@ pub enum MigrateError {
         /// From which file, and where.
         why: String,
     },
+    /// Asked for before it can be.
+    #[error("blocks of the source are still on their way; verify when status says: following")]
+    Early,
+    /// Whoever asked wants it no more.
+    #[error("stopped before the end; begin again")]
+    Stopped,
     /// The thread that copies blocks ended without a result.
     #[error("the copy of the blocks ended without a result; please report it, running again goes on")]
     Copier,

@@ -3,7 +3,7 @@
 //! Map: `pin` keeps the files of a source from going while they are copied, by hard links; `follow` reads a log that
 //! another process writes; `apply` puts what it says into our own store; `audit` finds what was
 //! deleted there while nobody looked; `blocks` brings blocks over, newest first;
-//! `engine` is all of them in order, and goes on after a kill from what `state` has on disk.
+//! `verify` compares both sides; `engine` is all of them in order, and goes on after a kill from what `state` has on disk.
 //!
 //! What is taken is a closed set: the blocks at the time of the pin, and the log from there on. A sample that was
 //! committed before the pin is in one of them, as the log is pinned first and Prometheus cuts it only when a block
@@ -17,6 +17,7 @@ mod error;
 mod follow;
 mod pin;
 mod state;
+mod verify;
 
 pub use apply::{Applied, Apply};
 pub use blocks::{copy_block, list_blocks};
@@ -25,3 +26,4 @@ pub use error::MigrateError;
 pub use follow::{Follower, Place};
 pub use pin::{Pin, PinnedLog};
 pub use state::State;
+pub use verify::{Counts, Difference, Report};

@@ -87,6 +87,12 @@ impl Pin {
         &self.dir
     }
 
+    /// The source's data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Folder of a pinned log.
     #[must_use]
     pub fn log_dir(&self, log: PinnedLog) -> PathBuf {
@@ -210,13 +216,25 @@ impl Pin {
         }
     }
 
-    /// Links all blocks that the source has of [mint, end), as they are now, until [`Pin::let_go`]; `None` where
+    /// Descriptions of all blocks that the source has now.
+    ///
+    /// # Errors
+    /// A description cannot be read.
+    pub fn all_blocks(&self) -> Result<Vec<BlockMeta>, MigrateError> {
+        self.block_names()?.iter().filter_map(|name| self.describe(name).transpose()).collect()
+    }
+
+    /// Links all blocks that the source has of [mint, end), as they are now, for `who`, until [`Pin::let_go`]; `None` where
     /// they changed meanwhile.
     ///
     /// # Errors
     /// The device failed.
-    pub fn hold(&self, (mint_ms, end_ms): (i64, i64)) -> Result<Option<Vec<BlockMeta>>, MigrateError> {
-        self.let_go()?;
+    pub fn hold(
+        &self,
+        who: &str,
+        (mint_ms, end_ms): (i64, i64),
+    ) -> Result<Option<Vec<BlockMeta>>, MigrateError> {
+        self.let_go(who)?;
         let before = self.block_names()?;
         let mut held = Vec::new();
         for name in &before {
@@ -224,7 +242,7 @@ impl Pin {
             if meta.mint_ms >= end_ms || meta.maxt_ms <= mint_ms {
                 continue;
             }
-            match self.link_tree(&self.data.join(name), &self.held_dir().join(name)) {
+            match self.link_tree(&self.data.join(name), &self.held_dir(who).join(name)) {
                 Err(e) if e.is_not_found() => return Ok(None),
                 other => other?,
             }
@@ -235,16 +253,16 @@ impl Pin {
 
     /// Where [`Pin::hold`] links.
     #[must_use]
-    pub fn held_dir(&self) -> PathBuf {
-        self.dir.join("held")
+    pub fn held_dir(&self, who: &str) -> PathBuf {
+        self.dir.join("held").join(who)
     }
 
     /// Removes what [`Pin::hold`] linked.
     ///
     /// # Errors
     /// The device failed.
-    pub fn let_go(&self) -> DiskResult<()> {
-        self.disk.remove_dir_all(&self.held_dir())
+    pub fn let_go(&self, who: &str) -> DiskResult<()> {
+        self.disk.remove_dir_all(&self.held_dir(who))
     }
 
     /// Blocks that are linked only for what is deleted in them.

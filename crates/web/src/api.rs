@@ -144,6 +144,7 @@ fn server_only(route: Route) -> bool {
             | Route::Snapshot
             | Route::Import
             | Route::MigrateRun
+            | Route::MigrateVerify
             | Route::MigrateRelease
             | Route::MigrateStatus
     )
@@ -229,6 +230,7 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         | Route::Snapshot
         | Route::Import
         | Route::MigrateRun
+        | Route::MigrateVerify
         | Route::MigrateRelease
         | Route::MigrateStatus => admin::respond(state, route, call),
         _ => Err(lost()),

@@ -264,6 +264,7 @@ const PATHS: &[Path] = &[
     path("/admin/tsdb/import", "admin", "Take over blocks from a folder", POST_PUT, &[("path", true, TEXT)]),
     path("/admin/migrate", "admin", "Where the migration to this server is", GET, &[]),
     path("/admin/migrate/run", "admin", "Take over a running Prometheus", POST_PUT, &[("path", true, TEXT)]),
+    path("/admin/migrate/verify", "admin", "Compare the source with what is here", POST_PUT, &[]),
     path("/admin/migrate/release", "admin", "End the migration and let its source go", POST_PUT, &[]),
     Path {
         body: "application/x-protobuf",

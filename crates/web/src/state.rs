@@ -232,6 +232,11 @@ pub trait Migrations: Send + Sync {
     fn run(&self, source: &std::path::Path) -> Result<(), String>;
     /// Where it is, as a JSON object.
     fn status(&self) -> String;
+    /// Begins to compare both sides; the status tells of it.
+    ///
+    /// # Errors
+    /// In words: there is none, or not all is here.
+    fn verify(&self) -> Result<(), String>;
     /// Ends it: what came stays, the source is let go.
     ///
     /// # Errors

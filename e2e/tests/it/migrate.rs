@@ -151,8 +151,19 @@ fn a_running_prometheus_is_taken_over() {
         ours = destination(folder, port);
         check(&ours);
     }
-    // Let go, both have their own lives; what came stays.
     let url = format!("--url=http://127.0.0.1:{port}");
+    // Compared sample by sample by the program itself. Blocks may be on their way again after the kills.
+    let verified = until("equal", || {
+        let done = Command::new(godwit()?).args(["migrate", "verify", &url, "--output=json"]).output()?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        ensure!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+        Ok(serde_json::from_str::<Value>(&said)?)
+    })
+    .unwrap();
+    let counts = &verified["report"]["counts"];
+    assert!(verified["equal"] == true && counts["samples"].as_u64() > Some(1000), "{verified:#}");
+    assert_eq!(counts["sourceSum"], counts["hereSum"]);
+    // Let go, both have their own lives; what came stays.
     let released = Command::new(godwit().unwrap())
         .args(["migrate", "release", &url])
         .current_dir(folder)

@@ -58,6 +58,15 @@ const COMMANDS: &[(Command, Run)] = &[
     ),
     (
         Command {
+            path: "verify",
+            help: "Compare every sample of the source's blocks with what is here. Exit code 1 where they differ.",
+            flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
+            args: &[],
+        },
+        verify,
+    ),
+    (
+        Command {
             path: "release",
             help: "End it: what came stays, the files of the Prometheus are let go, nothing is followed any more.",
             flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
@@ -104,6 +113,74 @@ fn run(found: &Found) -> Result<u8, Failed> {
         eprint!("\r\x1b[K");
     }
     show(found, &data)
+}
+
+fn verify(found: &Found) -> Result<u8, Failed> {
+    let api = Api::new(found, found.text("url"))?;
+    let mut data = api.tell(&format!("{PATH}/verify"), &[], TIMEOUT)?;
+    let drawn = std::io::stderr().is_terminal();
+    loop {
+        let v = &data["migration"]["verification"];
+        if v["report"].is_object() || v["error"].is_string() || v.is_null() {
+            break;
+        }
+        if drawn {
+            eprint!("\r\x1b[K{} of {} ranges compared", v["ranges"]["done"], v["ranges"]["all"]);
+            std::io::stderr().flush()?;
+        }
+        std::thread::sleep(LOOK_EVERY);
+        data = api.get(PATH, &[])?;
+    }
+    if drawn {
+        eprint!("\r\x1b[K");
+    }
+    let v = &data["migration"]["verification"];
+    if let Some(e) = v["error"].as_str() {
+        return Err(Failed::Work(e.to_string()));
+    }
+    let equal = v["equal"] == true;
+    if found.text("output") == "json" {
+        emit_json(v)?;
+    } else {
+        emit(&said(&v["report"], equal))?;
+    }
+    Ok(u8::from(!equal))
+}
+
+/// A report in words.
+fn said(report: &Value, equal: bool) -> String {
+    let time = |v: &Value| {
+        let ms = v.as_i64().unwrap_or_default();
+        jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+    };
+    let c = &report["counts"];
+    let mut text = format!(
+        "{}: {} samples of the source from {} to {} in {} ranges\n",
+        if equal { "equal" } else { "DIFFERENT" },
+        c["samples"],
+        time(&report["fromMs"]),
+        time(&report["toMs"]),
+        report["ranges"],
+    );
+    text += &format!(
+        "missing {}, altered {}, here and not there {}; sums {} there, {} here\n",
+        c["missing"],
+        c["altered"],
+        c["more"],
+        c["sourceSum"].as_str().unwrap_or_default(),
+        c["hereSum"].as_str().unwrap_or_default(),
+    );
+    if c["own"].as_u64().unwrap_or_default() > 0 {
+        text +=
+            &format!("{} samples here are this server's own, of series that the source has too\n", c["own"]);
+    }
+    for difference in report["differences"].as_array().into_iter().flatten() {
+        text += &format!("from {} to {}:\n", time(&difference["fromMs"]), time(&difference["toMs"]));
+        for example in difference["examples"].as_array().into_iter().flatten() {
+            text += &format!("  {}\n", example.as_str().unwrap_or_default());
+        }
+    }
+    text
 }
 
 /// One line for a terminal.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use migrate::{Engine, MigrateError, Progress, Stage, State};
+use migrate::{Engine, MigrateError, Progress, Report, Stage, State};
 use parking_lot::Mutex;
 use serde_json::json;
 use storage::CancelToken;
@@ -35,6 +35,21 @@ struct Running {
     error: Arc<Mutex<Option<String>>>,
     cancel: CancelToken,
     thread: JoinHandle<()>,
+    verification: Option<Verification>,
+}
+
+/// A comparison of both sides, under way or done.
+struct Verification {
+    seen: Arc<Mutex<Verified>>,
+    thread: JoinHandle<()>,
+}
+
+/// How far it is.
+#[derive(Default)]
+struct Verified {
+    /// Ranges that were compared, and all.
+    ranges: (u64, u64),
+    report: Option<Result<Report, String>>,
 }
 
 impl Migrations {
@@ -87,7 +102,9 @@ impl Migrations {
         };
         let thread =
             std::thread::Builder::new().name("migrate".into()).spawn(work).map_err(|e| e.to_string())?;
-        *running = Some(Running { source: source.to_path_buf(), engine: slot, error, cancel, thread });
+        let verification = None;
+        let source = source.to_path_buf();
+        *running = Some(Running { source, engine: slot, error, cancel, thread, verification });
         Ok(())
     }
 
@@ -133,6 +150,9 @@ impl Running {
     /// Gives the engine, if it is open.
     fn end(self) -> Option<Arc<Engine>> {
         self.cancel.cancel();
+        if let Some(verification) = self.verification {
+            let _ = verification.thread.join();
+        }
         let _ = self.thread.join();
         self.engine.lock().take()
     }
@@ -147,7 +167,48 @@ impl web::Migrations for Migrations {
         let running = self.0.running.lock();
         let Some(running) = &*running else { return json!({ "migration": null }).to_string() };
         let progress = running.engine.lock().as_ref().map(|e| e.progress()).unwrap_or_default();
-        json!({ "migration": shown(&running.source, &progress, running.error.lock().clone()) }).to_string()
+        let mut shown = shown(&running.source, &progress, running.error.lock().clone());
+        if let Some(verification) = &running.verification {
+            let seen = verification.seen.lock();
+            let mut told = json!({ "ranges": { "done": seen.ranges.0, "all": seen.ranges.1 } });
+            match &seen.report {
+                None => {}
+                Some(Ok(report)) => {
+                    told["equal"] = json!(report.is_equal());
+                    told["report"] = json!(report);
+                }
+                Some(Err(e)) => told["error"] = json!(e),
+            }
+            shown["verification"] = told;
+        }
+        json!({ "migration": shown }).to_string()
+    }
+
+    fn verify(&self) -> Result<(), String> {
+        let mut running = self.0.running.lock();
+        let running = running.as_mut().ok_or("there is no migration to verify")?;
+        if running.verification.as_ref().is_some_and(|v| !v.thread.is_finished()) {
+            return Ok(());
+        }
+        let engine = running.engine.lock().clone();
+        let engine = engine.ok_or("the migration is stopped by an error; see its status")?;
+        if !engine.is_copied() {
+            return Err(MigrateError::Early.to_string());
+        }
+        let seen = Arc::new(Mutex::new(Verified::default()));
+        let work = {
+            let (seen, cancel) = (Arc::clone(&seen), running.cancel.clone());
+            move || {
+                let report = engine.verify(&cancel, |done, all| seen.lock().ranges = (done, all));
+                // Whoever waits for the report may end the migration at once.
+                drop(engine);
+                seen.lock().report = Some(report.map_err(|e| e.to_string()));
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("verify".into()).spawn(work).map_err(|e| e.to_string())?;
+        running.verification = Some(Verification { seen, thread });
+        Ok(())
     }
 
     fn release(&self) -> Result<(), String> {

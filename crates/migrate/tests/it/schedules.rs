@@ -14,11 +14,11 @@ use storage::{
 use tsdb::disk::{Disk, FaultDisk, MemDisk, Restart, Rng};
 use tsdb::{Db, DbOptions};
 
-const MINUTE: i64 = 60_000;
+pub(crate) const MINUTE: i64 = 60_000;
 /// A real time, so that nothing is near zero.
 const BEGIN: i64 = 1_700_000_000_000;
 
-fn options(disk: Arc<dyn Disk>, path: &str, window: i64, seed: u64) -> DbOptions {
+pub(crate) fn options(disk: Arc<dyn Disk>, path: &str, window: i64, seed: u64) -> DbOptions {
     let mut options = DbOptions::new(path);
     options.disk = disk;
     options.simulated = Some(seed);
@@ -80,11 +80,11 @@ struct World {
     steps: Vec<String>,
 }
 
-fn labels(n: u64) -> Labels {
+pub(crate) fn labels(n: u64) -> Labels {
     Labels::from_pairs([("__name__", format!("m{}", n % 3)), ("i", n.to_string())])
 }
 
-fn histogram(seed: u64) -> HistogramValue {
+pub(crate) fn histogram(seed: u64) -> HistogramValue {
     let count = 5 + seed % 90;
     HistogramValue::Int(Arc::new(Histogram {
         schema: 1,

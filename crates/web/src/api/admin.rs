@@ -25,6 +25,10 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
             let done = state.parts.migrations.release();
             done.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
         }
+        Route::MigrateVerify => {
+            let begun = state.parts.migrations.verify();
+            begun.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
+        }
         Route::MigrateStatus => Ok(migrate_status(state)),
         _ => snapshot(state, call),
     }

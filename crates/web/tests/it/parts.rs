@@ -385,6 +385,9 @@ impl web::Migrations for NoMigration {
     fn status(&self) -> String {
         "{\"migration\":null}".to_string()
     }
+    fn verify(&self) -> Result<(), String> {
+        Err("there is no migration to verify".to_string())
+    }
     fn release(&self) -> Result<(), String> {
         Err("there is no migration to release".to_string())
     }
