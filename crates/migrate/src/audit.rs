@@ -20,16 +20,14 @@ use tsdb::disk::Disk;
 use tsdb::wal::record::Record;
 
 use crate::apply::delete_exactly;
-use crate::blocks::{in_order_end_ms, list_blocks};
+use crate::blocks::in_order_end_ms;
 use crate::error::MigrateError;
 use crate::follow::Follower;
-use crate::pin::{Pin, PinnedLog};
+use crate::pin::PinnedLog;
+use crate::source::{Place, Source, Who};
 
 /// Samples that are looked at in one go, 40 bytes each: 40 MiB. What is more waits for the next look.
 const EXTRA_MAX: usize = 1 << 20;
-
-/// Where blocks are linked that are looked at.
-const HELD: &str = "audit";
 
 /// A sample that is here and not there.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +46,13 @@ pub(crate) type Extras = HashMap<Labels, Vec<Extra>>;
 ///
 /// # Errors
 /// A block or a log cannot be read; our store refused.
-pub(crate) fn audit(db: &Db, pin: &Pin, block: &BlockMeta) -> Result<Option<u64>, MigrateError> {
+pub(crate) fn audit(db: &Db, pin: &dyn Source, block: &BlockMeta) -> Result<Option<u64>, MigrateError> {
     // First, as what leaves that log is in a block by then.
     let first_late = pin.first_held(PinnedLog::Wbl)?;
-    let Some(held) = pin.hold(HELD, (block.mint_ms, block.maxt_ms))? else { return Ok(None) };
+    let Some(held) = pin.hold(Who::Audit, (block.mint_ms, block.maxt_ms))? else { return Ok(None) };
     // The head has what is behind the newest block of all series.
     let range = (block.mint_ms, block.maxt_ms.min(in_order_end_ms(&held)).saturating_sub(1));
-    let theirs = select_all(pin.disk(), &pin.held_dir(HELD), &held, range)?;
+    let theirs = select_all(pin.disk(), &pin.held_dir(Who::Audit), &held, range)?;
     let mut extras = Extras::new();
     let all = find(db, &theirs, range, &mut extras)?;
     drop(theirs);
@@ -69,7 +67,7 @@ pub(crate) fn audit(db: &Db, pin: &Pin, block: &BlockMeta) -> Result<Option<u64>
             }
         }
     }
-    pin.let_go(HELD)?;
+    pin.let_go(Who::Audit)?;
     Ok(all.then_some(deleted))
 }
 
@@ -146,8 +144,12 @@ fn prove(extras: &mut [Extra], t_ms: i64) {
     }
 }
 
-pub(crate) fn prove_by_blocks(pin: &Pin, range: (i64, i64), extras: &mut Extras) -> Result<(), MigrateError> {
-    let metas = list_blocks(&**pin.disk(), pin.dir())?;
+pub(crate) fn prove_by_blocks(
+    pin: &dyn Source,
+    range: (i64, i64),
+    extras: &mut Extras,
+) -> Result<(), MigrateError> {
+    let metas = pin.blocks_in(Place::Pinned)?;
     let mut buf = SampleBuf::default();
     for series in &select_all(pin.disk(), pin.dir(), &metas, range)?.series {
         let Some(extra) = extras.get_mut(series.labels()) else { continue };
@@ -161,7 +163,7 @@ pub(crate) fn prove_by_blocks(pin: &Pin, range: (i64, i64), extras: &mut Extras)
 /// What the logs have came from the source. But late samples that its own log still has, from segment `first_late` on,
 /// are there, in no block yet, and stay.
 pub(crate) fn prove_by_logs(
-    pin: &Pin,
+    pin: &dyn Source,
     first_late: Option<u64>,
     extras: &mut Extras,
 ) -> Result<(), MigrateError> {

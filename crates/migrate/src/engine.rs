@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,11 +21,14 @@ use tsdb::wal::record::Record;
 
 use crate::apply::{Applied, Apply, delete_exactly};
 use crate::audit::audit;
-use crate::blocks::{copy_block, deleted, deleted_sum, in_order_end_ms, list_blocks};
+use crate::blocks::{deleted, deleted_sum, in_order_end_ms};
 use crate::error::MigrateError;
+use crate::fetch::{Fetch, PIECE_BYTES, Spent};
 use crate::follow::{Follower, Place};
-use crate::pin::{Pin, PinnedLog, names};
+use crate::pin::{PinnedLog, names};
+use crate::source::{Door, Place as Kept, Source};
 use crate::state::{Deleted, Seen, State};
+use crate::throttle::Throttle;
 use crate::verify::{Report, verify};
 
 /// How long a follower waits at the end of a log: samples are here that much later, and two listings of small folders
@@ -59,6 +62,12 @@ pub struct Progress {
     pub blocks: (u64, u64),
     /// Bytes of blocks that were copied by this run.
     pub copied_bytes: u64,
+    /// Bytes a second that may be read for that; 0: as fast as it goes.
+    pub bwlimit: u64,
+    /// Time in which this run read and wrote them.
+    pub copying: Duration,
+    /// Time in which it read back what it wrote.
+    pub reading_back: Duration,
     /// What came from the log in this run.
     pub applied: Applied,
     /// Parts of the source's log that cannot be read, there as well.
@@ -74,7 +83,7 @@ pub struct Engine {
     /// Ours; the source's is the pin's.
     disk: Arc<dyn Disk>,
     data: PathBuf,
-    pin: Pin,
+    pin: Arc<dyn Source>,
     state: Mutex<State>,
     progress: Mutex<Progress>,
     note_every: Duration,
@@ -82,60 +91,62 @@ pub struct Engine {
     settle: Duration,
     /// All pinned blocks are here.
     copied: AtomicBool,
+    piece_bytes: usize,
+    throttle: Throttle,
+    spent: Spent,
 }
 
 impl Engine {
-    /// Pins the data folder `source`, or goes on with the migration that `data`, our own data folder, tells of.
-    /// `pin`: where the links are made, on the file system of the source; a folder in the source's by default.
+    /// Pins the source behind `door`, or goes on with the migration that `data`, our own data folder, tells of.
     ///
     /// # Errors
-    /// See [`Pin::open`]; a state that is damaged or of another source.
-    pub fn open(
-        db: Db,
-        (disk, data): (Arc<dyn Disk>, &Path),
-        (theirs, source): (Arc<dyn Disk>, &Path),
-        pin: Option<&Path>,
-    ) -> Result<Self, MigrateError> {
+    /// See [`Door::open`]; a state that is damaged or of another source.
+    pub fn open(db: Db, (disk, data): (Arc<dyn Disk>, &Path), door: &dyn Door) -> Result<Self, MigrateError> {
         let state = State::read(&*disk, data)?;
         if let Some(state) = &state
-            && state.source != source
+            && state.source != door.name()
         {
             let why = format!("it tells of a migration from {}", state.source.display());
             return Err(MigrateError::State { path: data.to_path_buf(), why });
         }
-        let place = match (&state, pin) {
-            (Some(state), _) => state.pin.clone(),
-            (None, Some(pin)) => pin.to_path_buf(),
-            (None, None) => source.join(PIN_DIR),
-        };
-        let (pin, state) = match (Pin::open(Arc::clone(&theirs), source, &place), state) {
+        let place = state.as_ref().map(|s| s.pin.clone());
+        let (pin, state) = match (door.open(place.as_deref(), false), state) {
             // Nothing was read of its logs: it may be another pin than the one that the state was written for.
             (Ok(pin), Some(state)) if state.wal.is_none() => {
-                let state = begun(&*disk, data, &pin, state)?;
+                let state = begun(&*disk, data, &*pin, state)?;
+                (pin, state)
+            }
+            // Somebody removed the pin: what the log had meanwhile is in blocks by now.
+            (Ok(pin), Some(state)) if state.pin_id != pin.id() => {
+                tracing::warn!("the pin of the source was gone and is made anew");
+                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, ..state })?;
                 (pin, state)
             }
             (Ok(pin), Some(state)) => (pin, state),
             (Ok(pin), None) => {
-                let metas = list_blocks(&**pin.disk(), pin.dir())?;
+                let metas = pin.blocks_in(Kept::Pinned)?;
                 let seen = metas
                     .iter()
                     .map(|m| (m.ulid.to_string(), Seen { samples: m.stats.num_samples, at: None }));
                 let seen = seen.collect();
-                let state = State { source: source.to_path_buf(), pin: place, seen, ..State::default() };
-                let state = begun(&*disk, data, &pin, state)?;
+                let (source, place) = (door.name().to_path_buf(), pin.dir().to_path_buf());
+                let key_file = door.key_file().map(Path::to_path_buf);
+                let state = State { source, key_file, pin: place, seen, ..State::default() };
+                let state = begun(&*disk, data, &*pin, state)?;
                 (pin, state)
             }
             // Nobody looked for longer than the source keeps its log: the blocks have by now what was in it.
             (Err(error @ MigrateError::Gap { .. }), Some(state)) => {
                 tracing::warn!(%error, "the source is pinned anew");
-                theirs.remove_dir_all(&place)?;
-                let pin = Pin::open(theirs, source, &place)?;
-                let state = begun(&*disk, data, &pin, State { wal: None, wbl: None, ..state })?;
+                let pin = door.open(Some(&state.pin), true)?;
+                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, ..state })?;
                 (pin, state)
             }
             (Err(e), _) => return Err(e),
         };
         let progress = Progress { stage: Stage::CatchingUp, ..Progress::default() };
+        let throttle = Throttle::default();
+        throttle.set(state.bwlimit);
         Ok(Engine {
             db,
             disk,
@@ -146,6 +157,9 @@ impl Engine {
             note_every: NOTE_EVERY,
             settle: SETTLE,
             copied: AtomicBool::new(false),
+            piece_bytes: PIECE_BYTES,
+            throttle,
+            spent: Spent::default(),
         })
     }
 
@@ -153,6 +167,25 @@ impl Engine {
     #[must_use]
     pub fn noting_every(self, note_every: Duration) -> Self {
         Engine { note_every, ..self }
+    }
+
+    /// Copies blocks in pieces of so many bytes, at most 4 MiB.
+    #[must_use]
+    pub fn in_pieces_of(self, piece_bytes: usize) -> Self {
+        Engine { piece_bytes: piece_bytes.clamp(1, PIECE_BYTES), ..self }
+    }
+
+    /// Caps what copies of blocks read of the source, from now on and after a restart: bytes a second, 0 for no cap.
+    ///
+    /// # Errors
+    /// It cannot be noted, and is as it was.
+    pub fn cap(&self, bytes_per_second: u64) -> Result<(), MigrateError> {
+        let mut state = self.state.lock();
+        let noted = State { bwlimit: bytes_per_second, ..state.clone() };
+        noted.write(&*self.disk, &self.data)?;
+        *state = noted;
+        self.throttle.set(bytes_per_second);
+        Ok(())
     }
 
     /// A comparison looks again after so long at what differs, for who knows that nothing is on its way.
@@ -164,7 +197,14 @@ impl Engine {
     /// What was done so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.progress.lock().clone()
+        let spent = |of: &AtomicU64| Duration::from_micros(of.load(Ordering::Relaxed));
+        Progress {
+            bwlimit: self.throttle.rate(),
+            copied_bytes: self.spent.copied.load(Ordering::Relaxed),
+            copying: spent(&self.spent.copying),
+            reading_back: spent(&self.spent.reading_back),
+            ..self.progress.lock().clone()
+        }
     }
 
     /// Follows the source until `cancel`. Blocks come when the hours of the log are here.
@@ -219,7 +259,7 @@ impl Engine {
         if !self.is_copied() {
             return Err(MigrateError::Early);
         }
-        verify(&self.db, &self.pin, (cancel, self.settle), progress)
+        verify(&self.db, &*self.pin, (cancel, self.settle), progress)
     }
 
     /// Whether all pinned blocks are here.
@@ -246,11 +286,20 @@ impl Engine {
     }
 
     fn copy_blocks(&self, cancel: &CancelToken) -> Result<(), MigrateError> {
-        let all = list_blocks(&**self.pin.disk(), self.pin.dir())?;
+        let all = self.pin.blocks_in(Kept::Pinned)?;
         let here = self.state.lock().blocks.clone();
         let there = all.iter().filter(|m| here.contains_key(&m.ulid.to_string())).count();
         self.progress.lock().blocks = (there as u64, all.len() as u64);
         self.copied.store(false, Ordering::Relaxed);
+        let fetch = Fetch {
+            source: &*self.pin,
+            to: &self.disk,
+            data: &self.data,
+            piece_bytes: self.piece_bytes,
+            throttle: &self.throttle,
+            cancel,
+            spent: &self.spent,
+        };
         for meta in all {
             let name = meta.ulid.to_string();
             if here.contains_key(&name) {
@@ -262,15 +311,17 @@ impl Engine {
             let dir = self.pin.dir().join(&name);
             // Before the copy: what is deleted meanwhile is taken over by the next look.
             let sum = deleted_sum(&**self.pin.disk(), &dir)?;
-            let bytes = copy_block((&**self.pin.disk(), &dir), (&self.disk, &self.data))?;
+            if !fetch.block(&name)? {
+                return Ok(());
+            }
             self.db.reload_blocks()?;
             self.delete_again(meta.mint_ms, meta.maxt_ms)?;
             let mut state = self.state.lock();
             state.blocks.insert(name, Deleted { sum, at: None });
             state.write(&*self.disk, &self.data)?;
-            let mut progress = self.progress.lock();
-            progress.blocks.0 += 1;
-            progress.copied_bytes += bytes;
+            drop(state);
+            fetch.forget(&meta.ulid.to_string())?;
+            self.progress.lock().blocks.0 += 1;
         }
         self.copied.store(true, Ordering::Relaxed);
         Ok(())
@@ -319,7 +370,7 @@ impl Engine {
             let known: Option<u64> =
                 parents.iter().map(|p| before.get(&p.ulid.to_string()).map(|s| s.samples)).sum();
             if !parents.is_empty() && known != Some(samples) {
-                let Some(audited) = audit(&self.db, &self.pin, &meta)? else { return Ok(()) };
+                let Some(audited) = audit(&self.db, &*self.pin, &meta)? else { return Ok(()) };
                 if audited > 0 {
                     tracing::info!(block = name, samples = audited, "deleted in the source unseen, now here");
                 }
@@ -336,7 +387,7 @@ impl Engine {
     /// A block comes as it was pinned. What was deleted since in one that the source made of it was taken over before
     /// this one was here.
     fn delete_again(&self, mint_ms: i64, end_ms: i64) -> Result<(), MigrateError> {
-        for meta in list_blocks(&**self.pin.disk(), &self.pin.deletions_dir())? {
+        for meta in self.pin.blocks_in(Kept::Deletions)? {
             if meta.mint_ms >= end_ms || meta.maxt_ms <= mint_ms {
                 continue;
             }
@@ -363,16 +414,14 @@ impl Engine {
 }
 
 /// Notes that a source is pinned.
-fn begun(disk: &dyn Disk, data: &Path, pin: &Pin, state: State) -> Result<State, MigrateError> {
-    let state = State { blocks_end_ms: in_order_end_ms(&list_blocks(&**pin.disk(), pin.dir())?), ..state };
+fn begun(disk: &dyn Disk, data: &Path, pin: &dyn Source, state: State) -> Result<State, MigrateError> {
+    let blocks_end_ms = in_order_end_ms(&pin.blocks_in(Kept::Pinned)?);
+    let state = State { blocks_end_ms, pin_id: pin.id().to_string(), ..state };
     if State::read(disk, data)?.as_ref() != Some(&state) {
         state.write(disk, data)?;
     }
     Ok(state)
 }
-
-/// Name of the pin's folder in the source's data folder, where Prometheus looks only at names of blocks.
-const PIN_DIR: &str = "godwit-pin";
 
 /// Both logs on their way into the store.
 struct Tail<'a> {

@@ -66,6 +66,25 @@ pub enum MigrateError {
         /// Offset in it.
         offset: u64,
     },
+    /// The agent does not answer, or says no.
+    #[error("agent at {address}: {why}")]
+    Agent {
+        /// Its address.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The agent was told to read a source that is not pinned.
+    #[error("the source is not pinned any more; it is when the migration is run again")]
+    Unpinned,
+    /// The key of the migration cannot be read.
+    #[error("key file {}: {why}; the agent makes it when it starts, bring it here unchanged", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// What was written is not what was read.
     #[error("{}: {why}; the disk or the memory of this machine is bad, or someone else writes there", path.display())]
     Differs {

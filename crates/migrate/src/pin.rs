@@ -9,19 +9,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blake3::Hash;
 use tsdb::block::{BlockMeta, META_FILE};
-use tsdb::disk::{Disk, DiskError, DiskResult, read_all};
+use tsdb::disk::{Disk, DiskError, DiskResult, read_all, write_atomic};
 use tsdb::tombstones::FILE_NAME as TOMBSTONES;
 use tsdb::wal::{checkpoint_path, checkpoints, segment_path, segments};
 
+use crate::blocks::list_blocks;
 use crate::error::MigrateError;
+use crate::source::{Place, Source, Who};
 
 /// Files go only when a block was written or one was merged: minutes lie between, a round of links takes
 /// milliseconds. So many rounds are only met on a disk that hangs.
 const ROUNDS_MAX: usize = 50;
 
 /// Which log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum PinnedLog {
     /// Samples as they came, series, exemplars, deletions.
     Wal,
@@ -49,6 +52,7 @@ pub struct Pin {
     disk: Arc<dyn Disk>,
     data: PathBuf,
     dir: PathBuf,
+    id: String,
 }
 
 impl Pin {
@@ -59,12 +63,11 @@ impl Pin {
     /// No data folder, another file system, no permission; [`MigrateError::Gap`] where segments that came since the
     /// earlier run are gone already.
     pub fn open(disk: Arc<dyn Disk>, data: &Path, dir: &Path) -> Result<Self, MigrateError> {
-        if !disk.exists(&data.join("wal"))? {
-            let why = "it has no folder wal".to_string();
-            return Err(MigrateError::NoSource { path: data.to_path_buf(), why });
-        }
-        let pin = Pin { disk, data: data.to_path_buf(), dir: dir.to_path_buf() };
-        if pin.disk.exists(&pin.dir.join(DONE_FILE))? {
+        Pin::check(&*disk, data)?;
+        let mut pin = Pin { disk, data: data.to_path_buf(), dir: dir.to_path_buf(), id: String::new() };
+        if Pin::is_made(&*pin.disk, dir)? {
+            let id = read_all(&*pin.disk, &dir.join(DONE_FILE), ID_BYTES_MAX)?;
+            pin.id = String::from_utf8_lossy(&id).into_owned();
             pin.follow()?;
             return Ok(pin);
         }
@@ -76,86 +79,25 @@ impl Pin {
         pin.pin_blocks()?;
         // Segments that came meanwhile.
         pin.follow()?;
-        pin.disk.open_write(&pin.dir.join(DONE_FILE), tsdb::disk::WriteMode::Truncate)?.sync()?;
-        pin.disk.sync_dir(&pin.dir)?;
+        pin.id = ulid::Ulid::generate().to_string();
+        write_atomic(&*pin.disk, &pin.dir.join(DONE_FILE), pin.id.as_bytes())?;
         Ok(pin)
     }
 
-    /// Where the pinned files are: a data folder of its own, without `chunks_head`, whose samples the log has.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The source's data folder.
-    #[must_use]
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// Folder of a pinned log.
-    #[must_use]
-    pub fn log_dir(&self, log: PinnedLog) -> PathBuf {
-        self.dir.join(log.dir())
-    }
-
-    /// The disk that it is on.
-    #[must_use]
-    pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
-    }
-
-    /// Links segments that came since the last call. Costs two listings where none did.
-    ///
-    /// # Errors
-    /// [`MigrateError::Gap`]; the device failed.
-    pub fn follow(&self) -> Result<(), MigrateError> {
-        for log in PinnedLog::ALL {
-            let (from, to) = (self.data.join(log.dir()), self.log_dir(log));
-            if !self.disk.exists(&from)? {
-                continue;
-            }
-            self.disk.create_dir_all(&to)?;
-            for _ in 0..ROUNDS_MAX {
-                let last = segments(&*self.disk, &to)?.last().copied();
-                let new: Vec<u64> = segments(&*self.disk, &from)?
-                    .into_iter()
-                    .filter(|s| last.is_none_or(|l| *s > l))
-                    .collect();
-                if let (Some(last), Some(first)) = (last, new.first())
-                    && *first > last + 1
-                {
-                    return Err(MigrateError::Gap { from: last + 1, found: *first });
-                }
-                let linked: DiskResult<()> =
-                    new.iter().try_for_each(|s| self.link(&segment_path(&from, *s), &segment_path(&to, *s)));
-                match linked {
-                    Ok(()) => break,
-                    // Cut while we looked: if it was needed the next round says so.
-                    Err(e) if e.is_not_found() => {}
-                    Err(e) => return Err(self.linking(e)),
-                }
+    /// Whether a folder is that of a Prometheus.
+    pub(crate) fn check(disk: &dyn Disk, data: &Path) -> Result<(), MigrateError> {
+        match disk.exists(&data.join("wal"))? {
+            true => Ok(()),
+            false => {
+                let why = "it has no folder wal".to_string();
+                Err(MigrateError::NoSource { path: data.to_path_buf(), why })
             }
         }
-        Ok(())
     }
 
-    /// Takes over which samples of the source's blocks were deleted since. Blocks that it made after the pin hold what
-    /// came by the log here: those are linked as well where something is deleted in them. Costs a look at each block's
-    /// file, and reading those that have any.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn follow_deletions(&self) -> Result<(), MigrateError> {
-        for name in names(&*self.disk, &self.data)? {
-            match self.follow_deletions_of(&name) {
-                // Compacted meanwhile: without what was deleted, which was seen by the look before, or will be
-                // found when both sides are compared.
-                Err(e) if e.is_not_found() => {}
-                other => other?,
-            }
-        }
-        Ok(())
+    /// Whether there is a complete pin.
+    pub(crate) fn is_made(disk: &dyn Disk, dir: &Path) -> DiskResult<bool> {
+        disk.exists(&dir.join(DONE_FILE))
     }
 
     fn follow_deletions_of(&self, name: &str) -> DiskResult<()> {
@@ -185,111 +127,6 @@ impl Pin {
         }
         disk.hard_link(&from, &scratch)?;
         disk.rename(&scratch, &to)
-    }
-
-    /// The first segment that the source itself has of a log.
-    ///
-    /// # Errors
-    /// The folder cannot be listed.
-    pub fn first_held(&self, log: PinnedLog) -> DiskResult<Option<u64>> {
-        let dir = self.data.join(log.dir());
-        if !self.disk.exists(&dir)? { Ok(None) } else { Ok(segments(&*self.disk, &dir)?.first().copied()) }
-    }
-
-    /// Names of the blocks that the source has now.
-    ///
-    /// # Errors
-    /// The folder cannot be listed.
-    pub fn block_names(&self) -> DiskResult<BTreeSet<String>> {
-        names(&*self.disk, &self.data)
-    }
-
-    /// A block of the source; `None` where it went.
-    ///
-    /// # Errors
-    /// Its description cannot be read.
-    pub fn describe(&self, name: &str) -> Result<Option<BlockMeta>, MigrateError> {
-        let dir = self.data.join(name);
-        match BlockMeta::read(&*self.disk, &dir) {
-            Err(_) if !self.disk.exists(&dir)? => Ok(None),
-            other => Ok(Some(other?)),
-        }
-    }
-
-    /// Descriptions of all blocks that the source has now.
-    ///
-    /// # Errors
-    /// A description cannot be read.
-    pub fn all_blocks(&self) -> Result<Vec<BlockMeta>, MigrateError> {
-        self.block_names()?.iter().filter_map(|name| self.describe(name).transpose()).collect()
-    }
-
-    /// Links all blocks that the source has of [mint, end), as they are now, for `who`, until [`Pin::let_go`]; `None` where
-    /// they changed meanwhile.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn hold(
-        &self,
-        who: &str,
-        (mint_ms, end_ms): (i64, i64),
-    ) -> Result<Option<Vec<BlockMeta>>, MigrateError> {
-        self.let_go(who)?;
-        let before = self.block_names()?;
-        let mut held = Vec::new();
-        for name in &before {
-            let Some(meta) = self.describe(name)? else { return Ok(None) };
-            if meta.mint_ms >= end_ms || meta.maxt_ms <= mint_ms {
-                continue;
-            }
-            match self.link_tree(&self.data.join(name), &self.held_dir(who).join(name)) {
-                Err(e) if e.is_not_found() => return Ok(None),
-                other => other?,
-            }
-            held.push(meta);
-        }
-        Ok((self.block_names()? == before).then_some(held))
-    }
-
-    /// Where [`Pin::hold`] links.
-    #[must_use]
-    pub fn held_dir(&self, who: &str) -> PathBuf {
-        self.dir.join("held").join(who)
-    }
-
-    /// Removes what [`Pin::hold`] linked.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn let_go(&self, who: &str) -> DiskResult<()> {
-        self.disk.remove_dir_all(&self.held_dir(who))
-    }
-
-    /// Blocks that are linked only for what is deleted in them.
-    #[must_use]
-    pub fn deletions_dir(&self) -> PathBuf {
-        self.dir.join("deletions")
-    }
-
-    /// Says that what is here is no pin: it is made anew when it is opened again.
-    ///
-    /// # Errors
-    /// No permission.
-    pub fn void(&self) -> Result<(), MigrateError> {
-        match self.disk.remove_file(&self.dir.join(DONE_FILE)) {
-            Err(e) if !e.is_not_found() => Err(e.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes the links. The source's own files stay.
-    ///
-    /// # Errors
-    /// No permission.
-    pub fn release(self) -> Result<(), MigrateError> {
-        // First, so that a half-removed pin is none.
-        self.void()?;
-        Ok(self.disk.remove_dir_all(&self.dir)?)
     }
 
     /// The newest checkpoint and all segments behind it.
@@ -407,6 +244,145 @@ impl Pin {
     }
 }
 
+impl Source for Pin {
+    fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn piece(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<Hash, MigrateError> {
+        let file = self.disk.open_read(path)?;
+        let left = file.len()?.saturating_sub(offset).min(len as u64);
+        into.resize(left as usize, 0);
+        file.read_exact_at(into, offset)?;
+        file.forget(offset, left);
+        Ok(blake3::hash(into))
+    }
+
+    /// Costs two listings where no segment came.
+    fn follow(&self) -> Result<(), MigrateError> {
+        for log in PinnedLog::ALL {
+            let (from, to) = (self.data.join(log.dir()), self.log_dir(log));
+            if !self.disk.exists(&from)? {
+                continue;
+            }
+            self.disk.create_dir_all(&to)?;
+            for _ in 0..ROUNDS_MAX {
+                let last = segments(&*self.disk, &to)?.last().copied();
+                let new: Vec<u64> = segments(&*self.disk, &from)?
+                    .into_iter()
+                    .filter(|s| last.is_none_or(|l| *s > l))
+                    .collect();
+                if let (Some(last), Some(first)) = (last, new.first())
+                    && *first > last + 1
+                {
+                    return Err(MigrateError::Gap { from: last + 1, found: *first });
+                }
+                let linked: DiskResult<()> =
+                    new.iter().try_for_each(|s| self.link(&segment_path(&from, *s), &segment_path(&to, *s)));
+                match linked {
+                    Ok(()) => break,
+                    // Cut while we looked: if it was needed the next round says so.
+                    Err(e) if e.is_not_found() => {}
+                    Err(e) => return Err(self.linking(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Blocks that the source made after the pin hold what came by the log here: those are linked as well where
+    /// something is deleted in them. Costs a look at each block's file, and reading those that have any.
+    fn follow_deletions(&self) -> Result<(), MigrateError> {
+        for name in names(&*self.disk, &self.data)? {
+            match self.follow_deletions_of(&name) {
+                // Compacted meanwhile: without what was deleted, which was seen by the look before, or will be
+                // found when both sides are compared.
+                Err(e) if e.is_not_found() => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn first_held(&self, log: PinnedLog) -> Result<Option<u64>, MigrateError> {
+        let dir = self.data.join(log.dir());
+        if !self.disk.exists(&dir)? { Ok(None) } else { Ok(segments(&*self.disk, &dir)?.first().copied()) }
+    }
+
+    fn block_names(&self) -> Result<BTreeSet<String>, MigrateError> {
+        Ok(names(&*self.disk, &self.data)?)
+    }
+
+    fn describe(&self, name: &str) -> Result<Option<BlockMeta>, MigrateError> {
+        let dir = self.data.join(name);
+        match BlockMeta::read(&*self.disk, &dir) {
+            Err(_) if !self.disk.exists(&dir)? => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
+    fn all_blocks(&self) -> Result<Vec<BlockMeta>, MigrateError> {
+        self.block_names()?.iter().filter_map(|name| self.describe(name).transpose()).collect()
+    }
+
+    fn hold(&self, who: Who, (mint_ms, end_ms): (i64, i64)) -> Result<Option<Vec<BlockMeta>>, MigrateError> {
+        self.let_go(who)?;
+        let before = self.block_names()?;
+        let mut held = Vec::new();
+        for name in &before {
+            let Some(meta) = self.describe(name)? else { return Ok(None) };
+            if meta.mint_ms >= end_ms || meta.maxt_ms <= mint_ms {
+                continue;
+            }
+            match self.link_tree(&self.data.join(name), &self.held_dir(who).join(name)) {
+                Err(e) if e.is_not_found() => return Ok(None),
+                other => other?,
+            }
+            held.push(meta);
+        }
+        Ok((self.block_names()? == before).then_some(held))
+    }
+
+    fn let_go(&self, who: Who) -> Result<(), MigrateError> {
+        Ok(self.disk.remove_dir_all(&self.held_dir(who))?)
+    }
+
+    fn void(&self) -> Result<(), MigrateError> {
+        match self.disk.remove_file(&self.dir.join(DONE_FILE)) {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn release(&self) -> Result<(), MigrateError> {
+        // First, so that a half-removed pin is none.
+        self.void()?;
+        Ok(self.disk.remove_dir_all(&self.dir)?)
+    }
+
+    fn blocks_in(&self, place: Place) -> Result<Vec<BlockMeta>, MigrateError> {
+        list_blocks(
+            &*self.disk,
+            &match place {
+                Place::Pinned => self.dir.clone(),
+                Place::Deletions => self.deletions_dir(),
+            },
+        )
+    }
+}
+
 /// Magic number, version, checksum.
 pub(crate) const NO_TOMBSTONES_BYTES: u64 = 9;
 /// Twenty million deleted ranges: what a block's reader takes.
@@ -419,8 +395,10 @@ fn same(disk: &dyn Disk, a: &Path, b: &Path) -> DiskResult<bool> {
     Ok(read_all(disk, a, TOMBSTONES_BYTES_MAX)? == read_all(disk, b, TOMBSTONES_BYTES_MAX)?)
 }
 
-/// Says that a pin is complete.
+/// Says that a pin is complete, and which one it is.
 const DONE_FILE: &str = "pinned";
+/// A ULID has 26.
+const ID_BYTES_MAX: u64 = 64;
 
 /// Names of the blocks in a folder that are whole: such as have a description.
 pub(crate) fn names(disk: &dyn Disk, data: &Path) -> DiskResult<BTreeSet<String>> {

@@ -22,8 +22,17 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 pub struct State {
     /// The source's data folder.
     pub source: PathBuf,
+    /// The key of the migration, where the source is behind an agent: a file of ours.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// Bytes a second that copies may read of it; 0 for no cap.
+    #[serde(default)]
+    pub bwlimit: u64,
     /// Where it is pinned.
     pub pin: PathBuf,
+    /// Which pin this is of, see [`crate::Source::id`].
+    #[serde(default)]
+    pub pin_id: String,
     /// Behind the newest sample in order that the pinned blocks have, in milliseconds.
     pub blocks_end_ms: i64,
     /// Blocks that are here, with what was deleted of them.

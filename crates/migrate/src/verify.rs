@@ -16,9 +16,10 @@ use tsdb::Db;
 use tsdb::block::BlockMeta;
 
 use crate::audit::{Extra, Extras, everything, prove_by_blocks, prove_by_logs, select_all};
-use crate::blocks::{in_order_end_ms, list_blocks};
+use crate::blocks::in_order_end_ms;
 use crate::error::MigrateError;
-use crate::pin::{Pin, PinnedLog};
+use crate::pin::PinnedLog;
+use crate::source::{Place, Source, Who};
 
 /// Compared at once: handles of the series of so much time are in memory.
 const RANGE_MS: i64 = 2 * 3600 * 1000;
@@ -121,7 +122,7 @@ impl Report {
 /// A block or a log cannot be read; the source's blocks did not stay as they are for long enough.
 pub(crate) fn verify(
     db: &Db,
-    pin: &Pin,
+    pin: &dyn Source,
     (cancel, pause): (&CancelToken, Duration),
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, MigrateError> {
@@ -176,9 +177,9 @@ fn ranges(metas: &[BlockMeta], to: i64) -> Vec<i64> {
 }
 
 /// Hashes of the labels of all series that the source's blocks have, and had when it was pinned.
-fn series_of_source(pin: &Pin, metas: &[BlockMeta]) -> Result<HashSet<u64>, MigrateError> {
+fn series_of_source(pin: &dyn Source, metas: &[BlockMeta]) -> Result<HashSet<u64>, MigrateError> {
     let mut all = HashSet::new();
-    let pinned = list_blocks(&**pin.disk(), pin.dir())?;
+    let pinned = pin.blocks_in(Place::Pinned)?;
     for (dir, metas) in [(pin.dir(), &pinned[..]), (pin.data(), metas)] {
         for meta in metas {
             let one = std::slice::from_ref(meta);
@@ -207,18 +208,23 @@ impl Compared {
     }
 }
 
-fn compare(db: &Db, pin: &Pin, range: (i64, i64), known: &HashSet<u64>) -> Result<Compared, MigrateError> {
+fn compare(
+    db: &Db,
+    pin: &dyn Source,
+    range: (i64, i64),
+    known: &HashSet<u64>,
+) -> Result<Compared, MigrateError> {
     // First, as what leaves that log is in a block by then.
     let first_late = pin.first_held(PinnedLog::Wbl)?;
     let mut held = None;
     for _ in 0..HOLDS {
-        held = pin.hold(HELD, (range.0, range.1 + 1))?;
+        held = pin.hold(Who::Verify, (range.0, range.1 + 1))?;
         if held.is_some() {
             break;
         }
     }
     let held = held.ok_or_else(|| MigrateError::Restless { path: pin.data().to_path_buf(), tries: HOLDS })?;
-    let theirs = select_all(pin.disk(), &pin.held_dir(HELD), &held, range)?;
+    let theirs = select_all(pin.disk(), &pin.held_dir(Who::Verify), &held, range)?;
     let ctx = QueryContext::unlimited();
     let ours = db.querier(range.0, range.1)?.select(&ctx, true, &SelectHints::default(), &everything()?)?;
     let (mut found, mut extras) = (Compared::default(), Extras::new());
@@ -238,12 +244,10 @@ fn compare(db: &Db, pin: &Pin, range: (i64, i64), known: &HashSet<u64>) -> Resul
             }
         }
     }
-    pin.let_go(HELD)?;
+    pin.let_go(Who::Verify)?;
     Ok(found)
 }
 
-/// Where blocks are linked that are compared.
-const HELD: &str = "verify";
 /// A merge ends within minutes; this is tried within milliseconds.
 const HOLDS: usize = 20;
 

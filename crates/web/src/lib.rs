@@ -38,6 +38,6 @@ pub use query_log::SlowQueries;
 pub use router::router;
 pub use scrape_views::{PoolTargets, ScrapeViews, TargetMetadata, TargetView};
 pub use state::{
-    Alertmanagers, BuildInfo, ConfigTexts, ConfigView, Inner, MetricsPage, Migrations, Options, Parts,
-    Readiness, ReloadRequest, State,
+    Alertmanagers, BuildInfo, ConfigTexts, ConfigView, Inner, MetricsPage, MigrationOrder, Migrations,
+    Options, Parts, Readiness, ReloadRequest, State,
 };

@@ -263,7 +263,13 @@ const PATHS: &[Path] = &[
     ),
     path("/admin/tsdb/import", "admin", "Take over blocks from a folder", POST_PUT, &[("path", true, TEXT)]),
     path("/admin/migrate", "admin", "Where the migration to this server is", GET, &[]),
-    path("/admin/migrate/run", "admin", "Take over a running Prometheus", POST_PUT, &[("path", true, TEXT)]),
+    path(
+        "/admin/migrate/run",
+        "admin",
+        "Take over a running Prometheus: a folder of this machine, or one behind an agent",
+        POST_PUT,
+        &[("path", false, TEXT), ("agent", false, TEXT), ("keyFile", false, TEXT), ("bwlimit", false, TEXT)],
+    ),
     path("/admin/migrate/verify", "admin", "Compare the source with what is here", POST_PUT, &[]),
     path("/admin/migrate/release", "admin", "End the migration and let its source go", POST_PUT, &[]),
     Path {

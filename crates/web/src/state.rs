@@ -222,14 +222,24 @@ pub struct Alertmanagers {
     pub dropped: Vec<String>,
 }
 
+/// What is to be taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationOrder {
+    /// The data folder of a Prometheus on this machine, or `host:port` of the agent beside it.
+    pub source: std::path::PathBuf,
+    /// The key of the migration, of an agent; a file on this machine.
+    pub key_file: Option<std::path::PathBuf>,
+    /// Bytes a second that copies may read, 0 for no cap; as it was where it is not given.
+    pub bwlimit: Option<u64>,
+}
+
 /// The migration that this server is the destination of.
 pub trait Migrations: Send + Sync {
-    /// Takes over the Prometheus whose data folder on this machine is `source`, or goes on with that. Pins it before
-    /// it returns.
+    /// Takes over a running Prometheus, or goes on with that. Pins it before it returns.
     ///
     /// # Errors
-    /// In words: no data folder, another migration is under way.
-    fn run(&self, source: &std::path::Path) -> Result<(), String>;
+    /// In words: no data folder, no agent, another migration is under way.
+    fn run(&self, order: &MigrationOrder) -> Result<(), String>;
     /// Where it is, as a JSON object.
     fn status(&self) -> String;
     /// Begins to compare both sides; the status tells of it.

@@ -1,8 +1,9 @@
 //! Taking over a running, unmodified Prometheus that scrapes, takes late samples, deletes, compacts and forgets,
 //! while the destination is killed: both say the same of every time.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -83,8 +84,38 @@ fn same(theirs: u16, ours: u16, at: f64) -> Result<usize> {
     Ok(want.values().map(|s| s.len()).sum())
 }
 
+/// The agent beside the source, as on another machine.
+fn agent(folder: &Path, port: u16) -> Child {
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let mut agent = Command::new(godwit().unwrap())
+        .args(["migrate", "agent", &listen, "--key-file=m.key", "theirs"])
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.starts_with("listening on 127.0.0.1:"), "{said}");
+    agent
+}
+
+fn kill(mut agent: Child) {
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
 #[test]
 fn a_running_prometheus_is_taken_over() {
+    take_over(None);
+}
+
+#[test]
+fn a_running_prometheus_behind_an_agent_is_taken_over() {
+    take_over(Some(free_port().unwrap()));
+}
+
+fn take_over(agent_port: Option<u16>) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -115,10 +146,19 @@ fn a_running_prometheus_is_taken_over() {
     delete("pushed_float%7Bseries%3D%222%22%7D");
     let port = free_port().unwrap();
     let mut ours = destination(folder, port);
+    let mut agents = agent_port.map(|port| agent(folder, port));
     let run = || {
         let url = format!("--url=http://127.0.0.1:{port}");
+        let source = match agent_port {
+            None => vec!["theirs".to_string()],
+            Some(port) => {
+                let cap = "--bwlimit=200MB".to_string();
+                vec![cap, "--key-file=m.key".to_string(), format!("127.0.0.1:{port}")]
+            }
+        };
         Command::new(godwit().unwrap())
-            .args(["migrate", "run", &url, "theirs"])
+            .args(["migrate", "run", &url])
+            .args(source)
             .current_dir(folder)
             .output()
             .unwrap()
@@ -145,11 +185,26 @@ fn a_running_prometheus_is_taken_over() {
     // Killed while the other one goes on: compacts, is told to delete, takes late samples.
     for round in 0..3 {
         ours.kill().unwrap();
+        // Away or not: the source keeps its files only while they are linked.
+        let away = agents.take().map(kill);
         push(theirs.port, end + 10 * round, end + 10 * round + 5).unwrap();
         delete(&format!("g%7Bs%3D%22{round}%22%7D"));
         std::thread::sleep(Duration::from_secs(3));
         ours = destination(folder, port);
+        if away.is_some() {
+            // It asks until somebody answers.
+            until("an error that names the agent", || {
+                let error = status(port)?["error"].to_string();
+                ensure!(error.contains("agent at 127.0.0.1"), "{error}");
+                Ok(())
+            })
+            .unwrap();
+            agents = agent_port.map(|port| agent(folder, port));
+        }
         check(&ours);
+    }
+    if agent_port.is_some() {
+        assert_eq!(status(port).unwrap()["blocks"]["bwlimit"], 200 << 20);
     }
     let url = format!("--url=http://127.0.0.1:{port}");
     // Compared sample by sample by the program itself. Blocks may be on their way again after the kills.
@@ -172,6 +227,9 @@ fn a_running_prometheus_is_taken_over() {
     assert!(released.status.success(), "{}", String::from_utf8_lossy(&released.stderr));
     assert_eq!(status(port).unwrap(), Value::Null);
     assert!(!folder.join("theirs/godwit-pin").exists());
+    if let Some(agent) = agents {
+        kill(agent);
+    }
     let at = now() - 5.0;
     same(theirs.port, port, at).unwrap();
     assert!(theirs.stop().unwrap().success() && ours.stop().unwrap().success());

@@ -1,11 +1,19 @@
-//! `godwit migrate`: tells a running godwit to take over a running Prometheus, and shows how far it is.
+//! `godwit migrate`: tells a running godwit to take over a running Prometheus, and shows how far it is; and the agent
+//! that runs beside a Prometheus on another machine.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print")]
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use migrate::wire::{Agent, DEFAULT_PORT, Key};
+use migrate::{LocalDoor, MigrateError};
 use serde_json::Value;
+use storage::CancelToken;
+use tsdb::disk::RealDisk;
 
 use super::api::{Api, HEADER, HTTP_CONFIG, TIMEOUT};
 use super::flags::{Command, Flag, Found, required, switch, valued};
@@ -27,7 +35,7 @@ const URL: Flag = valued(
 /// All commands.
 pub static GROUP: Group = Group {
     word: "migrate",
-    about: "Take over a running Prometheus on this machine without losing a sample. It goes on as it is; nothing is changed in it.",
+    about: "Take over a running Prometheus without losing a sample. It goes on as it is; nothing is changed in it.",
     commands: COMMANDS,
 };
 
@@ -38,14 +46,46 @@ const COMMANDS: &[(Command, Run)] = &[
             help: "Begin, or go on. Its files are kept by hard links from here on, its log is followed, its blocks are copied. Ends when all is there; the server goes on following.",
             flags: &[
                 URL,
+                valued(
+                    "key-file",
+                    "FILE",
+                    "",
+                    "The key that the agent made. A path on the machine of the server; its owner has to be able to read it.",
+                ),
+                valued(
+                    "bwlimit",
+                    "SIZE",
+                    "",
+                    "Bytes a second that copies of blocks may read of the source, as 50MB; 0 for no cap. Run again with another one, it counts from then on.",
+                ),
                 switch("detach", None, "Do not wait until all is there."),
                 HTTP_CONFIG,
                 HEADER,
                 OUTPUT,
             ],
-            args: &[required("folder", "What the Prometheus has as --storage.tsdb.path.")],
+            args: &[required(
+                "source",
+                "What the Prometheus has as --storage.tsdb.path, on the machine of the server; or, with --key-file, HOST:PORT of the agent beside it.",
+            )],
         },
         run,
+    ),
+    (
+        Command {
+            path: "agent",
+            help: "Run beside the Prometheus where its folder is on another machine than the server, as the user who owns the folder. It makes links there, reads it, and answers only who has the key; it writes nothing else.",
+            flags: &[
+                valued("listen", "ADDRESS", "0.0.0.0:9191", "Where the server reaches it. TLS 1.3."),
+                valued(
+                    "key-file",
+                    "FILE",
+                    "godwit-migration.key",
+                    "The key of this migration. Is made where it is not there; bring it to the server.",
+                ),
+            ],
+            args: &[required("folder", "What the Prometheus has as --storage.tsdb.path.")],
+        },
+        agent,
     ),
     (
         Command {
@@ -80,13 +120,27 @@ const COMMANDS: &[(Command, Run)] = &[
 ];
 
 fn run(found: &Found) -> Result<u8, Failed> {
-    let source = std::path::Path::new(found.arg(0));
-    let source = std::fs::canonicalize(source).map_err(|e| {
-        Failed::Work(format!("{}: {e}; name the data folder of the Prometheus", source.display()))
-    })?;
+    let (source, key_file) = (found.arg(0), found.text("key-file"));
+    let mut form = Vec::new();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    if key_file.is_empty() {
+        let path = std::fs::canonicalize(source).map_err(|e| {
+            Failed::Work(format!(
+                "{source}: {e}; name the data folder of the Prometheus, or an agent's HOST:PORT with --key-file"
+            ))
+        })?;
+        form.push(("path", text(&path)));
+    } else {
+        let key_file = std::path::absolute(key_file)?;
+        form.extend([("agent", source.to_string()), ("keyFile", text(&key_file))]);
+    }
+    if !found.text("bwlimit").is_empty() {
+        let cap = config::parse_size(found.text("bwlimit")).map_err(Failed::usage)?;
+        form.push(("bwlimit", cap.to_string()));
+    }
     let api = Api::new(found, found.text("url"))?;
-    let path = source.to_string_lossy();
-    let mut data = api.tell(&format!("{PATH}/run"), &[("path", &path)], TIMEOUT)?;
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut data = api.tell(&format!("{PATH}/run"), &form, TIMEOUT)?;
     if found.on("detach") {
         return show(found, &data);
     }
@@ -113,6 +167,30 @@ fn run(found: &Found) -> Result<u8, Failed> {
         eprint!("\r\x1b[K");
     }
     show(found, &data)
+}
+
+fn agent(found: &Found) -> Result<u8, Failed> {
+    let work = |e: MigrateError| Failed::Work(e.to_string());
+    let (folder, key_file) = (found.arg(0), found.text("key-file"));
+    let data = std::fs::canonicalize(folder)
+        .map_err(|e| Failed::Work(format!("{folder}: {e}; name the data folder of the Prometheus")))?;
+    let listen = found.text("listen");
+    let address: SocketAddr = listen.parse().map_err(|_| {
+        Failed::usage(format!("--listen={listen} is no address with a port, as 0.0.0.0:{DEFAULT_PORT}"))
+    })?;
+    crate::logging::start(config::LogLevel::Info, crate::args::LogFormat::Logfmt);
+    let (key, made) = Key::read_or_make(Path::new(key_file)).map_err(work)?;
+    let agent = Agent::new(LocalDoor { disk: Arc::new(RealDisk), data, pin: None }, &key).map_err(work)?;
+    let listener = TcpListener::bind(address).map_err(|e| Failed::Work(format!("--listen={listen}: {e}")))?;
+    let address = listener.local_addr()?;
+    emit(&format!(
+        "listening on {address}, key {} {key_file}\nbring the key to the server's machine, then, there: godwit migrate run --key-file=FILE HOST:{}\n",
+        if made { "made in" } else { "as in" },
+        address.port(),
+    ))?;
+    // Until it is killed: nothing is lost by that.
+    agent.serve(&listener, &CancelToken::default())?;
+    Ok(0)
 }
 
 fn verify(found: &Found) -> Result<u8, Failed> {
@@ -202,7 +280,7 @@ fn show(found: &Found, data: &Value) -> Result<u8, Failed> {
     }
     let m = &data["migration"];
     if m.is_null() {
-        return emit("no migration; begin one with: godwit migrate run FOLDER\n");
+        return emit("no migration; begin one with: godwit migrate run SOURCE\n");
     }
     let log = &m["log"];
     let mut text = format!("from {}\n{}\n", m["source"].as_str().unwrap_or_default(), line(m));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use migrate::{Engine, MigrateError, Progress, Report, Stage, State};
+use migrate::{Engine, MigrateError, Origin, Progress, Report, Stage, State};
 use parking_lot::Mutex;
 use serde_json::json;
 use storage::CancelToken;
@@ -30,7 +30,7 @@ struct Inner {
 }
 
 struct Running {
-    source: PathBuf,
+    origin: Origin,
     engine: Arc<Mutex<Option<Arc<Engine>>>>,
     error: Arc<Mutex<Option<String>>>,
     cancel: CancelToken,
@@ -65,8 +65,11 @@ impl Migrations {
             Ok(None) => {}
             Ok(Some(state)) => {
                 tracing::info!(source = %state.source.display(), "migration goes on");
-                if let Err(error) = self.begin(&state.source) {
-                    tracing::error!(error, "migration does not go on");
+                let mut running = self.0.running.lock();
+                // A source that is not there yet is asked again.
+                match self.start(Origin::of(&state), None) {
+                    Ok(started) => *running = Some(started),
+                    Err(error) => tracing::error!(error, "migration does not go on"),
                 }
             }
             Err(error) => tracing::error!(%error, "migration does not go on"),
@@ -80,44 +83,53 @@ impl Migrations {
         }
     }
 
-    fn begin(&self, source: &Path) -> Result<(), String> {
+    fn begin(&self, order: &web::MigrationOrder) -> Result<(), String> {
+        let origin = Origin { source: order.source.clone(), key_file: order.key_file.clone() };
         let mut running = self.0.running.lock();
         if let Some(running) = &*running {
-            return match running.source == source {
-                true => Ok(()),
-                false => Err(format!(
-                    "a migration from {} is under way; release it first",
-                    running.source.display()
-                )),
+            if running.origin != origin {
+                let source = running.origin.source.display();
+                return Err(format!("a migration from {source} is under way; release it first"));
+            }
+            let engine = running.engine.lock().clone();
+            return match (order.bwlimit, engine) {
+                (None, _) => Ok(()),
+                (Some(cap), Some(engine)) => engine.cap(cap).map_err(|e| e.to_string()),
+                (Some(_), None) => Err("the migration is stopped by an error; see its status".to_string()),
             };
         }
         // What is wrong with the source is said to who asks.
-        let engine = self.open(source).map_err(|e| e.to_string())?;
-        let (slot, error) = (Arc::new(Mutex::new(Some(engine))), Arc::new(Mutex::new(None)));
-        let cancel = CancelToken::default();
-        let work = {
-            let (this, source) = (self.clone(), source.to_path_buf());
-            let (slot, error, cancel) = (Arc::clone(&slot), Arc::clone(&error), cancel.clone());
-            move || this.follow(&source, &slot, &error, &cancel)
-        };
-        let thread =
-            std::thread::Builder::new().name("migrate".into()).spawn(work).map_err(|e| e.to_string())?;
-        let verification = None;
-        let source = source.to_path_buf();
-        *running = Some(Running { source, engine: slot, error, cancel, thread, verification });
+        let engine = self.open(&origin).map_err(|e| e.to_string())?;
+        if let Some(cap) = order.bwlimit {
+            engine.cap(cap).map_err(|e| e.to_string())?;
+        }
+        *running = Some(self.start(origin, Some(engine))?);
         Ok(())
     }
 
-    fn open(&self, source: &Path) -> Result<Arc<Engine>, MigrateError> {
+    fn start(&self, origin: Origin, engine: Option<Arc<Engine>>) -> Result<Running, String> {
+        let (slot, error) = (Arc::new(Mutex::new(engine)), Arc::new(Mutex::new(None)));
+        let cancel = CancelToken::default();
+        let work = {
+            let (this, origin) = (self.clone(), origin.clone());
+            let (slot, error, cancel) = (Arc::clone(&slot), Arc::clone(&error), cancel.clone());
+            move || this.follow(&origin, &slot, &error, &cancel)
+        };
+        let thread =
+            std::thread::Builder::new().name("migrate".into()).spawn(work).map_err(|e| e.to_string())?;
+        Ok(Running { origin, engine: slot, error, cancel, thread, verification: None })
+    }
+
+    fn open(&self, origin: &Origin) -> Result<Arc<Engine>, MigrateError> {
         let db = self.0.late.get().ok_or(storage::StorageError::NotReady)?.clone();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let ours = (Arc::clone(&disk), self.0.data.as_path());
-        Engine::open(db, ours, (disk, source), None).map(Arc::new)
+        let door = origin.door(Arc::clone(&disk))?;
+        Engine::open(db, (disk, self.0.data.as_path()), &*door).map(Arc::new)
     }
 
     fn follow(
         &self,
-        source: &Path,
+        origin: &Origin,
         slot: &Mutex<Option<Arc<Engine>>>,
         told: &Mutex<Option<String>>,
         cancel: &CancelToken,
@@ -126,7 +138,7 @@ impl Migrations {
             let engine = slot.lock().clone();
             let done = match engine {
                 Some(engine) => engine.run(cancel),
-                None => self.open(source).map(|engine| *slot.lock() = Some(engine)),
+                None => self.open(origin).map(|engine| *slot.lock() = Some(engine)),
             };
             match done {
                 Ok(()) => *told.lock() = None,
@@ -159,15 +171,15 @@ impl Running {
 }
 
 impl web::Migrations for Migrations {
-    fn run(&self, source: &Path) -> Result<(), String> {
-        self.begin(source)
+    fn run(&self, order: &web::MigrationOrder) -> Result<(), String> {
+        self.begin(order)
     }
 
     fn status(&self) -> String {
         let running = self.0.running.lock();
         let Some(running) = &*running else { return json!({ "migration": null }).to_string() };
         let progress = running.engine.lock().as_ref().map(|e| e.progress()).unwrap_or_default();
-        let mut shown = shown(&running.source, &progress, running.error.lock().clone());
+        let mut shown = shown(&running.origin.source, &progress, running.error.lock().clone());
         if let Some(verification) = &running.verification {
             let seen = verification.seen.lock();
             let mut told = json!({ "ranges": { "done": seen.ranges.0, "all": seen.ranges.1 } });
@@ -215,10 +227,10 @@ impl web::Migrations for Migrations {
         let Some(running) = self.0.running.lock().take() else {
             return Err("there is no migration to release".to_string());
         };
-        let source = running.source.clone();
+        let origin = running.origin.clone();
         let engine = match running.end() {
             Some(engine) => engine,
-            None => self.open(&source).map_err(|e| e.to_string())?,
+            None => self.open(&origin).map_err(|e| e.to_string())?,
         };
         let engine = Arc::into_inner(engine).ok_or("the migration is being looked at; try again")?;
         engine.release().map_err(|e| e.to_string())
@@ -237,7 +249,9 @@ fn shown(source: &Path, progress: &Progress, error: Option<String>) -> serde_jso
         "source": source,
         "stage": stage,
         "error": error,
-        "blocks": { "here": progress.blocks.0, "all": progress.blocks.1, "copiedBytes": progress.copied_bytes },
+        "blocks": { "here": progress.blocks.0, "all": progress.blocks.1, "copiedBytes": progress.copied_bytes,
+            "copyingSeconds": progress.copying.as_secs_f64(), "readingBackSeconds": progress.reading_back.as_secs_f64(),
+            "bwlimit": progress.bwlimit },
         "log": {
             "samples": a.samples, "passedOver": a.passed_over, "exemplars": a.exemplars, "deletions": a.deleted,
             "nameless": a.nameless, "behindSeconds": progress.caught_up.map(|t| t.elapsed().as_secs_f64()),

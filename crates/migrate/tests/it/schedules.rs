@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use migrate::{Engine, MigrateError, Pin};
+use migrate::{Door, Engine, MigrateError, Pin, Source as _};
 use model::{CounterResetHint, Histogram, HistogramValue, Labels, MatchOp, Matcher, Span};
 use storage::{
     Appendable, CancelToken, QueryContext, Queryable, SampleBuf, SelectHints, SeriesRef, StatusSource,
 };
 use tsdb::disk::{Disk, FaultDisk, MemDisk, Restart, Rng};
 use tsdb::{Db, DbOptions};
+
+use crate::served::{Served, door};
 
 pub(crate) const MINUTE: i64 = 60_000;
 /// A real time, so that nothing is near zero.
@@ -30,9 +32,9 @@ pub(crate) fn options(disk: Arc<dyn Disk>, path: &str, window: i64, seed: u64) -
 }
 
 /// Series and time to what is there, as bits.
-type Found = BTreeMap<(String, i64), String>;
+pub(crate) type Found = BTreeMap<(String, i64), String>;
 
-fn all(db: &Db) -> Result<Found, String> {
+pub(crate) fn all(db: &Db) -> Result<Found, String> {
     let q = db.querier(i64::MIN, i64::MAX).map_err(|e| e.to_string())?;
     let every = [Matcher::new(MatchOp::NotEqual, "__name__", "").unwrap()];
     let set = q
@@ -74,6 +76,8 @@ struct World {
     full: bool,
     /// Who keeps the source's files, all the time.
     agent: Option<Pin>,
+    /// Every third source is behind a port.
+    served: Option<Served>,
     /// Series, first and last time.
     deleted: Vec<(String, i64, i64)>,
     /// What was done.
@@ -116,10 +120,14 @@ impl World {
             begun: false,
             full: false,
             agent,
+            served: None,
             deleted: Vec::new(),
             steps,
         };
         world.start_source();
+        if seed.is_multiple_of(3) {
+            world.served = Some(Served::start(Arc::new(world.disk.clone()), "/source"));
+        }
         world
     }
 
@@ -191,9 +199,15 @@ impl World {
             .map_err(|e| e.to_string())
             .and_then(|db| {
                 let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-                Engine::open(db.clone(), (far, Path::new("/ours")), (disk, Path::new("/source")), None)
+                let local = door(disk, "/source");
+                let door: &dyn Door = match &self.served {
+                    Some(served) => served.door(),
+                    None => &local,
+                };
+                Engine::open(db.clone(), (far, Path::new("/ours")), door)
                     // Never, or after each record: what depends on the clock would not come twice.
                     .map(|engine| {
+                        let engine = engine.in_pieces_of(700);
                         (db, engine.noting_every(if often { Duration::ZERO } else { Duration::MAX }))
                     })
                     .map_err(|e| e.to_string())
@@ -376,8 +390,8 @@ fn what_is_no_source_is_said() {
     disk.create_dir_all("/nothing".as_ref()).unwrap();
     let shared: Arc<dyn Disk> = Arc::new(disk);
     let db = Db::open(options(Arc::clone(&shared), "/ours", 0, 1)).unwrap();
-    let (ours, theirs) = ((Arc::clone(&shared), Path::new("/ours")), (shared, Path::new("/nothing")));
-    let error = Engine::open(db, ours, theirs, None).unwrap_err();
+    let ours = (Arc::clone(&shared), Path::new("/ours"));
+    let error = Engine::open(db, ours, &door(shared, "/nothing")).unwrap_err();
     assert!(
         matches!(&error, MigrateError::NoSource { path, .. } if path == Path::new("/nothing")),
         "{error}"

@@ -11,6 +11,7 @@ use tsdb::Db;
 use tsdb::disk::{Disk, MemDisk, Rng};
 
 use crate::schedules::{MINUTE, histogram, labels, options};
+use crate::served::door;
 
 const BEGIN: i64 = 1_700_000_000_000;
 const SERIES: u64 = 12;
@@ -53,8 +54,7 @@ fn pair(seed: u64) -> Pair {
     source.maintain().unwrap();
     let far: Arc<dyn Disk> = Arc::new(MemDisk::new());
     let ours = Db::open(options(Arc::clone(&far), "/ours", 0, seed + 1)).unwrap();
-    let engine =
-        Engine::open(ours.clone(), (far, Path::new("/ours")), (disk, Path::new("/source")), None).unwrap();
+    let engine = Engine::open(ours.clone(), (far, Path::new("/ours")), &door(disk, "/source")).unwrap();
     let engine = engine.settling_after(std::time::Duration::ZERO);
     engine.run_once(&CancelToken::default()).unwrap();
     Pair { source, ours, engine }

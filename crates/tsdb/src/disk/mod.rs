@@ -186,6 +186,9 @@ pub trait ReadFile: Send + Sync + fmt::Debug {
     /// Where the file is (for error texts).
     fn path(&self) -> &Path;
 
+    /// Says that a part of it will not be read again soon: it need not stay in memory. A hint.
+    fn forget(&self, _offset: u64, _len: u64) {}
+
     /// True for a file without bytes.
     ///
     /// # Errors

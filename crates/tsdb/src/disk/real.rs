@@ -47,6 +47,15 @@ impl ReadFile for RealRead {
     fn path(&self) -> &Path {
         &self.path
     }
+    fn forget(&self, offset: u64, len: u64) {
+        // A page that somebody has mapped, or that is not written yet, stays all the same.
+        let _ = rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZeroU64::new(len),
+            rustix::fs::Advice::DontNeed,
+        );
+    }
 }
 
 #[derive(Debug)]

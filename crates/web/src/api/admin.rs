@@ -5,7 +5,7 @@ use storage::QueryContext;
 use super::{Call, params};
 use crate::respond::{Answer, ApiError, ApiResult, ErrorKind, Success};
 use crate::routes::Route;
-use crate::state::State;
+use crate::state::{MigrationOrder, State};
 use crate::text::parse_bool;
 
 /// Answers one of the endpoints; on a thread of its own, since it may wait for a compaction.
@@ -75,14 +75,35 @@ fn snapshot(state: &State, call: &Call) -> ApiResult {
     Ok(answer.done())
 }
 
-/// Takes over a running Prometheus on this machine, whose data folder is `path`.
+/// Takes over a running Prometheus: one of this machine, whose data folder is `path`, or one behind the agent at
+/// `agent`, whose key is in `keyFile`.
 fn migrate_run(state: &State, call: &Call) -> ApiResult {
-    let path = call.form.get("path");
-    if !path.starts_with('/') {
-        return Err(ApiError::parameter("path", format!("{path:?} must begin with /")));
+    let (path, agent, key_file) = (call.form.get("path"), call.form.get("agent"), call.form.get("keyFile"));
+    if path.is_empty() == agent.is_empty() {
+        return Err(ApiError::bad_data(
+            "give either path, a data folder of this machine, or agent, as host:port",
+        ));
     }
-    let begun = state.parts.migrations.run(std::path::Path::new(path));
-    begun.map_err(|e| internal(&format!("migrate: {e}")))?;
+    for (name, text) in [("path", path), ("keyFile", key_file)] {
+        if !text.is_empty() && !text.starts_with('/') {
+            return Err(ApiError::parameter(name, format!("{text:?} must begin with /")));
+        }
+    }
+    if agent.is_empty() != key_file.is_empty() {
+        return Err(ApiError::bad_data("agent and keyFile belong together"));
+    }
+    let bwlimit = match call.form.get("bwlimit") {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            ApiError::parameter("bwlimit", format!("{text:?} is no number of bytes a second"))
+        })?),
+    };
+    let order = MigrationOrder {
+        source: if agent.is_empty() { path.into() } else { agent.into() },
+        key_file: (!key_file.is_empty()).then(|| key_file.into()),
+        bwlimit,
+    };
+    state.parts.migrations.run(&order).map_err(|e| internal(&format!("migrate: {e}")))?;
     Ok(migrate_status(state))
 }
 

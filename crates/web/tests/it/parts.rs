@@ -379,8 +379,8 @@ pub(crate) async fn get(router: &axum::Router, uri: &str) -> (u16, String) {
 struct NoMigration;
 
 impl web::Migrations for NoMigration {
-    fn run(&self, source: &std::path::Path) -> Result<(), String> {
-        Err(format!("{}: no store", source.display()))
+    fn run(&self, order: &web::MigrationOrder) -> Result<(), String> {
+        Err(format!("{}: no store", order.source.display()))
     }
     fn status(&self) -> String {
         "{\"migration\":null}".to_string()
