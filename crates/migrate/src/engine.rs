@@ -309,13 +309,14 @@ impl Engine {
                 return Ok(());
             }
             let dir = self.pin.dir().join(&name);
-            // Before the copy: what is deleted meanwhile is taken over by the next look.
-            let sum = deleted_sum(&**self.pin.disk(), &dir)?;
             if !fetch.block(&name)? {
                 return Ok(());
             }
             self.db.reload_blocks()?;
+            // What is deleted of the block may be here by the log, from before it was pinned anew.
+            let sum = self.take_deletions(&dir, 0)?.unwrap_or_default();
             self.delete_again(meta.mint_ms, meta.maxt_ms)?;
+            self.db.sync()?;
             let mut state = self.state.lock();
             state.blocks.insert(name, Deleted { sum, at: None });
             state.write(&*self.disk, &self.data)?;
@@ -338,6 +339,8 @@ impl Engine {
         let state = self.state.lock().clone();
         for (name, before) in &state.blocks {
             if let Some(sum) = self.take_deletions(&self.pin.dir().join(name), before.sum)? {
+                // What was deleted of the head is in our log, and no more than that.
+                self.db.sync()?;
                 let mut state = self.state.lock();
                 state.blocks.insert(name.clone(), Deleted { sum, at });
                 state.write(&*self.disk, &self.data)?;
@@ -346,6 +349,7 @@ impl Engine {
         for name in names(&**self.pin.disk(), &self.pin.deletions_dir())? {
             let before = state.deletions.get(&name).copied().unwrap_or_default();
             if let Some(sum) = self.take_deletions(&self.pin.deletions_dir().join(&name), before.sum)? {
+                self.db.sync()?;
                 let mut state = self.state.lock();
                 state.deletions.insert(name, Deleted { sum, at });
                 state.write(&*self.disk, &self.data)?;
@@ -377,6 +381,7 @@ impl Engine {
             }
             seen.insert(name.clone(), Seen { samples, at });
         }
+        self.db.sync()?;
         // Parents are asked for until a look has found their child.
         seen.retain(|name, _| there.contains(name));
         let mut state = self.state.lock();
