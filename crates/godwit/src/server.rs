@@ -1,6 +1,7 @@
 //! The server, wired in the order in which data flows: config, store, discovery, scrape, queries, web.
 
 mod auto_reload;
+mod duty;
 mod features;
 mod migration;
 mod new_series;

@@ -5,6 +5,9 @@
 //! in a replay by the source itself, and of the second everything, however late. A sample that is there already is
 //! left as it is, so that after a kill the last seconds may be read again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use hashbrown::HashMap;
 use model::{Exemplar, Labels, Matcher};
 use storage::{
@@ -52,6 +55,8 @@ pub struct Apply {
     db: Db,
     /// Samples of the log before this are in blocks.
     blocks_end_ms: i64,
+    /// Samples from this on are this server's own to take.
+    fence_ms: Arc<AtomicI64>,
     known: HashMap<u64, Known>,
     /// To be put in.
     floats: Vec<SampleRecord>,
@@ -63,11 +68,13 @@ pub struct Apply {
 impl Apply {
     /// `blocks_end_ms`: behind the newest sample in order that the source's blocks have; what the log has before it
     /// is there too.
+    /// `fence_ms`: from when on samples are not taken.
     #[must_use]
-    pub fn new(db: Db, blocks_end_ms: i64) -> Self {
+    pub fn new(db: Db, blocks_end_ms: i64, fence_ms: Arc<AtomicI64>) -> Self {
         Apply {
             db,
             blocks_end_ms,
+            fence_ms,
             known: HashMap::new(),
             floats: Vec::new(),
             histograms: Vec::new(),
@@ -135,7 +142,10 @@ impl Apply {
                 }
                 self.commit()?;
             }
-            Record::Exemplars(all) => self.exemplars.extend(all),
+            Record::Exemplars(all) => {
+                let fence_ms = self.fence_ms.load(Ordering::Acquire);
+                self.exemplars.extend(all.into_iter().filter(|e| e.t_ms < fence_ms));
+            }
             Record::Tombstones(all) if log == PinnedLog::Wal => {
                 self.commit()?;
                 all.iter().try_for_each(|stone| self.delete(stone))?;
@@ -153,6 +163,10 @@ impl Apply {
             self.applied.nameless += 1;
             return false;
         };
+        if t_ms >= self.fence_ms.load(Ordering::Acquire) {
+            self.applied.passed_over += 1;
+            return false;
+        }
         if log == PinnedLog::Wbl {
             return true;
         }

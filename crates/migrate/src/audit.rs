@@ -46,12 +46,22 @@ pub(crate) type Extras = HashMap<Labels, Vec<Extra>>;
 ///
 /// # Errors
 /// A block or a log cannot be read; our store refused.
-pub(crate) fn audit(db: &Db, pin: &dyn Source, block: &BlockMeta) -> Result<Option<u64>, MigrateError> {
+pub(crate) fn audit(
+    db: &Db,
+    pin: &dyn Source,
+    block: &BlockMeta,
+    fence_ms: i64,
+) -> Result<Option<u64>, MigrateError> {
     // First, as what leaves that log is in a block by then.
     let first_late = pin.first_held(PinnedLog::Wbl)?;
     let Some(held) = pin.hold(Who::Audit, (block.mint_ms, block.maxt_ms))? else { return Ok(None) };
     // The head has what is behind the newest block of all series.
-    let range = (block.mint_ms, block.maxt_ms.min(in_order_end_ms(&held)).saturating_sub(1));
+    // From the fence on both take samples of their own.
+    let range = (block.mint_ms, block.maxt_ms.min(in_order_end_ms(&held)).min(fence_ms).saturating_sub(1));
+    if range.0 > range.1 {
+        pin.let_go(Who::Audit)?;
+        return Ok(Some(0));
+    }
     let theirs = select_all(pin.disk(), &pin.held_dir(Who::Audit), &held, range)?;
     let mut extras = Extras::new();
     let all = find(db, &theirs, range, &mut extras)?;

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -36,6 +36,10 @@ use crate::verify::{Report, verify};
 const PAUSE: Duration = Duration::from_millis(100);
 /// So often places are noted. A kill repeats no more than this.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Nothing newer than this may be missing when the duty changes hands: an agent across the world answers within it.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
+/// Clocks set by NTP differ by a few milliseconds. A second would be a scrape.
+const SKEW_MS_MAX: i64 = 500;
 /// What is on its way is here a second later, deletions too.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -62,6 +66,10 @@ pub struct Progress {
     pub blocks: (u64, u64),
     /// Bytes of blocks that were copied by this run.
     pub copied_bytes: u64,
+    /// This server has no duty before the fence.
+    pub held: bool,
+    /// From when on the duty is this server's, in milliseconds.
+    pub fence_ms: Option<i64>,
     /// Bytes a second that may be read for that; 0: as fast as it goes.
     pub bwlimit: u64,
     /// Time in which this run read and wrote them.
@@ -91,6 +99,8 @@ pub struct Engine {
     settle: Duration,
     /// All pinned blocks are here.
     copied: AtomicBool,
+    /// See [`State::fence_ms`]; the end of time where there is none.
+    fence_ms: Arc<AtomicI64>,
     piece_bytes: usize,
     throttle: Throttle,
     spent: Spent,
@@ -102,7 +112,7 @@ impl Engine {
     /// # Errors
     /// See [`Door::open`]; a state that is damaged or of another source.
     pub fn open(db: Db, (disk, data): (Arc<dyn Disk>, &Path), door: &dyn Door) -> Result<Self, MigrateError> {
-        let state = State::read(&*disk, data)?;
+        let state = State::read(&*disk, data)?.filter(|state| !state.released);
         if let Some(state) = &state
             && state.source != door.name()
         {
@@ -147,6 +157,7 @@ impl Engine {
         let progress = Progress { stage: Stage::CatchingUp, ..Progress::default() };
         let throttle = Throttle::default();
         throttle.set(state.bwlimit);
+        let fence_ms = Arc::new(AtomicI64::new(state.fence_ms.unwrap_or(i64::MAX)));
         Ok(Engine {
             db,
             disk,
@@ -157,6 +168,7 @@ impl Engine {
             note_every: NOTE_EVERY,
             settle: SETTLE,
             copied: AtomicBool::new(false),
+            fence_ms,
             piece_bytes: PIECE_BYTES,
             throttle,
             spent: Spent::default(),
@@ -198,7 +210,10 @@ impl Engine {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let spent = |of: &AtomicU64| Duration::from_micros(of.load(Ordering::Relaxed));
+        let state = self.state.lock();
         Progress {
+            held: state.held,
+            fence_ms: state.fence_ms,
             bwlimit: self.throttle.rate(),
             copied_bytes: self.spent.copied.load(Ordering::Relaxed),
             copying: spent(&self.spent.copying),
@@ -259,7 +274,8 @@ impl Engine {
         if !self.is_copied() {
             return Err(MigrateError::Early);
         }
-        verify(&self.db, &*self.pin, (cancel, self.settle), progress)
+        let fence_ms = self.fence_ms.load(Ordering::Acquire);
+        verify(&self.db, (&*self.pin, fence_ms), (cancel, self.settle), progress)
     }
 
     /// Whether all pinned blocks are here.
@@ -268,13 +284,83 @@ impl Engine {
         self.copied.load(Ordering::Relaxed)
     }
 
+    /// This server takes no duty before [`Engine::switch`], after a restart neither.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    pub fn hold(&self) -> Result<(), MigrateError> {
+        let mut state = self.state.lock();
+        let noted = State { held: true, ..state.clone() };
+        noted.write(&*self.disk, &self.data)?;
+        *state = noted;
+        Ok(())
+    }
+
+    /// Sets the fence: what the source has from `fence_ms` on does not come any more, as it is this server's to take.
+    /// Durable when this returns. `fence_ms` is to be later than what has come.
+    ///
+    /// # Errors
+    /// Not all is here, or what is newest is not; the clocks of both machines differ; there is a fence.
+    pub fn switch(&self, fence_ms: i64) -> Result<Option<String>, MigrateError> {
+        let early = |why: &str| MigrateError::Switch { why: why.to_string() };
+        let progress = self.progress();
+        if progress.stage != Stage::Following {
+            return Err(early(
+                "blocks of the source are still on their way; switch when status says: following",
+            ));
+        }
+        if progress.caught_up.is_none_or(|t| t.elapsed() > BEHIND_MAX) {
+            return Err(early(
+                "the source's log was not read to its end within the last seconds; see status",
+            ));
+        }
+        let machine = self.pin.machine();
+        if let Some(machine) = &machine
+            && machine.ahead_ms.abs() > SKEW_MS_MAX
+        {
+            let why = format!(
+                "the clock of the source is {} ms ahead of this machine's, and {SKEW_MS_MAX} ms are the most with which no scrape is lost or doubled; set both by NTP",
+                machine.ahead_ms
+            );
+            return Err(early(&why));
+        }
+        let mut state = self.state.lock();
+        if state.fence_ms.is_some() {
+            return Err(early("it was switched already; rollback undoes it"));
+        }
+        let host = machine.map(|m| m.host);
+        let at_fence = Some((state.wal, state.wbl));
+        let noted = State { fence_ms: Some(fence_ms), host: host.clone(), at_fence, ..state.clone() };
+        noted.write(&*self.disk, &self.data)?;
+        *state = noted;
+        self.fence_ms.store(fence_ms, Ordering::Release);
+        Ok(host)
+    }
+
+    /// Takes the fence away: what the source has had since then comes as well, when the engine is opened again. What
+    /// this server took meanwhile stays.
+    ///
+    /// # Errors
+    /// There is no fence; it cannot be noted.
+    pub fn rollback(&self) -> Result<(), MigrateError> {
+        let mut state = self.state.lock();
+        let Some((wal, wbl)) = state.at_fence.filter(|_| state.fence_ms.is_some()) else {
+            return Err(MigrateError::Switch { why: "it was not switched".to_string() });
+        };
+        let noted = State { fence_ms: None, at_fence: None, wal, wbl, ..state.clone() };
+        noted.write(&*self.disk, &self.data)?;
+        *state = noted;
+        Ok(())
+    }
+
     /// Ends the migration: the source's files may go again, and nothing here tells of it.
     ///
     /// # Errors
     /// The disk refused it.
     pub fn release(self) -> Result<(), MigrateError> {
-        State::remove(&*self.disk, &self.data)?;
-        self.pin.release()
+        // First, as an agent that does not answer would keep its links for ever.
+        self.pin.release()?;
+        self.state.lock().end(&*self.disk, &self.data)
     }
 
     /// What was read of the logs counts no more: the next to open this pins anew.
@@ -374,7 +460,11 @@ impl Engine {
             let known: Option<u64> =
                 parents.iter().map(|p| before.get(&p.ulid.to_string()).map(|s| s.samples)).sum();
             if !parents.is_empty() && known != Some(samples) {
-                let Some(audited) = audit(&self.db, &*self.pin, &meta)? else { return Ok(()) };
+                let Some(audited) =
+                    audit(&self.db, &*self.pin, &meta, self.fence_ms.load(Ordering::Acquire))?
+                else {
+                    return Ok(());
+                };
                 if audited > 0 {
                     tracing::info!(block = name, samples = audited, "deleted in the source unseen, now here");
                 }
@@ -456,7 +546,7 @@ impl<'a> Tail<'a> {
         let follow = |log: PinnedLog, from| Follower::new(pin.disk(), pin.log_dir(log), from);
         Ok(Tail {
             engine,
-            apply: Apply::new(engine.db.clone(), state.blocks_end_ms),
+            apply: Apply::new(engine.db.clone(), state.blocks_end_ms, Arc::clone(&engine.fence_ms)),
             wal: follow(PinnedLog::Wal, state.wal)?,
             wbl: follow(PinnedLog::Wbl, state.wbl)?,
             held: None,

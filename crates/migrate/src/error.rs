@@ -96,6 +96,12 @@ pub enum MigrateError {
     /// Asked for before it can be.
     #[error("blocks of the source are still on their way; verify when status says: following")]
     Early,
+    /// The duty cannot change hands now.
+    #[error("{why}")]
+    Switch {
+        /// Why.
+        why: String,
+    },
     /// Whoever asked wants it no more.
     #[error("stopped before the end; begin again")]
     Stopped,

@@ -32,6 +32,6 @@ pub use error::MigrateError;
 pub use follow::{Follower, Place};
 pub use origin::Origin;
 pub use pin::{Pin, PinnedLog};
-pub use source::{Door, LocalDoor, Place as Kept, Source, Who};
+pub use source::{Door, LocalDoor, Machine, Place as Kept, Source, Who};
 pub use state::State;
 pub use verify::{Counts, Difference, Report};

@@ -24,6 +24,10 @@ pub trait Source: Debug + Send + Sync {
     fn data(&self) -> &Path;
     /// What tells this pin from one that was made later in its place.
     fn id(&self) -> &str;
+    /// The machine that it is on, as it was when it was asked last; `None` for this one.
+    fn machine(&self) -> Option<Machine> {
+        None
+    }
     /// Reads at most `len` bytes of a file into `into`, fewer only at its end; gives their BLAKE3 as it is where the
     /// file is. For what is read once: it does not stay in the page cache.
     ///
@@ -102,6 +106,15 @@ pub trait Source: Debug + Send + Sync {
 
 /// Name of the folder of blocks that are linked for their deletions.
 pub(crate) const DELETIONS: &str = "deletions";
+
+/// A source's machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name, as a Prometheus there sees it.
+    pub host: String,
+    /// Its clock is so many milliseconds ahead of ours, give or take half a round trip.
+    pub ahead_ms: i64,
+}
 
 /// A folder of a pin that has blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -28,6 +28,21 @@ pub struct State {
     /// Bytes a second that copies may read of it; 0 for no cap.
     #[serde(default)]
     pub bwlimit: u64,
+    /// It was ended: what is told here is of the past.
+    #[serde(default)]
+    pub released: bool,
+    /// This server has no duty before the fence: it only follows.
+    #[serde(default)]
+    pub held: bool,
+    /// From this time on, in milliseconds, the duty is this server's: what the source has from then on does not come.
+    #[serde(default)]
+    pub fence_ms: Option<i64>,
+    /// The source's machine by name: its places in time go on here.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Where the logs had been read to when the fence was set; a rollback reads on from there.
+    #[serde(default)]
+    pub at_fence: Option<(Option<Place>, Option<Place>)>,
     /// Where it is pinned.
     pub pin: PathBuf,
     /// Which pin this is of, see [`crate::Source::id`].
@@ -111,15 +126,13 @@ impl State {
         Ok(write_atomic(disk, &path, format!("{HEADER}{}\n{body}", sum_of(&body)).as_bytes())?)
     }
 
-    /// Forgets it.
+    /// Notes that the migration is over. What remains is that there was one, and the host whose places in time go on.
     ///
     /// # Errors
     /// The disk refused it.
-    pub fn remove(disk: &dyn Disk, data: &Path) -> Result<(), MigrateError> {
-        match disk.remove_file(&data.join(FILE_NAME)) {
-            Err(e) if !e.is_not_found() => Err(e.into()),
-            _ => Ok(disk.sync_dir(data)?),
-        }
+    pub fn end(&self, disk: &dyn Disk, data: &Path) -> Result<(), MigrateError> {
+        let (source, host) = (self.source.clone(), self.host.clone());
+        State { released: true, source, host, ..State::default() }.write(disk, data)
     }
 }
 
@@ -158,7 +171,8 @@ mod tests {
                 assert!(State::read(&disk, data).is_err(), "byte {at}");
             }
         }
-        State::remove(&disk, data).unwrap();
-        assert_eq!(State::read(&disk, data).unwrap(), None);
+        state.end(&disk, data).unwrap();
+        let ended = State::read(&disk, data).unwrap().unwrap();
+        assert!(ended.released && ended.blocks.is_empty() && ended.wal.is_none());
     }
 }

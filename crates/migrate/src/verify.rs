@@ -122,13 +122,14 @@ impl Report {
 /// A block or a log cannot be read; the source's blocks did not stay as they are for long enough.
 pub(crate) fn verify(
     db: &Db,
-    pin: &dyn Source,
+    (pin, fence_ms): (&dyn Source, i64),
     (cancel, pause): (&CancelToken, Duration),
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, MigrateError> {
     let metas = pin.all_blocks()?;
     let from = metas.iter().map(|m| m.mint_ms).min().unwrap_or(0);
-    let to = in_order_end_ms(&metas).max(from);
+    // From the fence on both take samples of their own.
+    let to = in_order_end_ms(&metas).min(fence_ms).max(from);
     let begins: Vec<i64> = ranges(&metas, to);
     let mut report = Report { from_ms: from, to_ms: to, ..Report::default() };
     let theirs = series_of_source(pin, &metas)?;

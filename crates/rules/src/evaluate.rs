@@ -1,7 +1,7 @@
 //! What rules work with: the engine, the store, the clock, and where alerts go.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) external: RwLock<Arc<External>>,
     /// `global.rule_query_offset`.
     pub(crate) query_offset_ns: AtomicI64,
+    /// Another server evaluated these rules until now: its states of alerts are the newest in the store.
+    pub(crate) handed_over: AtomicBool,
     /// Stops what runs when the server ends.
     pub(crate) cancel: CancelToken,
     /// Is told of queries, once there is someone to tell.
@@ -122,6 +124,7 @@ impl Shared {
             })),
             options,
             query_offset_ns: AtomicI64::new(0),
+            handed_over: AtomicBool::new(false),
             cancel: CancelToken::default(),
             watch: OnceLock::new(),
             beside: AtomicUsize::new(0),

@@ -69,7 +69,8 @@ struct Inner {
     /// What is shown: a reload that waits for evaluations holds no one up who looks.
     shown: parking_lot::RwLock<Vec<Arc<Group>>>,
     slots: Arc<Semaphore>,
-    start: CancellationToken,
+    /// Groups that wait, wait for it.
+    start: parking_lot::Mutex<CancellationToken>,
     closed: CancellationToken,
 }
 
@@ -88,7 +89,7 @@ impl Manager {
             running: Mutex::default(),
             shown: parking_lot::RwLock::default(),
             slots,
-            start: CancellationToken::new(),
+            start: parking_lot::Mutex::default(),
             closed: CancellationToken::new(),
         }))
     }
@@ -100,7 +101,33 @@ impl Manager {
 
     /// The store is open: groups begin, each at its time.
     pub fn start(&self) {
-        self.0.start.cancel();
+        self.0.shared.handed_over.store(false, Ordering::Release);
+        self.0.start.lock().cancel();
+    }
+
+    /// As [`Manager::start`], where another server has evaluated the same rules until now, and what came of it is in the
+    /// store: alerts are pending or firing since when they were there.
+    pub fn take_over(&self) {
+        self.0.shared.handed_over.store(true, Ordering::Release);
+        self.0.start.lock().cancel();
+    }
+
+    /// Evaluates and sends nothing more until [`Manager::start`] or [`Manager::take_over`]. Series do not end: another
+    /// server goes on with them. Waits for the rules being evaluated.
+    pub async fn hold(&self) {
+        let inner = &*self.0;
+        let mut running = inner.running.lock().await;
+        if inner.closed.is_cancelled() {
+            return;
+        }
+        *inner.start.lock() = CancellationToken::new();
+        running.values().for_each(|r| r.stop.cancel());
+        for (id, before) in std::mem::take(&mut *running) {
+            let _ = before.task.await;
+            let group = Group::new(before.group.spec.clone(), &inner.shared, true);
+            running.insert(id, self.run(group));
+        }
+        *inner.shown.write() = running.values().map(|r| Arc::clone(&r.group)).collect();
     }
 
     /// Puts groups in force. Waits for evaluations of those that change.
@@ -118,7 +145,7 @@ impl Manager {
         });
         inner.shared.query_offset_ns.store(nanos(query_offset), Ordering::Relaxed);
         // States of before the start are looked for once: groups that come later have none.
-        let first = !inner.start.is_cancelled();
+        let first = !inner.start.lock().is_cancelled();
         let mut old = std::mem::take(&mut *running);
         let mut new = Vec::new();
         for spec in groups {
@@ -158,7 +185,8 @@ impl Manager {
     fn run(&self, group: Group) -> Running {
         let inner = &*self.0;
         let (group, stop) = (Arc::new(group), CancellationToken::new());
-        let ends = Ends { start: inner.start.clone(), stop: stop.clone(), closed: inner.closed.clone() };
+        let ends =
+            Ends { start: inner.start.lock().clone(), stop: stop.clone(), closed: inner.closed.clone() };
         let task = tokio::spawn(schedule::run(Arc::clone(&group), ends, Arc::clone(&inner.slots)));
         Running { group, stop, task }
     }

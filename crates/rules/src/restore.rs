@@ -1,6 +1,7 @@
 //! After a restart: alerts go on pending or firing from where they were (upstream: `Group.RestoreForState`).
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use model::labels::METRIC_NAME;
@@ -21,11 +22,15 @@ pub(crate) fn restore(group: &Group) {
     let grace_ns = nanos(group.shared.options.grace_period);
     for rule in &group.rules {
         let Some(alerting) = &rule.alerting else { continue };
-        // One that holds for less than the grace period may as well begin anew.
-        if alerting.hold_ns() >= grace_ns {
+        let handed_over = group.shared.handed_over.load(Ordering::Acquire);
+        // One that holds for less than the grace period may as well begin anew, unless nobody was away.
+        if alerting.hold_ns() >= grace_ns || handed_over {
             match states(&rule.spec, &group.shared, now_ns) {
                 Ok(states) => alerting.reset_active_at(|labels| {
                     let (t_ms, seconds) = states.get(labels).copied()?;
+                    if handed_over {
+                        return Some((seconds as i64).saturating_mul(SECOND_NS));
+                    }
                     active_at(t_ms, seconds, now_ns, alerting.hold_ns(), grace_ns)
                 }),
                 Err(error) => {

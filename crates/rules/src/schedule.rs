@@ -84,14 +84,23 @@ async fn evaluate(group: &Arc<Group>, ends: &Ends, slots: &Arc<Semaphore>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     iteration(group, slots, slot, &ends.stop).await;
     let mut restore = group.restores();
+    if restore && group.shared.handed_over.load(Ordering::Acquire) {
+        // Nothing is missing of what the rules read.
+        restore = false;
+        restore_states(group).await;
+    }
     while next(group, &mut ticks, &mut slot, &ends.stop).await {
         iteration(group, slots, slot, &ends.stop).await;
         if std::mem::take(&mut restore) {
             // After the second one: targets have been scraped, and recording rules that alerts read have run.
-            let group = Arc::clone(group);
-            let _ = tokio::task::spawn_blocking(move || crate::restore::restore(&group)).await;
+            restore_states(group).await;
         }
     }
+}
+
+async fn restore_states(group: &Arc<Group>) {
+    let group = Arc::clone(group);
+    let _ = tokio::task::spawn_blocking(move || crate::restore::restore(&group)).await;
 }
 
 /// Waits for the next time; false where the group ends.

@@ -5,6 +5,7 @@
 //! appends. `net` fetches. Nothing here knows how targets are discovered.
 
 mod clients;
+mod duty;
 mod failure_log;
 mod held;
 pub mod ingest;
@@ -23,5 +24,6 @@ mod threads;
 mod waiting;
 
 pub use manager::{Manager, ManagerError, TargetSets};
+pub use offset::host_name;
 pub use options::Options;
 pub use target::{ScrapeStatus, Target, TargetHealth, TargetsByPool};

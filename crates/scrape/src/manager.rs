@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use config::{Config, ScrapeConfig};
-use model::TargetGroup;
 use model::clock::Clock;
+use model::{Labels, TargetGroup};
 use parking_lot::{Mutex, RwLock};
 use storage::Appendable;
 use telemetry::Registry;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
+use crate::duty::Duty;
 use crate::failure_log::FailureLog;
 use crate::held::Gate;
 use crate::metrics::{self, Metrics};
@@ -68,6 +69,8 @@ pub(crate) struct Env {
     pub(crate) room: Arc<Room>,
     /// Shut until the store is open.
     pub(crate) gate: Arc<Gate>,
+    /// Whether targets are scraped at all, and at which places in time.
+    pub(crate) duty: Duty,
     /// The server stops: no waiting, no staleness markers.
     pub(crate) shutdown: CancellationToken,
 }
@@ -76,7 +79,7 @@ pub(crate) struct Env {
 struct State {
     configs: BTreeMap<String, Arc<ScrapeConfig>>,
     logs: BTreeMap<String, Arc<FailureLog>>,
-    seed: u64,
+    external_labels: Labels,
 }
 
 struct Inner {
@@ -87,6 +90,17 @@ struct Inner {
     newest: Mutex<HashMap<String, Arc<Vec<Arc<TargetGroup>>>>>,
     changed: Notify,
     syncs: tokio::sync::Semaphore,
+}
+
+impl Inner {
+    /// Looks the host's name up where none was given.
+    async fn set_seed(&self, external_labels: &Labels) {
+        let (host, labels) = (self.env.duty.host(), external_labels.clone());
+        let compute = move || offset::seed(host.unwrap_or_else(offset::host_name).as_str(), &labels);
+        if let Ok(seed) = tokio::task::spawn_blocking(compute).await {
+            self.env.duty.set_seed(seed);
+        }
+    }
 }
 
 /// Keeps one pool of scrape loops a job. Clones share everything.
@@ -120,6 +134,7 @@ impl Manager {
             large: tokio::sync::Semaphore::new(options.threads.max(1)),
             room: Room::new(options.memory.clone()),
             gate: Gate::new(options.store_opens_later, options.held_bytes_max, registry),
+            duty: Duty::new(options.held, options.fqdn.clone()),
             options,
             shutdown: CancellationToken::new(),
         });
@@ -137,6 +152,20 @@ impl Manager {
             weak.upgrade().map(|inner| Manager { inner }.targets_active()).unwrap_or_default()
         });
         manager
+    }
+
+    /// Scrapes from `from_ms` on, each target at its place in time. `host`: whose places these are, so that the server
+    /// whose duty this was and this one leave no gap between them; this host's where it is `None`.
+    pub async fn take_duty(&self, from_ms: i64, host: Option<String>) {
+        let state = self.inner.state.lock().await;
+        self.inner.env.duty.set_host(host);
+        self.inner.set_seed(&state.external_labels).await;
+        self.inner.env.duty.take(from_ms);
+    }
+
+    /// Scrapes nothing more until [`Manager::take_duty`]. Series do not end: another server goes on with them.
+    pub fn hold(&self) {
+        self.inner.env.duty.hold();
     }
 
     /// Puts a configuration in force: jobs that are gone stop, jobs that differ change, others are not
@@ -171,14 +200,10 @@ impl Manager {
                 logs.insert(path.clone(), Arc::new(log));
             }
         }
-        let seed = if configs.is_empty() {
-            state.seed
-        } else {
-            let labels = config.global.external_labels.clone();
-            let fqdn = env.options.fqdn.clone();
-            let compute = move || offset::seed(fqdn.unwrap_or_else(offset::fqdn).as_str(), &labels);
-            tokio::task::spawn_blocking(compute).await.unwrap_or(state.seed)
-        };
+        let external_labels = config.global.external_labels.clone();
+        if !configs.is_empty() {
+            self.inner.set_seed(&external_labels).await;
+        }
         let pools = self.inner.pools.read().clone();
         let mut changes = Vec::new();
         let mut gone = Vec::new();
@@ -201,9 +226,9 @@ impl Manager {
             }
         }
 
-        *state = State { configs, logs, seed };
+        *state = State { configs, logs, external_labels };
         for (pool, prepared, log) in changes {
-            pool.apply(prepared, log, seed);
+            pool.apply(prepared, log);
         }
         for (name, pool) in gone {
             self.inner.pools.write().remove(&name);
@@ -297,7 +322,7 @@ impl Manager {
                     match Prepared::new(env, Arc::clone(config)) {
                         Ok(prepared) => {
                             let log = state.logs.get(&config.scrape_failure_log_file).cloned();
-                            let pool = Pool::new(Arc::clone(env), prepared, log, state.seed);
+                            let pool = Pool::new(Arc::clone(env), prepared, log);
                             self.inner.pools.write().insert(job.clone(), Arc::clone(&pool));
                             pool
                         }

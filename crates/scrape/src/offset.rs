@@ -21,7 +21,7 @@ pub(crate) fn seed(fqdn: &str, external_labels: &Labels) -> u64 {
 /// The host's full name: the first name that the hosts file has for one of its addresses, else its plain
 /// name. Upstream asks DNS for the reverse name too; the phase of a host without hosts entry may
 /// therefore differ from upstream's. May block on name resolution.
-pub(crate) fn fqdn() -> String {
+pub fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_string();
     let Ok(addresses) = (name.as_str(), 0).to_socket_addrs() else { return name };
     let hosts = read_hosts();

@@ -32,6 +32,8 @@ pub struct Options {
     pub timestamp_tolerance: Duration,
     /// Fully qualified host name, part of the offset seed; looked up where `None`.
     pub fqdn: Option<String>,
+    /// Scrape nothing before [`crate::Manager::take_duty`].
+    pub held: bool,
     /// Memory bounds for response bodies.
     pub bodies: net::BodyLimits,
     /// Bodies up to this many bytes are ingested on the task's own thread, larger ones on a blocking
@@ -65,6 +67,7 @@ impl Default for Options {
             align_timestamps: true,
             timestamp_tolerance: Duration::from_millis(2),
             fqdn: None,
+            held: false,
             bodies: net::BodyLimits::default(),
             inline_ingest_bytes_max: 512 << 10,
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -101,7 +101,6 @@ struct LoopHandle {
 /// A job's targets and their loops.
 pub(crate) struct Pool {
     shared: Arc<PoolShared>,
-    seed: Mutex<u64>,
     /// Held over a whole sync, so that two do not interleave.
     syncing: tokio::sync::Mutex<()>,
     offered: Mutex<Option<Arc<Vec<Arc<TargetGroup>>>>>,
@@ -114,12 +113,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        env: Arc<Env>,
-        prepared: Prepared,
-        log: Option<Arc<FailureLog>>,
-        seed: u64,
-    ) -> Arc<Self> {
+    pub(crate) fn new(env: Arc<Env>, prepared: Prepared, log: Option<Arc<FailureLog>>) -> Arc<Self> {
         let name = prepared.config.job_name.clone();
         env.metrics.pool_target_limit.with(&[&name]).set(prepared.config.target_limit as f64);
         let settings = settings(&env, prepared, 0);
@@ -134,7 +128,6 @@ impl Pool {
         };
         Arc::new(Pool {
             shared: Arc::new(shared),
-            seed: Mutex::new(seed),
             syncing: tokio::sync::Mutex::default(),
             offered: Mutex::default(),
             synced: Mutex::default(),
@@ -170,9 +163,8 @@ impl Pool {
     }
 
     /// Puts a new configuration (`None`: the same) in force. Running loops take it at their next scrape.
-    pub(crate) fn apply(&self, prepared: Option<Prepared>, log: Option<Arc<FailureLog>>, seed: u64) {
+    pub(crate) fn apply(&self, prepared: Option<Prepared>, log: Option<Arc<FailureLog>>) {
         self.shared.failure_log.store(log);
-        *self.seed.lock() = seed;
         let Some(prepared) = prepared else { return };
         let began = Instant::now();
         let metrics = &self.shared.env.metrics;
@@ -297,7 +289,6 @@ impl Pool {
         new: Vec<(Target, Place)>,
         old: &HashMap<u64, LoopHandle>,
     ) {
-        let seed = *self.seed.lock();
         let mut starting = Vec::with_capacity(new.len());
         for (target, place) in new {
             let target = Arc::new(target);
@@ -317,7 +308,7 @@ impl Pool {
         self.limit_targets(loops.len() + waiting);
         for (new, done) in starting {
             let key = new.target().hash();
-            self.shared.env.threads.spawn(key, new.run(seed, done));
+            self.shared.env.threads.spawn(key, new.run(done));
         }
     }
 

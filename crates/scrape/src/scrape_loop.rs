@@ -187,20 +187,19 @@ impl ScrapeLoop {
 
     /// Runs until stopped; then writes staleness markers, unless the target came back or the server stops.
     /// `done` is told after the last scrape. Boxed: the task would hold what is passed by value twice.
-    pub(crate) async fn run(mut self: Box<Self>, seed: u64, done: oneshot::Sender<()>) {
+    pub(crate) async fn run(mut self: Box<Self>, done: oneshot::Sender<()>) {
         self.inherit().await;
-        let offset = self.target.offset(self.env().clock.now(), self.interval, seed);
-        let begin = tokio::time::sleep(self.env().options.initial_scrape_offset + offset);
-        let stopped = tokio::select! {
-            () = begin => false,
-            () = self.stop.cancelled() => true,
-        };
-        let now = Instant::now();
-        let mut ticker = tokio::time::interval_at(now + self.interval, self.interval);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut grid = Grid { wall: self.env().clock.now(), monotonic: now };
-        if !stopped {
-            while !self.stop.is_cancelled() {
+        let mut ticker = loop {
+            let begin = tokio::time::sleep(self.begins_in().await);
+            tokio::select! {
+                () = begin => {}
+                () = self.stop.cancelled() => {}
+            };
+            let now = Instant::now();
+            let mut ticker = tokio::time::interval_at(now + self.interval, self.interval);
+            ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut grid = Grid { wall: self.env().clock.now(), monotonic: now };
+            while !self.stop.is_cancelled() && !self.env().duty.is_held() {
                 let time = self.aligned(&mut grid);
                 self.scrape(time).await;
                 self.place = None;
@@ -212,7 +211,10 @@ impl ScrapeLoop {
                     () = self.stop.cancelled() => {}
                 }
             }
-        }
+            if self.stop.is_cancelled() {
+                break ticker;
+            }
+        };
         let shutdown = self.env().shutdown.is_cancelled();
         if shutdown && self.env().options.scrape_on_shutdown {
             let now = self.env().clock.now();
@@ -237,6 +239,20 @@ impl ScrapeLoop {
                 write_end(&self.shared, memory, time, self.settings.config.extra_scrape_metrics()).await;
             }
         }
+    }
+
+    /// Time to the target's place, from when on this server scrapes; waits where that is not known.
+    async fn begins_in(&self) -> Duration {
+        let shared = Arc::clone(&self.shared);
+        // Boxed: it is waited for once in the life of a server, if ever.
+        let from_ms = tokio::select! {
+            from_ms = Box::pin(shared.env.duty.begins()) => from_ms,
+            () = self.stop.cancelled() => return Duration::ZERO,
+        };
+        let now = self.env().clock.now();
+        let from = now.max(Duration::from_millis(u64::try_from(from_ms).unwrap_or(0)));
+        let offset = self.target.offset(from, self.interval, self.env().duty.seed());
+        self.env().options.initial_scrape_offset + (from - now) + offset
     }
 
     /// Waits for the next tick, the end, or the store to be open: what is held is stored then, and true

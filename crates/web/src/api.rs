@@ -145,6 +145,8 @@ fn server_only(route: Route) -> bool {
             | Route::Import
             | Route::MigrateRun
             | Route::MigrateVerify
+            | Route::MigrateSwitch
+            | Route::MigrateRollback
             | Route::MigrateRelease
             | Route::MigrateStatus
     )
@@ -231,6 +233,8 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         | Route::Import
         | Route::MigrateRun
         | Route::MigrateVerify
+        | Route::MigrateSwitch
+        | Route::MigrateRollback
         | Route::MigrateRelease
         | Route::MigrateStatus => admin::respond(state, route, call),
         _ => Err(lost()),

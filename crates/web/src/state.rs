@@ -231,6 +231,8 @@ pub struct MigrationOrder {
     pub key_file: Option<std::path::PathBuf>,
     /// Bytes a second that copies may read, 0 for no cap; as it was where it is not given.
     pub bwlimit: Option<u64>,
+    /// This server takes no duty before [`Migrations::switch`].
+    pub hold: bool,
 }
 
 /// The migration that this server is the destination of.
@@ -247,11 +249,22 @@ pub trait Migrations: Send + Sync {
     /// # Errors
     /// In words: there is none, or not all is here.
     fn verify(&self) -> Result<(), String>;
-    /// Ends it: what came stays, the source is let go.
+    /// The duty becomes this server's within seconds: scraping, rules, sending.
     ///
     /// # Errors
-    /// In words: there is none.
-    fn release(&self) -> Result<(), String>;
+    /// In words: there is none, not all is here, this server has the duty.
+    fn switch(&self) -> Result<(), String>;
+    /// Gives the duty back to the source, which has gone on scraping.
+    ///
+    /// # Errors
+    /// In words: there is none, or it was not switched.
+    fn rollback(&self) -> Result<(), String>;
+    /// Ends it: what came stays, the source is let go. `abandon`: also where the duty was not taken over, or the
+    /// source does not answer.
+    ///
+    /// # Errors
+    /// In words: there is none, it was not switched.
+    fn release(&self, abandon: bool) -> Result<(), String>;
 }
 
 /// Everything a server is made of, as `web` sees it.

@@ -23,6 +23,7 @@ mod faults;
 mod floods;
 mod folders;
 mod handed_on;
+mod handover;
 mod lifecycle;
 mod migrate;
 mod notifications;

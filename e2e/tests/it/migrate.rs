@@ -18,7 +18,7 @@ use e2e::wait::{LIMIT, now, until};
 use serde_json::Value;
 use testkit::{Answer as Page, FakeTarget};
 
-const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
+pub(crate) const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
 
 fn source(folder: &Path, target: &FakeTarget) -> Server {
     let config = format!(
@@ -57,11 +57,11 @@ fn destination(folder: &Path, port: u16) -> Server {
 }
 
 /// All samples of the last hours up to a time.
-fn raw(port: u16, at: f64) -> Result<Raw> {
+pub(crate) fn raw(port: u16, at: f64) -> Result<Raw> {
     of_answer(&query(port, &instant("{__name__=~\".+\",job!=\"godwit\"}[12h]", at))?)
 }
 
-fn status(port: u16) -> Result<Value> {
+pub(crate) fn status(port: u16) -> Result<Value> {
     let answer = http::get(port, "/api/v1/admin/migrate")?;
     let value: Value = serde_json::from_slice(&answer.body)?;
     Ok(value["data"]["migration"].clone())
@@ -85,7 +85,7 @@ fn same(theirs: u16, ours: u16, at: f64) -> Result<usize> {
 }
 
 /// The agent beside the source, as on another machine.
-fn agent(folder: &Path, port: u16) -> Child {
+pub(crate) fn agent(folder: &Path, port: u16) -> Child {
     let listen = format!("--listen=127.0.0.1:{port}");
     let mut agent = Command::new(godwit().unwrap())
         .args(["migrate", "agent", &listen, "--key-file=m.key", "theirs"])
@@ -100,7 +100,7 @@ fn agent(folder: &Path, port: u16) -> Child {
     agent
 }
 
-fn kill(mut agent: Child) {
+pub(crate) fn kill(mut agent: Child) {
     agent.kill().unwrap();
     agent.wait().unwrap();
 }

@@ -146,6 +146,14 @@ pub const FLAGS: &[Flag] = &[
         0,
         "godwit's own settings, kept out of prometheus.yml so that other tools can read that.",
     ),
+    flag(
+        "godwit.hold",
+        K::Switch,
+        "",
+        Own,
+        0,
+        "Scrape nothing, evaluate no rules and send nothing until `godwit migrate switch`: for a server that is to take over another one. No effect where a migration was released.",
+    ),
     // Web
     flag(
         "web.listen-address",

@@ -58,6 +58,11 @@ const COMMANDS: &[(Command, Run)] = &[
                     "",
                     "Bytes a second that copies of blocks may read of the source, as 50MB; 0 for no cap. Run again with another one, it counts from then on.",
                 ),
+                switch(
+                    "hold",
+                    None,
+                    "The server scrapes nothing, evaluates no rules and sends nothing until `migrate switch`. It does so as well where it was started with --godwit.hold.",
+                ),
                 switch("detach", None, "Do not wait until all is there."),
                 HTTP_CONFIG,
                 HEADER,
@@ -107,13 +112,42 @@ const COMMANDS: &[(Command, Run)] = &[
     ),
     (
         Command {
-            path: "release",
-            help: "End it: what came stays, the files of the Prometheus are let go, nothing is followed any more.",
+            path: "switch",
+            help: "Take the duty over: in two seconds the server begins to scrape, each target at the place in time that it had, to evaluate rules and to send. What the source goes on taking does not come any more.",
             flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
             args: &[],
         },
+        |found| tell(found, "switch", &[]),
+    ),
+    (
+        Command {
+            path: "rollback",
+            help: "Give the duty back to the source, which has gone on scraping: the server waits again, and what the source took meanwhile comes as well.",
+            flags: &[URL, HTTP_CONFIG, HEADER, OUTPUT],
+            args: &[],
+        },
+        |found| tell(found, "rollback", &[]),
+    ),
+    (
+        Command {
+            path: "release",
+            help: "End it: what came stays, the files of the Prometheus are let go, nothing is followed any more.",
+            flags: &[
+                URL,
+                switch(
+                    "abandon",
+                    None,
+                    "Also where the duty was not taken over, or the source does not answer.",
+                ),
+                HTTP_CONFIG,
+                HEADER,
+                OUTPUT,
+            ],
+            args: &[],
+        },
         |found| {
-            let data = Api::new(found, found.text("url"))?.tell(&format!("{PATH}/release"), &[], TIMEOUT)?;
+            let form = if found.on("abandon") { &[("abandon", "true")][..] } else { &[] };
+            let data = Api::new(found, found.text("url"))?.tell(&format!("{PATH}/release"), form, TIMEOUT)?;
             if found.text("output") == "json" { emit_json(&data) } else { emit("released\n") }
         },
     ),
@@ -133,6 +167,9 @@ fn run(found: &Found) -> Result<u8, Failed> {
     } else {
         let key_file = std::path::absolute(key_file)?;
         form.extend([("agent", source.to_string()), ("keyFile", text(&key_file))]);
+    }
+    if found.on("hold") {
+        form.push(("hold", "true".to_string()));
     }
     if !found.text("bwlimit").is_empty() {
         let cap = config::parse_size(found.text("bwlimit")).map_err(Failed::usage)?;
@@ -169,6 +206,10 @@ fn run(found: &Found) -> Result<u8, Failed> {
     show(found, &data)
 }
 
+fn tell(found: &Found, verb: &str, form: &[(&str, &str)]) -> Result<u8, Failed> {
+    show(found, &Api::new(found, found.text("url"))?.tell(&format!("{PATH}/{verb}"), form, TIMEOUT)?)
+}
+
 fn agent(found: &Found) -> Result<u8, Failed> {
     let work = |e: MigrateError| Failed::Work(e.to_string());
     let (folder, key_file) = (found.arg(0), found.text("key-file"));
@@ -180,7 +221,8 @@ fn agent(found: &Found) -> Result<u8, Failed> {
     })?;
     crate::logging::start(config::LogLevel::Info, crate::args::LogFormat::Logfmt);
     let (key, made) = Key::read_or_make(Path::new(key_file)).map_err(work)?;
-    let agent = Agent::new(LocalDoor { disk: Arc::new(RealDisk), data, pin: None }, &key).map_err(work)?;
+    let door = LocalDoor { disk: Arc::new(RealDisk), data, pin: None };
+    let agent = Agent::new(door, &key, scrape::host_name()).map_err(work)?;
     let listener = TcpListener::bind(address).map_err(|e| Failed::Work(format!("--listen={listen}: {e}")))?;
     let address = listener.local_addr()?;
     emit(&format!(
@@ -284,6 +326,12 @@ fn show(found: &Found, data: &Value) -> Result<u8, Failed> {
     }
     let log = &m["log"];
     let mut text = format!("from {}\n{}\n", m["source"].as_str().unwrap_or_default(), line(m));
+    let time = |ms| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string());
+    if let Some(fence) = m["fenceMs"].as_i64() {
+        text += &format!("the duty is this server's from {} on\n", time(fence));
+    } else if m["held"] == true {
+        text += "the duty is the source's; this server waits for: godwit migrate switch\n";
+    }
     if let Some(behind) = log["behindSeconds"].as_f64() {
         text += &format!("the log was read to its end {behind:.1} s ago\n");
     }

@@ -12,10 +12,13 @@ use serde_json::json;
 use storage::CancelToken;
 use tsdb::disk::{Disk, RealDisk};
 
+use super::duty::{self, Workers};
 use crate::late::LateDb;
 
 /// After an error: long enough not to fill the log, short enough that a source that comes back is not waited for.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// From the order to the fence: longer than a sample takes to come by the log.
+const LEAD_MS: i64 = 2_000;
 /// How often a waiting thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -26,6 +29,7 @@ pub struct Migrations(Arc<Inner>);
 struct Inner {
     late: LateDb,
     data: PathBuf,
+    workers: Workers,
     running: Mutex<Option<Running>>,
 }
 
@@ -55,14 +59,15 @@ struct Verified {
 impl Migrations {
     /// For the store whose folder is `data`.
     #[must_use]
-    pub fn new(late: LateDb, data: PathBuf) -> Self {
-        Migrations(Arc::new(Inner { late, data, running: Mutex::new(None) }))
+    pub fn new(late: LateDb, data: PathBuf, workers: Workers) -> Self {
+        Migrations(Arc::new(Inner { late, data, workers, running: Mutex::new(None) }))
     }
 
     /// Goes on with the migration that the data folder tells of.
     pub fn resume(&self) {
         match State::read(&RealDisk, &self.0.data) {
             Ok(None) => {}
+            Ok(Some(state)) if state.released => {}
             Ok(Some(state)) => {
                 tracing::info!(source = %state.source.display(), "migration goes on");
                 let mut running = self.0.running.lock();
@@ -102,6 +107,10 @@ impl Migrations {
         let engine = self.open(&origin).map_err(|e| e.to_string())?;
         if let Some(cap) = order.bwlimit {
             engine.cap(cap).map_err(|e| e.to_string())?;
+        }
+        if order.hold || self.0.workers.are_held() {
+            engine.hold().map_err(|e| e.to_string())?;
+            self.0.workers.hold();
         }
         *running = Some(self.start(origin, Some(engine))?);
         Ok(())
@@ -178,8 +187,14 @@ impl web::Migrations for Migrations {
     fn status(&self) -> String {
         let running = self.0.running.lock();
         let Some(running) = &*running else { return json!({ "migration": null }).to_string() };
-        let progress = running.engine.lock().as_ref().map(|e| e.progress()).unwrap_or_default();
-        let mut shown = shown(&running.origin.source, &progress, running.error.lock().clone());
+        let progress = running.engine.lock().as_ref().map(|e| e.progress());
+        // Not open while the source does not answer: what is noted holds all the same.
+        let progress = progress.unwrap_or_else(|| {
+            let noted = State::read(&RealDisk, &self.0.data).ok().flatten().unwrap_or_default();
+            Progress { fence_ms: noted.fence_ms, bwlimit: noted.bwlimit, ..Progress::default() }
+        });
+        let held = self.0.workers.are_held();
+        let mut shown = shown((&running.origin.source, held), &progress, running.error.lock().clone());
         if let Some(verification) = &running.verification {
             let seen = verification.seen.lock();
             let mut told = json!({ "ranges": { "done": seen.ranges.0, "all": seen.ranges.1 } });
@@ -223,21 +238,79 @@ impl web::Migrations for Migrations {
         Ok(())
     }
 
-    fn release(&self) -> Result<(), String> {
-        let Some(running) = self.0.running.lock().take() else {
-            return Err("there is no migration to release".to_string());
-        };
-        let origin = running.origin.clone();
-        let engine = match running.end() {
+    fn switch(&self) -> Result<(), String> {
+        let running = self.0.running.lock();
+        let running = running.as_ref().ok_or("there is no migration to switch")?;
+        let engine = running.engine.lock().clone();
+        let engine = engine.ok_or("the migration is stopped by an error; see its status")?;
+        if !engine.progress().held {
+            return Err("this server has the duty already: begin with --hold, or start it with --godwit.hold, to have it wait".to_string());
+        }
+        let fence_ms = duty::now_ms() + LEAD_MS;
+        let host = engine.switch(fence_ms).map_err(|e| e.to_string())?;
+        tracing::info!(fence_ms, "the duty changes hands");
+        self.0.workers.begin(fence_ms, host);
+        Ok(())
+    }
+
+    fn rollback(&self) -> Result<(), String> {
+        let mut running = self.0.running.lock();
+        let before = running.as_ref().ok_or("there is no migration to roll back")?;
+        let (engine, origin) = (before.engine.lock().clone(), before.origin.clone());
+        let engine = match engine {
             Some(engine) => engine,
             None => self.open(&origin).map_err(|e| e.to_string())?,
         };
-        let engine = Arc::into_inner(engine).ok_or("the migration is being looked at; try again")?;
-        engine.release().map_err(|e| e.to_string())
+        // Nothing that ends later may write down what it knows of the fence.
+        if let Some(before) = running.take() {
+            before.end();
+        }
+        let done = engine.rollback().map_err(|e| e.to_string());
+        drop(engine);
+        if done.is_ok() {
+            tracing::info!("the duty is the source's again");
+            self.0.workers.hold();
+        }
+        *running = Some(self.start(origin, None)?);
+        done
+    }
+
+    fn release(&self, abandon: bool) -> Result<(), String> {
+        let mut running = self.0.running.lock();
+        let before = running.as_ref().ok_or("there is no migration to release")?;
+        let (engine, origin) = (before.engine.lock().clone(), before.origin.clone());
+        let progress = engine.map(|e| e.progress());
+        let unswitched = progress.as_ref().is_some_and(|p| p.held && p.fence_ms.is_none());
+        if unswitched && !abandon {
+            return Err("this server waits for its duty: switch first, or release with --abandon to have it scrape all the same".to_string());
+        }
+        if let Some(before) = running.take() {
+            before.end();
+        }
+        let released = self.open(&origin).and_then(|engine| match Arc::into_inner(engine) {
+            Some(engine) => engine.release(),
+            None => Err(MigrateError::Early),
+        });
+        match released {
+            Ok(()) => {}
+            Err(error) if abandon => {
+                tracing::warn!(%error, "the links of the source stay: remove its folder godwit-pin by hand");
+                let state = State::read(&RealDisk, &self.0.data).map_err(|e| e.to_string())?;
+                state.unwrap_or_default().end(&RealDisk, &self.0.data).map_err(|e| e.to_string())?;
+            }
+            Err(error) => {
+                *running = Some(self.start(origin, None)?);
+                return Err(error.to_string());
+            }
+        }
+        if unswitched {
+            self.0.workers.begin(duty::now_ms(), None);
+        }
+        Ok(())
     }
 }
 
-fn shown(source: &Path, progress: &Progress, error: Option<String>) -> serde_json::Value {
+fn shown((source, held): (&Path, bool), progress: &Progress, error: Option<String>) -> serde_json::Value {
     let stage = match progress.stage {
         Stage::Pinning => "pinning",
         Stage::CatchingUp => "catching up",
@@ -249,6 +322,8 @@ fn shown(source: &Path, progress: &Progress, error: Option<String>) -> serde_jso
         "source": source,
         "stage": stage,
         "error": error,
+        "held": held,
+        "fenceMs": progress.fence_ms,
         "blocks": { "here": progress.blocks.0, "all": progress.blocks.1, "copiedBytes": progress.copied_bytes,
             "copyingSeconds": progress.copying.as_secs_f64(), "readingBackSeconds": progress.reading_back.as_secs_f64(),
             "bwlimit": progress.bwlimit },

@@ -16,6 +16,7 @@ use tsdb::compact::KeepRule;
 use tsdb::{DbOptions, IMAGE_LOG_BYTES, SeriesLimits};
 use web::{BuildInfo, ConfigView, ReloadRequest};
 
+use super::duty::{self, Duty, Workers};
 use super::readers::Readers;
 use super::{Failure, features, run, steps};
 use crate::args::{ServerArgs, WalCompression};
@@ -178,6 +179,9 @@ pub struct Handles {
     pub notify_discovery: discovery::Manager,
     pub sender: remote::Sender,
     pub migrations: super::migration::Migrations,
+    /// As it is at the start.
+    pub duty: Duty,
+    pub workers: Workers,
     pub config: Arc<ArcSwap<ConfigView>>,
 }
 
@@ -200,6 +204,12 @@ pub fn build(
     let readers = Readers::start();
     let mut options = scrape_options(args, shares);
     options.memory = Some(probe.clone());
+    let duty = Duty::read(Path::new(&args.storage_path), args.godwit_hold, duty::now_ms());
+    (options.held, options.fqdn) = match &duty {
+        Duty::Own { host } => (false, host.clone()),
+        Duty::From { host, .. } => (true, host.clone()),
+        Duty::Held => (true, None),
+    };
     let scrape = scrape::Manager::new(store.clone(), registry, clock.clone(), options);
     let metrics = discovery::Metrics::new(registry);
     let mut options = discovery::Options::new("scrape");
@@ -238,7 +248,10 @@ pub fn build(
         let families = Arc::new(move || collector.collect());
         pages.push(web::MetricsPage { path: embedded::HOST_METRICS_PATH.to_string(), families });
     }
-    let migrations = super::migration::Migrations::new(late.clone(), PathBuf::from(&args.storage_path));
+    let (scraping, ruling, sending) = (scrape.clone(), rules.clone(), sender.clone());
+    let workers = Workers::new(scraping, ruling, sending, late.clone(), duty == Duty::Held);
+    let data = PathBuf::from(&args.storage_path);
+    let migrations = super::migration::Migrations::new(late.clone(), data, workers.clone());
     let state = web::State::new(web::Parts {
         queryable: store.clone(),
         local: store.clone(),
@@ -278,6 +291,8 @@ pub fn build(
             notify_discovery,
             sender,
             migrations,
+            duty,
+            workers,
             config,
         },
         sets,

@@ -121,14 +121,10 @@ async fn serve(mut args: ServerArgs, embedded: bool) -> Result<(), Failure> {
         Ok(false) => Ok(()),
         Ok(true) => {
             // Before the first sample comes.
-            if let Some(db) = late.get().cloned() {
-                let sender = handles.sender.clone();
-                let _ = tokio::task::spawn_blocking(move || sender.open(Arc::new(db))).await;
-            }
+            handles.workers.at_start(&handles.duty).await;
             let migrations = handles.migrations.clone();
             let _ = tokio::task::spawn_blocking(move || migrations.resume()).await;
             handles.scrape.store_opened();
-            handles.rules.start();
             state.set_readiness(Readiness::Ready);
             tracing::info!("Server is ready to receive web requests.");
             if embedded {

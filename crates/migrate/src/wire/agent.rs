@@ -16,6 +16,7 @@ use super::key::Key;
 use super::message::{
     ANSWER_BYTES_MAX, Answer, DATA_BYTES_MAX, Fault, PROTOCOL, REQUEST_BYTES_MAX, Request, receive, send,
 };
+use super::now_ms;
 use crate::error::MigrateError;
 use crate::source::{Door as _, LocalDoor, Source};
 
@@ -41,19 +42,26 @@ pub struct Agent {
     pin: Mutex<Option<Arc<dyn Source>>>,
     open: AtomicUsize,
     keep_every: Duration,
+    host: String,
 }
 
 impl Agent {
-    /// For the source behind `door`. A pin that is there already is gone on with at once.
+    /// For the source behind `door` on the machine `host`, as a Prometheus there sees its name. A pin that is there already is gone on with at once.
     ///
     /// # Errors
     /// None that a sound TLS library could make; the folder is none of a Prometheus.
-    pub fn new(door: LocalDoor, key: &Key) -> Result<Self, MigrateError> {
+    pub fn new(door: LocalDoor, key: &Key, host: String) -> Result<Self, MigrateError> {
         door.check()?;
         let other = |e: rustls::Error| MigrateError::Agent { address: "TLS".into(), why: e.to_string() };
         let tls = key.agent().map_err(other)?;
-        let agent =
-            Agent { door, tls, pin: Mutex::new(None), open: AtomicUsize::new(0), keep_every: KEEP_EVERY };
+        let agent = Agent {
+            door,
+            tls,
+            pin: Mutex::new(None),
+            open: AtomicUsize::new(0),
+            keep_every: KEEP_EVERY,
+            host,
+        };
         agent.keep();
         Ok(agent)
     }
@@ -170,7 +178,8 @@ impl Agent {
     fn answer(&self, request: Request, buf: &mut Vec<u8>) -> Result<Answer, MigrateError> {
         Ok(match request {
             Request::Hello { protocol: PROTOCOL } => {
-                Answer::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_string() }
+                let (version, host) = (env!("CARGO_PKG_VERSION").to_string(), self.host.clone());
+                Answer::Hello { protocol: PROTOCOL, version, host, now_ms: now_ms() }
             }
             Request::Hello { protocol } => Answer::Failed(Fault::Other(format!(
                 "it speaks protocol {PROTOCOL} and was asked for {protocol}; use the same version of godwit on both sides"

@@ -52,6 +52,8 @@ pub(super) enum Answer {
     Hello {
         protocol: u32,
         version: String,
+        host: String,
+        now_ms: i64,
     },
     Done,
     Number(Option<u64>),

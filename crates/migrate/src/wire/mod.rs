@@ -11,6 +11,14 @@ mod key;
 mod message;
 mod remote;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 pub use agent::{Agent, DEFAULT_PORT};
 pub use key::Key;
 pub use remote::RemoteDoor;
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

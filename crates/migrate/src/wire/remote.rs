@@ -16,9 +16,10 @@ use tsdb::disk::{DirEntry, Disk, DiskError, DiskResult, LockGuard, ReadFile, Wri
 
 use super::key::Key;
 use super::message::{ANSWER_BYTES_MAX, Answer, DATA_BYTES_MAX, PROTOCOL, Request, receive, send};
+use super::now_ms;
 use crate::error::MigrateError;
 use crate::pin::PinnedLog;
-use crate::source::{Door, Place, Source, Who};
+use crate::source::{Door, Machine, Place, Source, Who};
 
 /// A machine in another continent answers within a second.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -46,7 +47,12 @@ impl RemoteDoor {
         let key = Key::read(key_file)?;
         let bad = |why: String| MigrateError::Agent { address: address.to_string(), why };
         let tls = key.destination().map_err(|e| bad(e.to_string()))?;
-        let line = Line { address: address.to_string(), tls, idle: Mutex::new(Vec::new()) };
+        let line = Line {
+            address: address.to_string(),
+            tls,
+            idle: Mutex::new(Vec::new()),
+            machine: Mutex::new(None),
+        };
         Ok(RemoteDoor {
             name: PathBuf::from(address),
             key_file: key_file.to_path_buf(),
@@ -84,6 +90,7 @@ struct Line {
     address: String,
     tls: Arc<ClientConfig>,
     idle: Mutex<Vec<Stream>>,
+    machine: Mutex<Option<Machine>>,
 }
 
 impl Line {
@@ -106,8 +113,15 @@ impl Line {
                     let name = ServerName::try_from("godwit").map_err(io::Error::other)?;
                     let tls = ClientConnection::new(Arc::clone(&self.tls), name).map_err(io::Error::other)?;
                     let mut line = StreamOwned::new(tls, stream);
+                    // The handshake is over with the first exchange, so that the second one is a round trip.
+                    exchange(&mut line, &Request::Hello { protocol: PROTOCOL }, None)?;
+                    let asked_ms = now_ms();
                     return match exchange(&mut line, &Request::Hello { protocol: PROTOCOL }, None)? {
-                        Answer::Hello { protocol: PROTOCOL, .. } => Ok(line),
+                        Answer::Hello { protocol: PROTOCOL, host, now_ms: theirs, .. } => {
+                            let ahead_ms = theirs - (asked_ms + now_ms()) / 2;
+                            *self.machine.lock() = Some(Machine { host, ahead_ms });
+                            Ok(line)
+                        }
                         Answer::Failed(fault) => {
                             Err(io::Error::other(fault.at(Path::new(&self.address)).to_string()))
                         }
@@ -202,6 +216,10 @@ impl Source for RemoteSource {
 
     fn data(&self) -> &Path {
         &self.data
+    }
+
+    fn machine(&self) -> Option<Machine> {
+        self.line.machine.lock().clone()
     }
 
     fn id(&self) -> &str {

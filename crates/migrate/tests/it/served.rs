@@ -41,7 +41,8 @@ impl Served {
         let key_file = folder.path().join("key");
         let key = Key::read_or_make(&key_file).unwrap().0;
         // By itself it does nothing here: a schedule comes again from its seed.
-        let agent = Agent::new(door(disk, data), &key).unwrap().keeping_every(Duration::MAX);
+        let agent =
+            Agent::new(door(disk, data), &key, "vm-7".to_string()).unwrap().keeping_every(Duration::MAX);
         let cancel = CancelToken::default();
         let thread = std::thread::spawn({
             let cancel = cancel.clone();

@@ -13,6 +13,7 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
     if !state.parts.options.enable_admin_api {
         return Err(ApiError::new(ErrorKind::Unavailable, "admin APIs disabled"));
     }
+    let migrations = &state.parts.migrations;
     match route {
         Route::DeleteSeries => delete_series(state, call),
         Route::CleanTombstones => {
@@ -21,14 +22,10 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
         }
         Route::Import => import(state, call),
         Route::MigrateRun => migrate_run(state, call),
-        Route::MigrateRelease => {
-            let done = state.parts.migrations.release();
-            done.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
-        }
-        Route::MigrateVerify => {
-            let begun = state.parts.migrations.verify();
-            begun.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
-        }
+        Route::MigrateRelease => told(state, migrations.release(call.form.get("abandon") == "true")),
+        Route::MigrateVerify => told(state, migrations.verify()),
+        Route::MigrateSwitch => told(state, migrations.switch()),
+        Route::MigrateRollback => told(state, migrations.rollback()),
         Route::MigrateStatus => Ok(migrate_status(state)),
         _ => snapshot(state, call),
     }
@@ -102,9 +99,13 @@ fn migrate_run(state: &State, call: &Call) -> ApiResult {
         source: if agent.is_empty() { path.into() } else { agent.into() },
         key_file: (!key_file.is_empty()).then(|| key_file.into()),
         bwlimit,
+        hold: call.form.get("hold") == "true",
     };
-    state.parts.migrations.run(&order).map_err(|e| internal(&format!("migrate: {e}")))?;
-    Ok(migrate_status(state))
+    told(state, state.parts.migrations.run(&order))
+}
+
+fn told(state: &State, done: Result<(), String>) -> ApiResult {
+    done.map(|()| migrate_status(state)).map_err(|e| internal(&format!("migrate: {e}")))
 }
 
 fn migrate_status(state: &State) -> Success {

@@ -388,7 +388,13 @@ impl web::Migrations for NoMigration {
     fn verify(&self) -> Result<(), String> {
         Err("there is no migration to verify".to_string())
     }
-    fn release(&self) -> Result<(), String> {
+    fn switch(&self) -> Result<(), String> {
+        Err("there is no migration to switch".to_string())
+    }
+    fn rollback(&self) -> Result<(), String> {
+        Err("there is no migration to roll back".to_string())
+    }
+    fn release(&self, _abandon: bool) -> Result<(), String> {
         Err("there is no migration to release".to_string())
     }
 }
