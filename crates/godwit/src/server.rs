@@ -5,7 +5,7 @@ mod duty;
 mod features;
 mod migration;
 mod new_series;
-mod not_built;
+pub mod not_built;
 mod parts;
 mod readers;
 mod run;

@@ -17,7 +17,7 @@ use tsdb::wal::{checkpoint_path, checkpoints, segment_path, segments};
 
 use crate::blocks::list_blocks;
 use crate::error::MigrateError;
-use crate::source::{Place, Source, Who};
+use crate::source::{Place, Source, Who, read_piece};
 
 /// Files go only when a block was written or one was merged: minutes lie between, a round of links takes
 /// milliseconds. So many rounds are only met on a disk that hangs.
@@ -262,12 +262,7 @@ impl Source for Pin {
     }
 
     fn piece(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<Hash, MigrateError> {
-        let file = self.disk.open_read(path)?;
-        let left = file.len()?.saturating_sub(offset).min(len as u64);
-        into.resize(left as usize, 0);
-        file.read_exact_at(into, offset)?;
-        file.forget(offset, left);
-        Ok(blake3::hash(into))
+        read_piece(&*self.disk, path, offset, len, into)
     }
 
     /// Costs two listings where no segment came.

@@ -12,6 +12,7 @@ use tsdb::block::BlockMeta;
 use tsdb::disk::Disk;
 
 use crate::error::MigrateError;
+use crate::look::Facts;
 use crate::pin::{Pin, PinnedLog};
 
 /// A pinned source. Each method costs one exchange with an agent.
@@ -151,6 +152,16 @@ pub trait Door: Debug + Send + Sync {
     fn key_file(&self) -> Option<&Path> {
         None
     }
+    /// What the source is, and its machine where that is another one. Changes nothing.
+    ///
+    /// # Errors
+    /// It cannot be looked at; no agent answers.
+    fn look(&self) -> Result<(Facts, Option<Machine>), MigrateError>;
+    /// Reads of a file in the source's folder that need not be pinned. Changes nothing.
+    ///
+    /// # Errors
+    /// The device or the network failed.
+    fn read(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), MigrateError>;
     /// Pins the source, or goes on with the pin that an earlier run made in `place`; `anew`: that one is void.
     ///
     /// # Errors
@@ -196,6 +207,22 @@ impl LocalDoor {
     }
 }
 
+/// Reads a piece that is not read again soon, and hashes it.
+pub(crate) fn read_piece(
+    disk: &dyn Disk,
+    path: &Path,
+    offset: u64,
+    len: usize,
+    into: &mut Vec<u8>,
+) -> Result<Hash, MigrateError> {
+    let file = disk.open_read(path)?;
+    let left = file.len()?.saturating_sub(offset).min(len as u64);
+    into.resize(left as usize, 0);
+    file.read_exact_at(into, offset)?;
+    file.forget(offset, left);
+    Ok(blake3::hash(into))
+}
+
 /// Name of the pin's folder in the source's data folder, where Prometheus looks only at names of blocks.
 pub(crate) const PIN_DIR: &str = "godwit-pin";
 
@@ -204,8 +231,16 @@ impl Door for LocalDoor {
         &self.data
     }
 
+    fn look(&self) -> Result<(Facts, Option<Machine>), MigrateError> {
+        Facts::of(&self.data).map(|facts| (facts, None))
+    }
+
+    fn read(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), MigrateError> {
+        read_piece(&*self.disk, &self.data.join(path), offset, len, into).map(|_| ())
+    }
+
     fn open(&self, place: Option<&Path>, anew: bool) -> Result<Arc<dyn Source>, MigrateError> {
-        let place = place.or(self.pin.as_deref()).map_or_else(|| self.data.join(PIN_DIR), Path::to_path_buf);
+        let place = self.place(place);
         if anew {
             self.disk.remove_dir_all(&place)?;
         }

@@ -143,6 +143,7 @@ fn server_only(route: Route) -> bool {
             | Route::CleanTombstones
             | Route::Snapshot
             | Route::Import
+            | Route::MigratePlan
             | Route::MigrateRun
             | Route::MigrateVerify
             | Route::MigrateSwitch
@@ -231,6 +232,7 @@ fn read(state: &State, route: Route, call: &Call) -> ApiResult {
         | Route::CleanTombstones
         | Route::Snapshot
         | Route::Import
+        | Route::MigratePlan
         | Route::MigrateRun
         | Route::MigrateVerify
         | Route::MigrateSwitch

@@ -262,6 +262,13 @@ const PATHS: &[Path] = &[
         &[("skip_head", false, TRUTH)],
     ),
     path("/admin/tsdb/import", "admin", "Take over blocks from a folder", POST_PUT, &[("path", true, TEXT)]),
+    path(
+        "/admin/migrate/plan",
+        "admin",
+        "What would stand in the way of taking over, and how long it would take",
+        POST_PUT,
+        &[("path", false, TEXT), ("agent", false, TEXT), ("keyFile", false, TEXT), ("bwlimit", false, TEXT)],
+    ),
     path("/admin/migrate", "admin", "Where the migration to this server is", GET, &[]),
     path(
         "/admin/migrate/run",

@@ -242,6 +242,11 @@ pub trait Migrations: Send + Sync {
     /// # Errors
     /// In words: no data folder, no agent, another migration is under way.
     fn run(&self, order: &MigrationOrder) -> Result<(), String>;
+    /// What would stand in the way of that, and how long it would take, as a JSON object. Changes nothing.
+    ///
+    /// # Errors
+    /// In words: no data folder, no agent.
+    fn plan(&self, order: &MigrationOrder) -> Result<String, String>;
     /// Where it is, as a JSON object.
     fn status(&self) -> String;
     /// Begins to compare both sides; the status tells of it.

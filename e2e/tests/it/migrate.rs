@@ -163,6 +163,27 @@ fn take_over(agent_port: Option<u16>) {
             .output()
             .unwrap()
     };
+    if let Some(port_of_agent) = agent_port {
+        let url = format!("--url=http://127.0.0.1:{port}");
+        let config = format!("--source-config=http://127.0.0.1:{}", theirs.port);
+        let source = format!("127.0.0.1:{port_of_agent}");
+        let plan = Command::new(godwit().unwrap())
+            .args(["migrate", "plan", "--output=json", "--key-file=m.key", &url, &config, &source])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let verdict = |name: &str| {
+            let checks = said["plan"]["checks"].as_array().unwrap();
+            checks.iter().find(|c| c["name"] == name).map(|c| c["verdict"].clone()).unwrap_or_default()
+        };
+        assert!(plan.status.success() && said["possible"] == true, "{said:#}");
+        assert_eq!(
+            (verdict("running"), verdict("clocks"), verdict("jobs")),
+            ("ok".into(), "ok".into(), "warning".into())
+        );
+        assert!(!folder.join("theirs/godwit-pin").exists(), "a plan changes nothing");
+    }
     let begun = run();
     let said = String::from_utf8_lossy(&begun.stdout).into_owned();
     assert!(

@@ -128,7 +128,7 @@ Commands:
   debug       Collect what a bug report needs of a server: debug all URL.
   doctor      Look at a data folder, its disk and the machine, and say what is wrong and how to mend it.
   tsdb        Work on a data folder: list, analyze, dump, verify, repair, snapshot, and more.
-  migrate     Take over a running Prometheus without losing a sample: migrate run SOURCE, status, verify, release.
+  migrate     Take over a running Prometheus without losing a sample: migrate plan, run, status, verify, switch, release.
   completion  Print the completion script of a shell: bash, zsh or fish.
   version     Print the version.
 

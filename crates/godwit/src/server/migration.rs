@@ -184,6 +184,15 @@ impl web::Migrations for Migrations {
         self.begin(order)
     }
 
+    fn plan(&self, order: &web::MigrationOrder) -> Result<String, String> {
+        let origin = Origin { source: order.source.clone(), key_file: order.key_file.clone() };
+        let door = origin.door(Arc::new(RealDisk)).map_err(|e| e.to_string())?;
+        let plan =
+            migrate::plan(&*door, &self.0.data, order.bwlimit.unwrap_or(0)).map_err(|e| e.to_string())?;
+        serde_json::to_string(&json!({ "possible": plan.is_possible(), "plan": plan }))
+            .map_err(|e| e.to_string())
+    }
+
     fn status(&self) -> String {
         let running = self.0.running.lock();
         let Some(running) = &*running else { return json!({ "migration": null }).to_string() };

@@ -18,7 +18,8 @@ use super::message::{
 };
 use super::now_ms;
 use crate::error::MigrateError;
-use crate::source::{Door as _, LocalDoor, Source};
+use crate::look::Facts;
+use crate::source::{Door as _, LocalDoor, Source, read_piece};
 
 /// Where an agent listens if it is not told.
 pub const DEFAULT_PORT: u16 = 9191;
@@ -184,6 +185,10 @@ impl Agent {
             Request::Hello { protocol } => Answer::Failed(Fault::Other(format!(
                 "it speaks protocol {PROTOCOL} and was asked for {protocol}; use the same version of godwit on both sides"
             ))),
+            Request::Look => {
+                let facts = self.door.look()?.0;
+                Answer::Facts(Box::new(Facts { host: self.host.clone(), ..facts }))
+            }
             Request::Open { anew } => {
                 let mut pin = self.pin.lock();
                 let opened = self.door.open(None, anew)?;
@@ -226,7 +231,7 @@ impl Agent {
                 let path = self.place(&path)?;
                 let len = len.min(DATA_BYTES_MAX) as usize;
                 let hash = match bulk {
-                    true => Some(self.pin()?.piece(&path, offset, len, buf)?.to_hex().to_string()),
+                    true => Some(read_piece(&*self.door.disk, &path, offset, len, buf)?.to_hex().to_string()),
                     false => {
                         let file = self.door.disk.open_read(&path)?;
                         let left = file.len()?.saturating_sub(offset).min(len as u64);

@@ -12,6 +12,7 @@ use tsdb::block::BlockMeta;
 use tsdb::disk::DiskError;
 
 use crate::error::MigrateError;
+use crate::look::Facts;
 use crate::pin::PinnedLog;
 use crate::source::{Place, Who};
 
@@ -28,6 +29,7 @@ pub(super) const DATA_BYTES_MAX: u32 = 4 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     Hello { protocol: u32 },
+    Look,
     Open { anew: bool },
     Follow,
     FollowDeletions,
@@ -55,6 +57,7 @@ pub(super) enum Answer {
         host: String,
         now_ms: i64,
     },
+    Facts(Box<Facts>),
     Done,
     Number(Option<u64>),
     Flag(bool),

@@ -18,6 +18,7 @@ use super::key::Key;
 use super::message::{ANSWER_BYTES_MAX, Answer, DATA_BYTES_MAX, PROTOCOL, Request, receive, send};
 use super::now_ms;
 use crate::error::MigrateError;
+use crate::look::Facts;
 use crate::pin::PinnedLog;
 use crate::source::{Door, Machine, Place, Source, Who};
 
@@ -68,6 +69,20 @@ impl Door for RemoteDoor {
 
     fn key_file(&self) -> Option<&Path> {
         Some(&self.key_file)
+    }
+
+    fn look(&self) -> Result<(Facts, Option<Machine>), MigrateError> {
+        // Measured now, not when the connection was made.
+        self.line.idle.lock().clear();
+        match self.line.ask(&Request::Look)? {
+            Answer::Facts(facts) => Ok((*facts, self.line.machine.lock().clone())),
+            other => Err(self.line.strange(&other)),
+        }
+    }
+
+    fn read(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), MigrateError> {
+        let disk = RemoteDisk { root: self.name.clone(), line: Arc::clone(&self.line) };
+        Ok(disk.fetch(&self.name.join("data").join(path), offset, len, true, into).map(|_| ())?)
     }
 
     fn open(&self, _place: Option<&Path>, anew: bool) -> Result<Arc<dyn Source>, MigrateError> {

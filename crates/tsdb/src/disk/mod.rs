@@ -7,6 +7,7 @@
 mod atomic;
 mod faulty;
 mod memory;
+mod mount;
 mod real;
 mod sandbox;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use atomic::{create_dir_durable, read_all, write_atomic};
 pub use faulty::{Fault, FaultCounts, FaultDisk, FaultKind, Op, Restart, Rng, Spoil};
 pub use memory::MemDisk;
+pub use mount::Mount;
 pub use real::RealDisk;
 pub use sandbox::SandboxDisk;
 pub(crate) use unreadable::{open_around, read_all_around, read_around};

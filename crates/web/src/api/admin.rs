@@ -21,7 +21,13 @@ pub(super) fn respond(state: &State, route: Route, call: &Call) -> ApiResult {
             done.map(|()| Success::NoContent).map_err(|e| internal(&e.to_string()))
         }
         Route::Import => import(state, call),
-        Route::MigrateRun => migrate_run(state, call),
+        Route::MigratePlan => {
+            let plan = migrations.plan(&order(call)?).map_err(|e| internal(&format!("migrate: {e}")))?;
+            let mut answer = Answer::new();
+            answer.json.raw(&plan);
+            Ok(answer.done())
+        }
+        Route::MigrateRun => told(state, migrations.run(&order(call)?)),
         Route::MigrateRelease => told(state, migrations.release(call.form.get("abandon") == "true")),
         Route::MigrateVerify => told(state, migrations.verify()),
         Route::MigrateSwitch => told(state, migrations.switch()),
@@ -72,9 +78,9 @@ fn snapshot(state: &State, call: &Call) -> ApiResult {
     Ok(answer.done())
 }
 
-/// Takes over a running Prometheus: one of this machine, whose data folder is `path`, or one behind the agent at
+/// What is to be taken over: a Prometheus of this machine, whose data folder is `path`, or one behind the agent at
 /// `agent`, whose key is in `keyFile`.
-fn migrate_run(state: &State, call: &Call) -> ApiResult {
+fn order(call: &Call) -> Result<MigrationOrder, ApiError> {
     let (path, agent, key_file) = (call.form.get("path"), call.form.get("agent"), call.form.get("keyFile"));
     if path.is_empty() == agent.is_empty() {
         return Err(ApiError::bad_data(
@@ -95,13 +101,12 @@ fn migrate_run(state: &State, call: &Call) -> ApiResult {
             ApiError::parameter("bwlimit", format!("{text:?} is no number of bytes a second"))
         })?),
     };
-    let order = MigrationOrder {
+    Ok(MigrationOrder {
         source: if agent.is_empty() { path.into() } else { agent.into() },
         key_file: (!key_file.is_empty()).then(|| key_file.into()),
         bwlimit,
         hold: call.form.get("hold") == "true",
-    };
-    told(state, state.parts.migrations.run(&order))
+    })
 }
 
 fn told(state: &State, done: Result<(), String>) -> ApiResult {

@@ -382,6 +382,9 @@ impl web::Migrations for NoMigration {
     fn run(&self, order: &web::MigrationOrder) -> Result<(), String> {
         Err(format!("{}: no store", order.source.display()))
     }
+    fn plan(&self, order: &web::MigrationOrder) -> Result<String, String> {
+        Err(format!("{}: no store", order.source.display()))
+    }
     fn status(&self) -> String {
         "{\"migration\":null}".to_string()
     }

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use tsdb::disk::Mount;
+
 use super::report::Report;
 
 /// Below this much room (or 5 %, whichever is less) a server is close to standing still.
@@ -131,28 +133,8 @@ fn lock(data: &Path, report: &mut Report) {
     }
 }
 
-struct MountPoint {
-    root: String,
-    point: String,
-    fs_type: String,
-}
-
-/// The mount that a path lies on: the last one in `mountinfo` whose mount point is the longest prefix.
-fn mount_of(path: &Path) -> Option<MountPoint> {
-    let path = path.canonicalize().ok()?;
-    let text = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let parse = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let left: Vec<&str> = left.split(' ').collect();
-        let point = left.get(4)?.replace("\\040", " ");
-        let fs_type = right.split(' ').next()?.to_string();
-        path.starts_with(&point).then(|| MountPoint { root: left[3].to_string(), point, fs_type })
-    };
-    text.lines().filter_map(parse).max_by_key(|m| m.point.len())
-}
-
 fn file_system(folder: &Path, report: &mut Report) {
-    let Some(mount) = mount_of(folder) else { return };
+    let Some(mount) = Mount::of(folder) else { return };
     let at = format!("{} on {}", mount.fs_type, mount.point);
     let subject = "file system";
     match mount.fs_type.as_str() {

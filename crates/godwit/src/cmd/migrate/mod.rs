@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print")]
 
+mod plan;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -16,7 +18,7 @@ use storage::CancelToken;
 use tsdb::disk::RealDisk;
 
 use super::api::{Api, HEADER, HTTP_CONFIG, TIMEOUT};
-use super::flags::{Command, Flag, Found, required, switch, valued};
+use super::flags::{Command, Flag, Found, Positional, required, switch, valued};
 use super::group::{Failed, Group, OUTPUT, Run, emit, emit_json};
 use super::output::sizes;
 
@@ -39,25 +41,54 @@ pub static GROUP: Group = Group {
     commands: COMMANDS,
 };
 
+const KEY_FILE: Flag = valued(
+    "key-file",
+    "FILE",
+    "",
+    "The key that the agent made. A path on the machine of the server; its owner has to be able to read it.",
+);
+const BWLIMIT: Flag = valued(
+    "bwlimit",
+    "SIZE",
+    "",
+    "Bytes a second that copies of blocks may read of the source, as 50MB; 0 for no cap. Run again with another one, it counts from then on.",
+);
+const SOURCE: Positional = required(
+    "source",
+    "What the Prometheus has as --storage.tsdb.path, on the machine of the server; or, with --key-file, HOST:PORT of the agent beside it.",
+);
+
 const COMMANDS: &[(Command, Run)] = &[
+    (
+        Command {
+            path: "plan",
+            help: "Say what would stand in the way, what to do about it, and how long it would take. Changes nothing. Exit code 1 where something refuses.",
+            flags: &[
+                URL,
+                KEY_FILE,
+                BWLIMIT,
+                valued(
+                    "source-config",
+                    "FILE|URL",
+                    "",
+                    "The configuration of the Prometheus, or its URL to ask for that: what the server's own lacks is named.",
+                ),
+                HTTP_CONFIG,
+                HEADER,
+                OUTPUT,
+            ],
+            args: &[SOURCE],
+        },
+        plan::run,
+    ),
     (
         Command {
             path: "run",
             help: "Begin, or go on. Its files are kept by hard links from here on, its log is followed, its blocks are copied. Ends when all is there; the server goes on following.",
             flags: &[
                 URL,
-                valued(
-                    "key-file",
-                    "FILE",
-                    "",
-                    "The key that the agent made. A path on the machine of the server; its owner has to be able to read it.",
-                ),
-                valued(
-                    "bwlimit",
-                    "SIZE",
-                    "",
-                    "Bytes a second that copies of blocks may read of the source, as 50MB; 0 for no cap. Run again with another one, it counts from then on.",
-                ),
+                KEY_FILE,
+                BWLIMIT,
                 switch(
                     "hold",
                     None,
@@ -68,10 +99,7 @@ const COMMANDS: &[(Command, Run)] = &[
                 HEADER,
                 OUTPUT,
             ],
-            args: &[required(
-                "source",
-                "What the Prometheus has as --storage.tsdb.path, on the machine of the server; or, with --key-file, HOST:PORT of the agent beside it.",
-            )],
+            args: &[SOURCE],
         },
         run,
     ),
@@ -153,7 +181,8 @@ const COMMANDS: &[(Command, Run)] = &[
     ),
 ];
 
-fn run(found: &Found) -> Result<u8, Failed> {
+/// What is to be taken over, as the API wants it.
+fn order(found: &Found) -> Result<Vec<(&'static str, String)>, Failed> {
     let (source, key_file) = (found.arg(0), found.text("key-file"));
     let mut form = Vec::new();
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -168,12 +197,17 @@ fn run(found: &Found) -> Result<u8, Failed> {
         let key_file = std::path::absolute(key_file)?;
         form.extend([("agent", source.to_string()), ("keyFile", text(&key_file))]);
     }
-    if found.on("hold") {
-        form.push(("hold", "true".to_string()));
-    }
     if !found.text("bwlimit").is_empty() {
         let cap = config::parse_size(found.text("bwlimit")).map_err(Failed::usage)?;
         form.push(("bwlimit", cap.to_string()));
+    }
+    Ok(form)
+}
+
+fn run(found: &Found) -> Result<u8, Failed> {
+    let mut form = order(found)?;
+    if found.on("hold") {
+        form.push(("hold", "true".to_string()));
     }
     let api = Api::new(found, found.text("url"))?;
     let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
