@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tsdb::block::Block;
+use tsdb::block::{Block, BlockMeta};
 use tsdb::disk::RealDisk;
 use tsdb::wal::{SegmentReader, WalLoss};
 
+use super::holes::Holes;
 use super::report::Report;
 
 /// Bytes of chunks and log that are read without `--full`: a few seconds on a common disk. The newest blocks
@@ -79,8 +80,12 @@ pub(in crate::cmd) fn examine(data: &Path, full: bool, report: &mut Report, read
         );
     }
     head_chunks(&data.join("chunks_head"), &mut left, report, read);
-    log(&data.join("wal"), "log", &mut left, report, read);
-    log(&data.join("wbl"), "log of late samples", &mut left, report, read);
+    let mut holes = blocks.holes;
+    holes.begin_part();
+    for (name, subject) in [("wal", "log"), ("wbl", "log of late samples")] {
+        log(&data.join(name), subject, &mut left, (report, &mut holes), read);
+    }
+    holes.tell(report);
 }
 
 fn some(names: &[String]) -> String {
@@ -98,6 +103,7 @@ struct Blocks {
     good: usize,
     unread: usize,
     bad: usize,
+    holes: Holes,
 }
 
 impl Blocks {
@@ -111,16 +117,28 @@ impl Blocks {
     ) {
         let dir = data.join(name);
         let found = match Block::open(Arc::new(RealDisk), &dir) {
-            Err(e) => Err(e.to_string()),
+            Err(e) => {
+                // What it does not have is told with it, not as a hole.
+                if let Ok(meta) = BlockMeta::read(&RealDisk, &dir) {
+                    self.holes.pass_over(&meta);
+                }
+                Err(e.to_string())
+            }
             Ok(block) => {
                 ahead(name, &block, report);
                 let size = block.size_bytes();
                 if size > *left {
                     self.unread += 1;
+                    self.holes.pass_over(&block.meta());
                     Ok(())
                 } else {
                     *left -= size;
-                    read_whole(&block, read)
+                    let found = read_whole(&block, read);
+                    match found {
+                        Ok(()) => self.holes.block(&block),
+                        Err(_) => self.holes.pass_over(&block.meta()),
+                    }
+                    found
                 }
             }
         };
@@ -179,7 +197,7 @@ fn read_whole(block: &Block, read: &mut dyn FnMut(u64)) -> Result<(), String> {
 }
 
 /// `1795332600000 (2026-11-22T12:50:00Z) to ...`.
-fn range_text(mint_ms: i64, maxt_ms: i64) -> String {
+pub(super) fn range_text(mint_ms: i64, maxt_ms: i64) -> String {
     let one = |t: i64| match jiff::Timestamp::from_millisecond(t) {
         Ok(time) => format!("{t} ({})", time.strftime("%Y-%m-%dT%H:%M:%SZ")),
         Err(_) => t.to_string(),
@@ -250,7 +268,13 @@ fn head_chunks(dir: &Path, left: &mut u64, report: &mut Report, read: &mut dyn F
 }
 
 /// Segments are numbered without gaps; a gap means that someone removed one. Every record has a checksum.
-fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report, read: &mut dyn FnMut(u64)) {
+fn log(
+    dir: &Path,
+    subject: &'static str,
+    left: &mut u64,
+    (report, holes): (&mut Report, &mut Holes),
+    read: &mut dyn FnMut(u64),
+) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     let (mut strange, mut empty) = (Vec::new(), true);
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
@@ -293,7 +317,10 @@ fn log(dir: &Path, subject: &'static str, left: &mut u64, report: &mut Report, r
         files.extend(numbers.iter().map(|n| tsdb::wal::segment_path(&dir, *n)));
     }
     files.extend(segments.iter().map(|n| tsdb::wal::segment_path(dir, *n)));
-    let damage = read_log(&files, left, read);
+    let damage = read_log(&files, left, holes, read);
+    if damage.unread > 0 || !damage.bad.is_empty() || gap.is_some() {
+        holes.pass_over_log();
+    }
     if damage.bad.is_empty() && gap.is_none() {
         let read = if damage.unread > 0 {
             format!("; {} files were not read (--full reads all)", damage.unread)
@@ -329,7 +356,7 @@ struct LogDamage {
     torn: bool,
 }
 
-fn read_log(files: &[PathBuf], left: &mut u64, read: &mut dyn FnMut(u64)) -> LogDamage {
+fn read_log(files: &[PathBuf], left: &mut u64, holes: &mut Holes, read: &mut dyn FnMut(u64)) -> LogDamage {
     let mut damage = LogDamage::default();
     let disk: Arc<dyn tsdb::disk::Disk> = Arc::new(RealDisk);
     for (i, file) in files.iter().enumerate() {
@@ -340,7 +367,7 @@ fn read_log(files: &[PathBuf], left: &mut u64, read: &mut dyn FnMut(u64)) -> Log
         }
         *left -= size;
         read(size);
-        match read_segment(file, &mut damage.records) {
+        match read_segment(file, &mut damage.records, holes) {
             Err(e) => damage.bad.push(e),
             Ok((losses, torn)) => {
                 // The same losses with the times around them.
@@ -356,13 +383,14 @@ fn read_log(files: &[PathBuf], left: &mut u64, read: &mut dyn FnMut(u64)) -> Log
     damage
 }
 
-fn read_segment(file: &Path, records: &mut u64) -> Result<(Vec<WalLoss>, bool), String> {
+fn read_segment(file: &Path, records: &mut u64, holes: &mut Holes) -> Result<(Vec<WalLoss>, bool), String> {
     let mut reader = SegmentReader::open(&RealDisk, file).map_err(|e| e.to_string())?;
     loop {
         let why = match reader.next_record() {
             Ok(Some(record)) => {
                 *records += 1;
-                tsdb::wal::record::decode(record).err()
+                let decoded = tsdb::wal::record::decode(record);
+                decoded.map(|record| holes.record(&record)).err()
             }
             Ok(None) => return Ok((reader.losses().to_vec(), reader.is_torn())),
             Err(e) => return Err(e.to_string()),

@@ -88,22 +88,42 @@ fn try_write(folder: &Path) -> std::io::Result<()> {
 /// Files of other owners inside: what a copy as root leaves behind, and what a server then fails on.
 fn strangers(data: &Path, report: &mut Report) {
     let uid = rustix::process::geteuid();
-    if uid.is_root() {
-        return;
-    }
-    // Two levels hold all there is: blocks and their files, log segments.
+    let owner = data.metadata().map_or(0, |m| m.uid());
+    // Three levels hold all there is: blocks, their files and chunks, log segments.
     let mut foreign = Vec::new();
-    let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    for entry in list(data) {
-        let inner: Vec<PathBuf> = if entry.is_dir() { list(&entry).collect() } else { Vec::new() };
-        for path in inner.into_iter().chain([entry]) {
-            let unreadable = rustix::fs::access(&path, rustix::fs::Access::READ_OK).is_err();
-            let unwritable =
-                path.is_dir() && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_err();
-            if unreadable || unwritable {
-                foreign.push(path);
+    let mut left = vec![(data.to_path_buf(), 0)];
+    while let Some((folder, depth)) = left.pop() {
+        for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()) {
+            if uid.is_root() {
+                // Everything is open to root; it is about the server that runs as the folder's owner.
+                if path.symlink_metadata().is_ok_and(|m| m.uid() != owner) {
+                    foreign.push(path.clone());
+                }
+            } else {
+                let unreadable = rustix::fs::access(&path, rustix::fs::Access::READ_OK).is_err();
+                let unwritable =
+                    path.is_dir() && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_err();
+                if unreadable || unwritable {
+                    foreign.push(path.clone());
+                }
+            }
+            if depth < 2 && path.is_dir() {
+                left.push((path, depth + 1));
             }
         }
+    }
+    foreign.sort();
+    if uid.is_root() {
+        if let Some(first) = foreign.first() {
+            let what = format!(
+                "{} files or folders inside are not of the folder's owner {owner}, first {}",
+                foreign.len(),
+                first.display()
+            );
+            let remedy = format!("if the server runs as that user: `chown -R {owner} {}`", data.display());
+            report.warn("files inside", what, remedy);
+        }
+        return;
     }
     if let Some(first) = foreign.first() {
         let what = format!(

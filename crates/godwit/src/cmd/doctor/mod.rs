@@ -4,11 +4,13 @@
 
 pub(in crate::cmd) mod blocks;
 mod folder;
+mod holes;
 mod machine;
 pub(in crate::cmd) mod report;
 
 use std::path::PathBuf;
 
+use super::output::Progress;
 use report::Report;
 #[cfg(test)]
 use report::{Finding, Status};
@@ -28,13 +30,13 @@ pub struct Options {
     pub full: bool,
 }
 
-/// Runs all checks.
+/// Runs all checks. `read` is told of bytes of blocks and log that were read.
 #[must_use]
-pub fn examine(options: &Options) -> Report {
+pub fn examine(options: &Options, read: &mut dyn FnMut(u64)) -> Report {
     let mut report = Report::default();
     folder::examine(&options.data, &mut report);
     machine::examine(options, &mut report);
-    blocks::examine(&options.data, options.full, &mut report, &mut |_| ());
+    blocks::examine(&options.data, options.full, &mut report, read);
     report
 }
 
@@ -54,7 +56,11 @@ pub fn run(arguments: &[String]) -> u8 {
             return 2;
         }
     };
-    let mut report = examine(&options);
+    let mut report = {
+        // How much is read depends on what is found: no end is told.
+        let mut bar = Progress::new("doctor", "B", 0);
+        examine(&options, &mut |bytes| bar.add(bytes))
+    };
     if let Some(config) = &options.config {
         match config::Config::load_file(config, &config::LoadOptions::default()) {
             Ok(_) => report.ok("config", format!("{} is valid", config.display())),
@@ -130,7 +136,9 @@ mod tests {
     use super::*;
 
     fn look(data: &std::path::Path) -> Report {
-        examine(&Options { data: data.to_path_buf(), config: None, listen: None, json: false, full: false })
+        let options =
+            Options { data: data.to_path_buf(), config: None, listen: None, json: false, full: false };
+        examine(&options, &mut |_| ())
     }
 
     fn of<'r>(report: &'r Report, subject: &str) -> &'r Finding {

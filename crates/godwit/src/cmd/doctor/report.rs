@@ -42,6 +42,8 @@ pub struct Finding {
     pub what: String,
     /// How to mend it; empty where nothing is to be done.
     pub remedy: String,
+    /// Numbers for scripts, where there are any.
+    pub detail: Option<serde_json::Value>,
 }
 
 /// All findings, in the order of the checks.
@@ -61,8 +63,12 @@ impl Report {
     pub(super) fn bad(&mut self, subject: &'static str, what: impl Into<String>, remedy: impl Into<String>) {
         self.push(Status::Bad, subject, what.into(), remedy.into());
     }
+    /// A hole in the data, with its numbers.
+    pub(super) fn hole(&mut self, status: Status, what: String, remedy: String, detail: serde_json::Value) {
+        self.findings.push(Finding { status, subject: "hole", what, remedy, detail: Some(detail) });
+    }
     fn push(&mut self, status: Status, subject: &'static str, what: String, remedy: String) {
-        self.findings.push(Finding { status, subject, what, remedy });
+        self.findings.push(Finding { status, subject, what, remedy, detail: None });
     }
 
     /// Whether anything is worse than a warning.
@@ -92,13 +98,17 @@ impl Report {
         text
     }
 
-    /// For scripts: `{"ok": bool, "findings": [{"status", "subject", "what", "remedy"}]}`.
+    /// For scripts: `{"ok": bool, "findings": [{"status", "subject", "what", "remedy", "hole"}]}`; `hole` where it is one.
     #[must_use]
     pub fn to_json(&self) -> String {
         let finding = |f: &Finding| {
-            serde_json::json!({
+            let mut shown = serde_json::json!({
                 "status": f.status.word(), "subject": f.subject, "what": f.what, "remedy": f.remedy,
-            })
+            });
+            if let Some(detail) = &f.detail {
+                shown["hole"] = detail.clone();
+            }
+            shown
         };
         let findings: Vec<_> = self.findings.iter().map(finding).collect();
         serde_json::json!({"ok": !self.is_bad(), "findings": findings}).to_string()
