@@ -20,6 +20,7 @@ use tsdb::wal::record::{
 };
 
 use crate::error::MigrateError;
+use crate::offline::Stones;
 use crate::pin::PinnedLog;
 
 /// Samples of one commit. At 100 bytes for a histogram of a few buckets a few megabytes; a record of a scrape of a
@@ -63,6 +64,8 @@ pub struct Apply {
     histograms: Vec<HistogramRecord>,
     exemplars: Vec<ExemplarRecord>,
     applied: Applied,
+    /// What is deleted by records that come later, where that is known.
+    stones: Option<Stones>,
 }
 
 impl Apply {
@@ -80,7 +83,13 @@ impl Apply {
             histograms: Vec::new(),
             exemplars: Vec::new(),
             applied: Applied::default(),
+            stones: None,
         }
+    }
+
+    /// Leaves out what is deleted later, instead of deleting it here: this store may have samples of its own there.
+    pub(crate) fn leave_out(&mut self, stones: Stones) {
+        self.stones = Some(stones);
     }
 
     /// What was done so far.
@@ -146,6 +155,12 @@ impl Apply {
                 let fence_ms = self.fence_ms.load(Ordering::Acquire);
                 self.exemplars.extend(all.into_iter().filter(|e| e.t_ms < fence_ms));
             }
+            Record::Tombstones(all) if log == PinnedLog::Wal && self.stones.is_some() => {
+                self.applied.deleted += all.len() as u64;
+                if let Some(stones) = &mut self.stones {
+                    stones.pass();
+                }
+            }
             Record::Tombstones(all) if log == PinnedLog::Wal => {
                 self.commit()?;
                 all.iter().try_for_each(|stone| self.delete(stone))?;
@@ -175,6 +190,10 @@ impl Apply {
             return false;
         }
         known.newest_ms = t_ms;
+        if self.stones.as_ref().is_some_and(|s| s.covers(series, t_ms)) {
+            self.applied.passed_over += 1;
+            return false;
+        }
         true
     }
 

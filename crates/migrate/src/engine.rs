@@ -25,6 +25,7 @@ use crate::blocks::{deleted, deleted_sum, in_order_end_ms};
 use crate::error::MigrateError;
 use crate::fetch::{Fetch, PIECE_BYTES, Spent};
 use crate::follow::{Follower, Place};
+use crate::offline::Stones;
 use crate::pin::{PinnedLog, names};
 use crate::source::{Door, Place as Kept, Source};
 use crate::state::{Deleted, Seen, State};
@@ -141,7 +142,8 @@ impl Engine {
                 let seen = seen.collect();
                 let (source, place) = (door.name().to_path_buf(), pin.dir().to_path_buf());
                 let key_file = door.key_file().map(Path::to_path_buf);
-                let state = State { source, key_file, pin: place, seen, ..State::default() };
+                let offline = door.is_still();
+                let state = State { source, key_file, offline, pin: place, seen, ..State::default() };
                 let state = begun(&*disk, data, &*pin, state)?;
                 (pin, state)
             }
@@ -385,6 +387,7 @@ impl Engine {
             throttle: &self.throttle,
             cancel,
             spent: &self.spent,
+            reaches_head: &|meta| self.db.reaches_head(meta),
         };
         for meta in all {
             let name = meta.ulid.to_string();
@@ -395,13 +398,20 @@ impl Engine {
                 return Ok(());
             }
             let dir = self.pin.dir().join(&name);
+            self.pin.check_block(&name)?;
             if !fetch.block(&name)? {
                 return Ok(());
             }
             self.db.reload_blocks()?;
             // What is deleted of the block may be here by the log, from before it was pinned anew.
-            let sum = self.take_deletions(&dir, 0)?.unwrap_or_default();
-            self.delete_again(meta.mint_ms, meta.maxt_ms)?;
+            let sum = if self.pin.is_still() {
+                // They came with the block.
+                deleted_sum(&**self.pin.disk(), &dir)?
+            } else {
+                let sum = self.take_deletions(&dir, 0)?.unwrap_or_default();
+                self.delete_again(meta.mint_ms, meta.maxt_ms)?;
+                sum
+            };
             self.db.sync()?;
             let mut state = self.state.lock();
             state.blocks.insert(name, Deleted { sum, at: None });
@@ -544,9 +554,13 @@ impl<'a> Tail<'a> {
         };
         let pin = &engine.pin;
         let follow = |log: PinnedLog, from| Follower::new(pin.disk(), pin.log_dir(log), from);
+        let mut apply = Apply::new(engine.db.clone(), state.blocks_end_ms, Arc::clone(&engine.fence_ms));
+        if pin.is_still() {
+            apply.leave_out(Stones::read(follow(PinnedLog::Wal, state.wal)?)?);
+        }
         Ok(Tail {
             engine,
-            apply: Apply::new(engine.db.clone(), state.blocks_end_ms, Arc::clone(&engine.fence_ms)),
+            apply,
             wal: follow(PinnedLog::Wal, state.wal)?,
             wbl: follow(PinnedLog::Wbl, state.wbl)?,
             held: None,

@@ -22,6 +22,14 @@ pub enum MigrateError {
         /// What is missing.
         why: String,
     },
+    /// A folder or an archive that nobody writes cannot be taken.
+    #[error("{}: {why}", path.display())]
+    Offline {
+        /// The folder or the archive.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// Links cannot be made beside the data.
     #[error(
         "{}: the pin must be on the file system of the data, as it is made of hard links; leave --pin-dir away or name another folder",

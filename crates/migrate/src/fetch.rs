@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use blake3::Hash;
 use parking_lot::Mutex;
 use storage::CancelToken;
-use tsdb::block::{BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE};
+use tsdb::block::{BlockMeta, CHUNKS_DIR, HINT_OUT_OF_ORDER, INDEX_FILE, META_FILE};
 use tsdb::disk::{Disk, WriteFile, WriteMode, read_all, write_atomic};
 use tsdb::tombstones::FILE_NAME as TOMBSTONES;
 
@@ -62,6 +62,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) throttle: &'a Throttle,
     pub(crate) cancel: &'a CancelToken,
     pub(crate) spent: &'a Spent,
+    /// Whether our head may have samples of a block's time.
+    pub(crate) reaches_head: &'a (dyn Fn(&BlockMeta) -> bool + Sync),
 }
 
 /// A piece that is on our disk: its length and hash.
@@ -112,7 +114,13 @@ impl Fetch<'_> {
         }
         let meta = read_all(&**self.source.disk(), &from.join(META_FILE), META_BYTES_MAX)?;
         write_atomic(&**self.to, &scratch.join(META_FILE), &meta)?;
-        BlockMeta::read(&**self.to, &scratch)?;
+        let mut meta = BlockMeta::read(&**self.to, &scratch)?;
+        // From the moment that it is there: killed before it is read, a start would pass over what our log has of its
+        // time.
+        if (self.reaches_head)(&meta) && !meta.compaction.has_hint(HINT_OUT_OF_ORDER) {
+            meta.compaction.set_hint(HINT_OUT_OF_ORDER);
+            meta.write(&**self.to, &scratch)?;
+        }
         self.to.sync_dir(&scratch.join(CHUNKS_DIR))?;
         self.to.sync_dir(&scratch)?;
         self.to.rename(&scratch, &place)?;

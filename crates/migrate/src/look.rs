@@ -65,11 +65,17 @@ impl Facts {
     /// # Errors
     /// It cannot be read, or is none of a Prometheus.
     pub fn of(data: &Path) -> Result<Facts, MigrateError> {
+        if data.is_dir() && !data.join("wal").is_dir() {
+            let why = "it has no folder wal".to_string();
+            return Err(MigrateError::NoSource { path: data.to_path_buf(), why });
+        }
+        Facts::of_still(data)
+    }
+
+    /// The same of one that may have no log: a snapshot.
+    pub(crate) fn of_still(data: &Path) -> Result<Facts, MigrateError> {
         let no = |why: String| MigrateError::NoSource { path: data.to_path_buf(), why };
         let folder = std::fs::metadata(data).map_err(|e| no(e.to_string()))?;
-        if !data.join("wal").is_dir() {
-            return Err(no("it has no folder wal".into()));
-        }
         let mount = Mount::of(data);
         let stat = rustix::fs::statvfs(data).map_err(|e| no(e.to_string()))?;
         let mut facts = Facts {

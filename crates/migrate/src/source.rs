@@ -35,6 +35,18 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// The device or the network failed.
     fn piece(&self, path: &Path, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<Hash, MigrateError>;
+    /// Whether nobody writes it: what was deleted there is known from the begin, and is left out instead of deleted
+    /// here, where this server has samples of its own.
+    fn is_still(&self) -> bool {
+        false
+    }
+    /// Reads all of a block before it is copied, where that is asked for: of a source that nobody can be asked for again.
+    ///
+    /// # Errors
+    /// It is damaged, or of a kind that this version does not know.
+    fn check_block(&self, _name: &str) -> Result<(), MigrateError> {
+        Ok(())
+    }
     /// Links segments that came since the last call.
     ///
     /// # Errors
@@ -151,6 +163,10 @@ pub trait Door: Debug + Send + Sync {
     /// The file with the key of the migration, where there is one.
     fn key_file(&self) -> Option<&Path> {
         None
+    }
+    /// Whether nobody writes the source: see [`crate::StillDoor`].
+    fn is_still(&self) -> bool {
+        false
     }
     /// What the source is, and its machine where that is another one. Changes nothing.
     ///

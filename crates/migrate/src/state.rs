@@ -25,6 +25,9 @@ pub struct State {
     /// The key of the migration, where the source is behind an agent: a file of ours.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
+    /// Nobody writes the source: it is read in place.
+    #[serde(default)]
+    pub offline: bool,
     /// Bytes a second that copies may read of it; 0 for no cap.
     #[serde(default)]
     pub bwlimit: u64,

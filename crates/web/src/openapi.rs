@@ -281,6 +281,7 @@ const PATHS: &[Path] = &[
             ("keyFile", false, TEXT),
             ("bwlimit", false, TEXT),
             ("hold", false, TEXT),
+            ("offline", false, TEXT),
         ],
     ),
     path("/admin/migrate/verify", "admin", "Compare the source with what is here", POST_PUT, &[]),

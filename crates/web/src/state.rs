@@ -233,6 +233,8 @@ pub struct MigrationOrder {
     pub bwlimit: Option<u64>,
     /// This server takes no duty before [`Migrations::switch`].
     pub hold: bool,
+    /// Nobody writes the source: a folder, or an archive of one, that is read in place.
+    pub offline: bool,
 }
 
 /// The migration that this server is the destination of.

@@ -27,6 +27,7 @@ mod handover;
 mod lifecycle;
 mod migrate;
 mod notifications;
+mod offline;
 mod otlp;
 mod power;
 mod promtool;

@@ -20,7 +20,7 @@ use testkit::{Answer as Page, FakeTarget};
 
 pub(crate) const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
 
-fn source(folder: &Path, target: &FakeTarget) -> Server {
+pub(crate) fn source(folder: &Path, target: &FakeTarget) -> Server {
     let config = format!(
         "global: {{scrape_interval: 1s}}\nstorage: {{tsdb: {{out_of_order_time_window: 2h}}}}\nscrape_configs:\n- job_name: pages\n  static_configs: [{{targets: ['{}']}}]\n",
         target.address()

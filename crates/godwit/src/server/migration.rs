@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use migrate::{Engine, MigrateError, Origin, Progress, Report, Stage, State};
+use migrate::{Engine, MigrateError, Origin, Progress, Report, Stage, State, StillDoor, Unpacking};
 use parking_lot::Mutex;
 use serde_json::json;
 use storage::CancelToken;
@@ -40,6 +41,8 @@ struct Running {
     cancel: CancelToken,
     thread: JoinHandle<()>,
     verification: Option<Verification>,
+    /// Bytes of an archive that were unpacked.
+    unpacked: Arc<AtomicU64>,
 }
 
 /// A comparison of both sides, under way or done.
@@ -89,8 +92,13 @@ impl Migrations {
     }
 
     fn begin(&self, order: &web::MigrationOrder) -> Result<(), String> {
-        let origin = Origin { source: order.source.clone(), key_file: order.key_file.clone() };
+        let origin = origin_of(order);
         let mut running = self.0.running.lock();
+        // Nothing of it comes by itself: what failed is tried when it is asked for.
+        let failed = |r: &mut Running| r.origin == origin && origin.offline && r.error.lock().is_some();
+        if let Some(failed) = running.take_if(failed) {
+            failed.end();
+        }
         if let Some(running) = &*running {
             if running.origin != origin {
                 let source = running.origin.source.display();
@@ -103,8 +111,20 @@ impl Migrations {
                 (Some(_), None) => Err("the migration is stopped by an error; see its status".to_string()),
             };
         }
+        if origin.offline {
+            if order.hold {
+                return Err(
+                    "a source that nobody writes has no duty to take over: leave --hold away".to_string()
+                );
+            }
+            let unpacking = Unpacking { ours: self.0.data.clone(), ..Unpacking::default() };
+            let door = origin.still_door(Arc::new(RealDisk), unpacking);
+            door.check().map_err(|e| e.to_string())?;
+            *running = Some(self.start_capped(origin, None, order.bwlimit)?);
+            return Ok(());
+        }
         // What is wrong with the source is said to who asks.
-        let engine = self.open(&origin).map_err(|e| e.to_string())?;
+        let engine = self.open(&origin, &Unpacking::default()).map_err(|e| e.to_string())?;
         if let Some(cap) = order.bwlimit {
             engine.cap(cap).map_err(|e| e.to_string())?;
         }
@@ -117,28 +137,41 @@ impl Migrations {
     }
 
     fn start(&self, origin: Origin, engine: Option<Arc<Engine>>) -> Result<Running, String> {
+        self.start_capped(origin, engine, None)
+    }
+
+    /// `cap`: for an engine that the thread opens.
+    fn start_capped(
+        &self,
+        origin: Origin,
+        engine: Option<Arc<Engine>>,
+        cap: Option<u64>,
+    ) -> Result<Running, String> {
         let (slot, error) = (Arc::new(Mutex::new(engine)), Arc::new(Mutex::new(None)));
         let cancel = CancelToken::default();
+        let unpacked = Arc::new(AtomicU64::new(0));
         let work = {
+            let unpacking =
+                Unpacking { ours: self.0.data.clone(), cancel: cancel.clone(), bytes: Arc::clone(&unpacked) };
             let (this, origin) = (self.clone(), origin.clone());
             let (slot, error, cancel) = (Arc::clone(&slot), Arc::clone(&error), cancel.clone());
-            move || this.follow(&origin, &slot, &error, &cancel)
+            move || this.follow((&origin, &unpacking, cap), &slot, &error, &cancel)
         };
         let thread =
             std::thread::Builder::new().name("migrate".into()).spawn(work).map_err(|e| e.to_string())?;
-        Ok(Running { origin, engine: slot, error, cancel, thread, verification: None })
+        Ok(Running { origin, engine: slot, error, cancel, thread, verification: None, unpacked })
     }
 
-    fn open(&self, origin: &Origin) -> Result<Arc<Engine>, MigrateError> {
+    fn open(&self, origin: &Origin, unpacking: &Unpacking) -> Result<Arc<Engine>, MigrateError> {
         let db = self.0.late.get().ok_or(storage::StorageError::NotReady)?.clone();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let door = origin.door(Arc::clone(&disk))?;
+        let door = origin.door(Arc::clone(&disk), unpacking.clone())?;
         Engine::open(db, (disk, self.0.data.as_path()), &*door).map(Arc::new)
     }
 
     fn follow(
         &self,
-        origin: &Origin,
+        (origin, unpacking, cap): (&Origin, &Unpacking, Option<u64>),
         slot: &Mutex<Option<Arc<Engine>>>,
         told: &Mutex<Option<String>>,
         cancel: &CancelToken,
@@ -147,7 +180,11 @@ impl Migrations {
             let engine = slot.lock().clone();
             let done = match engine {
                 Some(engine) => engine.run(cancel),
-                None => self.open(origin).map(|engine| *slot.lock() = Some(engine)),
+                None => self.open(origin, unpacking).and_then(|engine| {
+                    cap.map_or(Ok(()), |cap| engine.cap(cap))?;
+                    *slot.lock() = Some(engine);
+                    Ok(())
+                }),
             };
             match done {
                 Ok(()) => *told.lock() = None,
@@ -158,13 +195,21 @@ impl Migrations {
                     tracing::error!(error = text, again_in_s = TRY_AGAIN.as_secs(), "migration");
                     *told.lock() = Some(text);
                     let began = Instant::now();
-                    while began.elapsed() < TRY_AGAIN && !cancel.is_cancelled() {
+                    // What nobody writes is the same in five seconds: it is tried when it is asked for again.
+                    while (origin.offline || began.elapsed() < TRY_AGAIN) && !cancel.is_cancelled() {
                         std::thread::sleep(LOOK);
                     }
                 }
             }
         }
     }
+}
+
+/// A file, or a folder without a log, can only be one that nobody writes.
+fn origin_of(order: &web::MigrationOrder) -> Origin {
+    let (source, key_file) = (order.source.clone(), order.key_file.clone());
+    let offline = key_file.is_none() && (order.offline || StillDoor::fits(&source));
+    Origin { source, key_file, offline }
 }
 
 impl Running {
@@ -185,8 +230,8 @@ impl web::Migrations for Migrations {
     }
 
     fn plan(&self, order: &web::MigrationOrder) -> Result<String, String> {
-        let origin = Origin { source: order.source.clone(), key_file: order.key_file.clone() };
-        let door = origin.door(Arc::new(RealDisk)).map_err(|e| e.to_string())?;
+        let unpacking = Unpacking { ours: self.0.data.clone(), ..Unpacking::default() };
+        let door = origin_of(order).door(Arc::new(RealDisk), unpacking).map_err(|e| e.to_string())?;
         let plan =
             migrate::plan(&*door, &self.0.data, order.bwlimit.unwrap_or(0)).map_err(|e| e.to_string())?;
         serde_json::to_string(&json!({ "possible": plan.is_possible(), "plan": plan }))
@@ -203,7 +248,17 @@ impl web::Migrations for Migrations {
             Progress { fence_ms: noted.fence_ms, bwlimit: noted.bwlimit, ..Progress::default() }
         });
         let held = self.0.workers.are_held();
+        let unpacking = running.origin.offline && running.engine.lock().is_none();
         let mut shown = shown((&running.origin.source, held), &progress, running.error.lock().clone());
+        shown["offline"] = json!(running.origin.offline);
+        if running.origin.offline && progress.stage == Stage::Following {
+            // Nothing more comes.
+            shown["stage"] = json!("complete");
+        }
+        if unpacking {
+            shown["stage"] = json!("unpacking");
+            shown["unpackedBytes"] = json!(running.unpacked.load(Ordering::Relaxed));
+        }
         if let Some(verification) = &running.verification {
             let seen = verification.seen.lock();
             let mut told = json!({ "ranges": { "done": seen.ranges.0, "all": seen.ranges.1 } });
@@ -268,7 +323,8 @@ impl web::Migrations for Migrations {
         let (engine, origin) = (before.engine.lock().clone(), before.origin.clone());
         let engine = match engine {
             Some(engine) => engine,
-            None => self.open(&origin).map_err(|e| e.to_string())?,
+            None if origin.offline => return Err("it was not switched".to_string()),
+            None => self.open(&origin, &Unpacking::default()).map_err(|e| e.to_string())?,
         };
         // Nothing that ends later may write down what it knows of the fence.
         if let Some(before) = running.take() {
@@ -296,10 +352,17 @@ impl web::Migrations for Migrations {
         if let Some(before) = running.take() {
             before.end();
         }
-        let released = self.open(&origin).and_then(|engine| match Arc::into_inner(engine) {
-            Some(engine) => engine.release(),
-            None => Err(MigrateError::Early),
-        });
+        if origin.offline {
+            // Nothing of the source's was touched, and it need not be there any more.
+            let state = State::read(&RealDisk, &self.0.data).map_err(|e| e.to_string())?;
+            let ended = state.map_or(Ok(()), |state| state.end(&RealDisk, &self.0.data));
+            return ended.and_then(|()| StillDoor::clear(&RealDisk, &self.0.data)).map_err(|e| e.to_string());
+        }
+        let released =
+            self.open(&origin, &Unpacking::default()).and_then(|engine| match Arc::into_inner(engine) {
+                Some(engine) => engine.release(),
+                None => Err(MigrateError::Early),
+            });
         match released {
             Ok(()) => {}
             Err(error) if abandon => {

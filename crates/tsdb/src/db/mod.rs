@@ -397,6 +397,14 @@ impl Db {
         self.0.import(from)
     }
 
+    /// Whether the head has samples of a block's time, or may get some. Such a block has to come marked as one of late
+    /// samples ([`crate::block::HINT_OUT_OF_ORDER`]): a start would else take all that the log has before its end for
+    /// stored.
+    #[must_use]
+    pub fn reaches_head(&self, meta: &crate::block::BlockMeta) -> bool {
+        self.0.reaches_head(meta)
+    }
+
     /// Looks for blocks that came or went on disk, now instead of within a minute.
     ///
     /// # Errors

@@ -106,6 +106,7 @@ fn order(call: &Call) -> Result<MigrationOrder, ApiError> {
         key_file: (!key_file.is_empty()).then(|| key_file.into()),
         bwlimit,
         hold: call.form.get("hold") == "true",
+        offline: call.form.get("offline") == "true",
     })
 }
 

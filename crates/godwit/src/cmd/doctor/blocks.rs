@@ -31,6 +31,11 @@ const KNOWN: &[&str] = &[
     "thanos.shipper.json",
     "thanos",
     "lost+found",
+    // Of a migration.
+    "godwit-pin",
+    "godwit-incoming",
+    "godwit-unpacked",
+    "migration.godwit",
 ];
 
 /// `read` is told of bytes that were read.

@@ -53,6 +53,11 @@ const BWLIMIT: Flag = valued(
     "",
     "Bytes a second that copies of blocks may read of the source, as 50MB; 0 for no cap. Run again with another one, it counts from then on.",
 );
+const OFFLINE: Flag = switch(
+    "offline",
+    None,
+    "Nobody writes the source, which is read in place, and nothing is written there: the folder of a Prometheus that was stopped, a snapshot of one, a tar, .tar.gz or .tar.zst of either. So is taken as well, without this, what is a file or has no folder wal.",
+);
 const SOURCE: Positional = required(
     "source",
     "What the Prometheus has as --storage.tsdb.path, on the machine of the server; or, with --key-file, HOST:PORT of the agent beside it.",
@@ -67,6 +72,7 @@ const COMMANDS: &[(Command, Run)] = &[
                 URL,
                 KEY_FILE,
                 BWLIMIT,
+                OFFLINE,
                 valued(
                     "source-config",
                     "FILE|URL",
@@ -89,6 +95,7 @@ const COMMANDS: &[(Command, Run)] = &[
                 URL,
                 KEY_FILE,
                 BWLIMIT,
+                OFFLINE,
                 switch(
                     "hold",
                     None,
@@ -201,6 +208,9 @@ fn order(found: &Found) -> Result<Vec<(&'static str, String)>, Failed> {
         let cap = config::parse_size(found.text("bwlimit")).map_err(Failed::usage)?;
         form.push(("bwlimit", cap.to_string()));
     }
+    if found.on("offline") {
+        form.push(("offline", "true".to_string()));
+    }
     Ok(form)
 }
 
@@ -220,6 +230,11 @@ fn run(found: &Found) -> Result<u8, Failed> {
     loop {
         let m = &data["migration"];
         let error = m["error"].as_str().unwrap_or_default();
+        if m["offline"] == true && !error.is_empty() {
+            return Err(Failed::Work(format!(
+                "{error}\n(run it again when that is mended: it goes on; migrate release ends it)"
+            )));
+        }
         if error != told {
             eprintln!("{}", if error.is_empty() { "goes on" } else { error });
             told = error.to_string();
@@ -228,7 +243,7 @@ fn run(found: &Found) -> Result<u8, Failed> {
             eprint!("\r\x1b[K{}", line(m));
             std::io::stderr().flush()?;
         }
-        if m["stage"] == "following" || m.is_null() {
+        if m["stage"] == "following" || m["stage"] == "complete" || m.is_null() {
             break;
         }
         std::thread::sleep(LOOK_EVERY);
@@ -339,6 +354,9 @@ fn said(report: &Value, equal: bool) -> String {
 
 /// One line for a terminal.
 fn line(m: &Value) -> String {
+    if let Some(bytes) = m["unpackedBytes"].as_u64() {
+        return format!("unpacking: {} so far", sizes(bytes));
+    }
     let (blocks, log) = (&m["blocks"], &m["log"]);
     format!(
         "{}: {} of {} blocks, {} copied; {} samples from the log",
@@ -366,7 +384,7 @@ fn show(found: &Found, data: &Value) -> Result<u8, Failed> {
     } else if m["held"] == true {
         text += "the duty is the source's; this server waits for: godwit migrate switch\n";
     }
-    if let Some(behind) = log["behindSeconds"].as_f64() {
+    if let Some(behind) = log["behindSeconds"].as_f64().filter(|_| m["stage"] != "complete") {
         text += &format!("the log was read to its end {behind:.1} s ago\n");
     }
     for (name, what) in [
@@ -380,8 +398,12 @@ fn show(found: &Found, data: &Value) -> Result<u8, Failed> {
     for loss in log["losses"].as_array().into_iter().flatten() {
         text += &format!("damaged there: {}\n", loss.as_str().unwrap_or_default());
     }
+    if m["stage"] == "complete" {
+        text += "all of it is here; compare with: godwit migrate verify, end with: godwit migrate release\n";
+    }
     if let Some(error) = m["error"].as_str() {
-        text += &format!("stopped, and tried again: {error}\n");
+        let again = if m["offline"] == true { "" } else { ", and tried again" };
+        text += &format!("stopped{again}: {error}\n");
     }
     emit(&text)
 }
