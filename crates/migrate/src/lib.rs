@@ -40,4 +40,4 @@ pub use pin::{Pin, PinnedLog};
 pub use plan::{Check, Plan, Verdict, plan};
 pub use source::{Door, LocalDoor, Machine, Place as Kept, Source, Who};
 pub use state::State;
-pub use verify::{Counts, Difference, Report};
+pub use verify::{Counts, Difference, Digest, Report};

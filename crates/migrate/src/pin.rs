@@ -18,6 +18,7 @@ use tsdb::wal::{checkpoint_path, checkpoints, segment_path, segments};
 use crate::blocks::list_blocks;
 use crate::error::MigrateError;
 use crate::source::{Place, Source, Who, read_piece};
+use crate::verify::{Digest, digest};
 
 /// Files go only when a block was written or one was merged: minutes lie between, a round of links takes
 /// milliseconds. So many rounds are only met on a disk that hangs.
@@ -348,6 +349,10 @@ impl Source for Pin {
             held.push(meta);
         }
         Ok((self.block_names()? == before).then_some(held))
+    }
+
+    fn digest(&self, range: (i64, i64)) -> Result<Option<Vec<Digest>>, MigrateError> {
+        digest(self, range)
     }
 
     fn let_go(&self, who: Who) -> Result<(), MigrateError> {

@@ -14,6 +14,7 @@ use tsdb::disk::Disk;
 use crate::error::MigrateError;
 use crate::look::Facts;
 use crate::pin::{Pin, PinnedLog};
+use crate::verify::Digest;
 
 /// A pinned source. Each method costs one exchange with an agent.
 pub trait Source: Debug + Send + Sync {
@@ -92,6 +93,12 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// The device failed.
     fn let_go(&self, who: Who) -> Result<(), MigrateError>;
+    /// What each series has in the source's blocks within a range, both ends included, see [`Digest`]; `None` where that
+    /// changed meanwhile.
+    ///
+    /// # Errors
+    /// A block cannot be read.
+    fn digest(&self, range: (i64, i64)) -> Result<Option<Vec<Digest>>, MigrateError>;
     /// Says that what is here is no pin: it is made anew when it is opened again.
     ///
     /// # Errors

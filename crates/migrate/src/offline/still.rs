@@ -15,6 +15,7 @@ use crate::blocks::list_blocks;
 use crate::error::MigrateError;
 use crate::pin::{PinnedLog, names};
 use crate::source::{Place, Source, Who, read_piece};
+use crate::verify::{Digest, digest};
 
 /// Read of a block at once.
 const STEP_BYTES: u64 = 16 << 20;
@@ -162,6 +163,10 @@ impl Source for Still {
 
     fn held_dir(&self, _who: Who) -> PathBuf {
         self.data.clone()
+    }
+
+    fn digest(&self, range: (i64, i64)) -> Result<Option<Vec<Digest>>, MigrateError> {
+        digest(self, range)
     }
 
     fn let_go(&self, _who: Who) -> Result<(), MigrateError> {

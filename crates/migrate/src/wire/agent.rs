@@ -209,6 +209,7 @@ impl Agent {
             Request::Hold { who, from_ms, end_ms } => {
                 Answer::Blocks(self.pin()?.hold(who, (from_ms, end_ms))?)
             }
+            Request::Digest { from_ms, to_ms } => Answer::Digests(self.pin()?.digest((from_ms, to_ms))?),
             Request::LetGo(who) => self.pin()?.let_go(who).map(|()| Answer::Done)?,
             Request::Void => self.pin()?.void().map(|()| Answer::Done)?,
             Request::Release => {

@@ -15,12 +15,14 @@ use crate::error::MigrateError;
 use crate::look::Facts;
 use crate::pin::PinnedLog;
 use crate::source::{Place, Who};
+use crate::verify::Digest;
 
 /// Counted up when a side could not understand the other.
 pub(super) const PROTOCOL: u32 = 1;
 /// A request names a path at most: 4 KiB.
 pub(super) const REQUEST_BYTES_MAX: u32 = 16 << 10;
-/// Descriptions of blocks are the largest: some 2 KiB each, 180 days of two-hour blocks are 2,160 = 5 MiB.
+/// Digests are the largest: some 45 bytes each, so that 1.4 million series of two hours fit. Descriptions of blocks are
+/// some 2 KiB each, 180 days of two-hour blocks are 2,160 = 5 MiB.
 pub(super) const ANSWER_BYTES_MAX: u32 = 64 << 20;
 /// Bytes of a file that one answer brings. Each connection holds so much at both ends.
 pub(super) const DATA_BYTES_MAX: u32 = 4 << 20;
@@ -40,6 +42,7 @@ pub(super) enum Request {
     BlocksIn(Place),
     Hold { who: Who, from_ms: i64, end_ms: i64 },
     LetGo(Who),
+    Digest { from_ms: i64, to_ms: i64 },
     Void,
     Release,
     List(PathBuf),
@@ -61,6 +64,7 @@ pub(super) enum Answer {
     Done,
     Number(Option<u64>),
     Flag(bool),
+    Digests(Option<Vec<Digest>>),
     Names(BTreeSet<String>),
     Entries(Vec<(String, bool)>),
     Blocks(Option<Vec<BlockMeta>>),

@@ -21,6 +21,7 @@ use crate::error::MigrateError;
 use crate::look::Facts;
 use crate::pin::PinnedLog;
 use crate::source::{Door, Machine, Place, Source, Who};
+use crate::verify::Digest;
 
 /// A machine in another continent answers within a second.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -277,6 +278,13 @@ impl Source for RemoteSource {
 
     fn hold(&self, who: Who, (from_ms, end_ms): (i64, i64)) -> Result<Option<Vec<BlockMeta>>, MigrateError> {
         self.blocks(&Request::Hold { who, from_ms, end_ms })
+    }
+
+    fn digest(&self, (from_ms, to_ms): (i64, i64)) -> Result<Option<Vec<Digest>>, MigrateError> {
+        match self.line.ask(&Request::Digest { from_ms, to_ms })? {
+            Answer::Digests(all) => Ok(all),
+            other => Err(self.line.strange(&other)),
+        }
     }
 
     fn let_go(&self, who: Who) -> Result<(), MigrateError> {

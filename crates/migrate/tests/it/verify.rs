@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use migrate::{Engine, Report};
+use migrate::{Door, Engine, Report};
 use model::{Labels, Matcher};
 use storage::{Appendable, CancelToken, QueryContext, SeriesRef, StatusSource};
 use tsdb::Db;
 use tsdb::disk::{Disk, MemDisk, Rng};
 
 use crate::schedules::{MINUTE, histogram, labels, options};
-use crate::served::door;
+use crate::served::{Served, door};
 
 const BEGIN: i64 = 1_700_000_000_000;
 const SERIES: u64 = 12;
@@ -22,6 +22,7 @@ struct Pair {
     source: Db,
     ours: Db,
     engine: Engine,
+    _served: Option<Served>,
 }
 
 fn time(scrape: i64) -> i64 {
@@ -54,10 +55,17 @@ fn pair(seed: u64) -> Pair {
     source.maintain().unwrap();
     let far: Arc<dyn Disk> = Arc::new(MemDisk::new());
     let ours = Db::open(options(Arc::clone(&far), "/ours", 0, seed + 1)).unwrap();
-    let engine = Engine::open(ours.clone(), (far, Path::new("/ours")), &door(disk, "/source")).unwrap();
+    let local = door(Arc::clone(&disk), "/source");
+    // Every fourth is behind a port, which stays open for as long as its engine may ask.
+    let served = seed.is_multiple_of(4).then(|| Served::start(disk, "/source"));
+    let door: &dyn Door = match &served {
+        Some(served) => served.door(),
+        None => &local,
+    };
+    let engine = Engine::open(ours.clone(), (far, Path::new("/ours")), door).unwrap();
     let engine = engine.settling_after(std::time::Duration::ZERO);
     engine.run_once(&CancelToken::default()).unwrap();
-    Pair { source, ours, engine }
+    Pair { source, ours, engine, _served: served }
 }
 
 impl Pair {
