@@ -4,7 +4,7 @@ PROFILE ?= ci
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/godwit
 
-.PHONY: run build test test-long crash lint peers bench bench-million bench-bomb bench-deaths help
+.PHONY: run build test test-long crash lint peers bench bench-million bench-bomb bench-deaths bench-migrate help
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -47,6 +47,10 @@ bench-deaths: peers ## queries of death and hostile bodies under a memory limit 
 	$(CARGO) build --locked --release -p godwit
 	$(CARGO) build --locked --release -p e2e --bin deaths
 	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(TARGET)/release/deaths $(ARGS)
+
+bench-migrate: peers ## the copy phase of a migration beside cp and rsync (as root; ARGS="--help")
+	$(CARGO) build --locked --release -p godwit
+	GODWIT_BIN=$${GODWIT_BIN:-$(TARGET)/release/godwit} $(CARGO) run --locked --release -p e2e --example copying -- $(ARGS)
 
 bench:           ## criterion benches
 	$(CARGO) bench --locked --workspace

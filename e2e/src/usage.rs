@@ -39,6 +39,18 @@ pub fn of(pid: u32) -> Result<Usage> {
     })
 }
 
+/// CPU seconds of the children of a process that ended, and of theirs.
+///
+/// # Errors
+/// It is gone.
+pub fn of_ended_children(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').context("no name in stat")?.1.split_ascii_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).context("stat is cut off");
+    Ok((ticks(13)? + ticks(14)?) / TICKS_A_SECOND)
+}
+
 /// CPU seconds that all processes of the machine used since its start.
 ///
 /// # Errors

@@ -7,25 +7,27 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::answers::{instant, query};
+use e2e::http;
 use e2e::process::{Server, free_port, godwit};
 use e2e::program::Program;
 use e2e::wait::{LIMIT, now, until};
 use testkit::{Answer as Page, FakeTarget};
 
 use crate::migrate::{LISTEN, agent, kill, raw, status};
+use crate::notifications::alertmanager;
 
 const RULES: &str = r#"
 groups:
 - name: g
   rules:
   - {record: twice, expr: "2 * up{job=\"pages\"}"}
-  - {alert: Pending, expr: "vector(1)", for: 20s, labels: {severity: page}}
+  - {alert: Pending, expr: "vector(1)", for: 5s, labels: {severity: page}}
 "#;
 
-fn config(folder: &Path, target: &FakeTarget) {
+fn config(folder: &Path, target: &FakeTarget, alertmanager: u16) {
     std::fs::write(folder.join("rules.yml"), RULES).unwrap();
     let config = format!(
-        "global: {{scrape_interval: 1s, evaluation_interval: 1s, external_labels: {{replica: a}}}}\nrule_files: [rules.yml]\nscrape_configs:\n- job_name: pages\n  static_configs: [{{targets: ['{}']}}]\n",
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s, external_labels: {{replica: a}}}}\nrule_files: [rules.yml]\nalerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager}']}}]}}]}}\nscrape_configs:\n- job_name: pages\n  static_configs: [{{targets: ['{}']}}]\n",
         target.address()
     );
     std::fs::write(folder.join("p.yml"), config).unwrap();
@@ -82,7 +84,8 @@ fn the_duty_changes_hands_and_back() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let page = |_: &_| Page::page("text/plain; version=0.0.4", "# TYPE a gauge\na 1\n".to_string());
     let target = runtime.block_on(FakeTarget::start(page)).unwrap();
-    config(folder, &target);
+    let pager = alertmanager(folder);
+    config(folder, &target, pager.port);
     let arguments = [LISTEN, "--config.file=p.yml", "--storage.tsdb.path=theirs", Program::Lts.features()];
     let theirs = Server::start(&Program::Lts.path().unwrap(), &arguments, folder, "/-/ready").unwrap();
     let for_state = "ALERTS_FOR_STATE{alertname=\"Pending\"}";
@@ -130,6 +133,18 @@ fn the_duty_changes_hands_and_back() {
             let (a, b) = (value(theirs.port, for_state)?, value(port, for_state)?);
             ensure!(a == b, "since {a} there, {b} here");
             value(port, "twice")
+        })
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", ours.log_tail()));
+        // Both send it, and it is one.
+        until("one alert at the Alertmanager", || {
+            let metrics = http::get(port, "/metrics")?.text();
+            let sent = metrics.lines().filter(|l| l.starts_with("prometheus_notifications_sent_total{"));
+            let sent: f64 = sent.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+            let all = http::get(pager.port, "/api/v2/alerts?active=true")?.json()?;
+            let all = all.as_array().context("no list")?;
+            ensure!(all.len() == 1 && all[0]["labels"]["alertname"] == "Pending", "{all:?}");
+            ensure!(sent > 0.0, "nothing sent from here");
+            Ok(())
         })
         .unwrap_or_else(|e| panic!("{e:#}\n{}", ours.log_tail()));
         if round == 0 {

@@ -16,7 +16,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     e2e::wait::until(what, look).unwrap();
 }
 
-fn alertmanager(folder: &Path) -> Server {
+pub(crate) fn alertmanager(folder: &Path) -> Server {
     let data = folder.join("am");
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(folder.join("alertmanager.yml"), "route: {receiver: none}\nreceivers: [{name: none}]\n")
