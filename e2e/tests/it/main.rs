@@ -38,5 +38,6 @@ mod remote_write;
 mod rule_tests;
 mod rules;
 mod same_pages;
+mod takeovers;
 mod tsdb_commands;
 mod turns;

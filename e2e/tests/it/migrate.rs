@@ -20,7 +20,7 @@ use testkit::{Answer as Page, FakeTarget};
 
 pub(crate) const LISTEN: &str = "--web.listen-address=127.0.0.1:{port}";
 
-pub(crate) fn source(folder: &Path, target: &FakeTarget) -> Server {
+pub(crate) fn source(folder: &Path, target: &FakeTarget, port: u16) -> Server {
     let config = format!(
         "global: {{scrape_interval: 1s}}\nstorage: {{tsdb: {{out_of_order_time_window: 2h}}}}\nscrape_configs:\n- job_name: pages\n  static_configs: [{{targets: ['{}']}}]\n",
         target.address()
@@ -36,10 +36,14 @@ pub(crate) fn source(folder: &Path, target: &FakeTarget) -> Server {
         "--storage.tsdb.min-block-duration=10s",
         "--storage.tsdb.max-block-duration=30s",
     ];
-    Server::start(&Program::Lts.path().unwrap(), &arguments, folder, "/-/ready").unwrap()
+    // On its old port where it comes back.
+    let program = Program::Lts.path().unwrap();
+    let mut server = Server::spawn(&program, &arguments, folder, port).unwrap();
+    server.until_ready(&program, "/-/ready", LIMIT).unwrap();
+    server
 }
 
-fn destination(folder: &Path, port: u16) -> Server {
+pub(crate) fn destination(folder: &Path, port: u16) -> Server {
     std::fs::write(folder.join("g.yml"), "scrape_configs: []\n").unwrap();
     let arguments = [
         LISTEN,
@@ -67,7 +71,7 @@ pub(crate) fn status(port: u16) -> Result<Value> {
     Ok(value["data"]["migration"].clone())
 }
 
-fn same(theirs: u16, ours: u16, at: f64) -> Result<usize> {
+pub(crate) fn same(theirs: u16, ours: u16, at: f64) -> Result<usize> {
     let (want, got) = (raw(theirs, at)?, raw(ours, at)?);
     for (labels, samples) in &want {
         let mine = got.get(labels);
@@ -129,7 +133,7 @@ fn take_over(agent_port: Option<u16>) {
         Page::page("text/plain; version=0.0.4", text)
     };
     let target = runtime.block_on(FakeTarget::start(page)).unwrap();
-    let theirs = source(folder, &target);
+    let theirs = source(folder, &target, free_port().unwrap());
     // History, late samples among it, and what was deleted of it.
     let end = now() as i64 - 120;
     push(theirs.port, end - 1800, end).unwrap();

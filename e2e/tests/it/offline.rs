@@ -68,7 +68,7 @@ fn what_a_prometheus_left_behind_comes_into_a_running_server() {
         Page::page("text/plain; version=0.0.4", lines.collect::<String>())
     };
     let target = runtime.block_on(FakeTarget::start(page)).unwrap();
-    let theirs = source(folder, &target);
+    let theirs = source(folder, &target, free_port().unwrap());
     let end = now() as i64 - 120;
     push(theirs.port, end - 1800, end).unwrap();
     push(theirs.port, end - 3600, end - 2700).unwrap();
