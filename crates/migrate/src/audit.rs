@@ -20,10 +20,10 @@ use tsdb::disk::Disk;
 use tsdb::wal::record::Record;
 
 use crate::apply::delete_exactly;
-use crate::blocks::in_order_end_ms;
+use crate::blocks::{in_order_end_ms, list_blocks};
 use crate::error::MigrateError;
 use crate::follow::Follower;
-use crate::pin::PinnedLog;
+use crate::pin::{BEFORE_DIR, PinnedLog};
 use crate::source::{Place, Source, Who};
 
 /// Samples that are looked at in one go, 40 bytes each: 40 MiB. What is more waits for the next look.
@@ -159,13 +159,16 @@ pub(crate) fn prove_by_blocks(
     range: (i64, i64),
     extras: &mut Extras,
 ) -> Result<(), MigrateError> {
-    let metas = pin.blocks_in(Place::Pinned)?;
+    let before = pin.dir().join(BEFORE_DIR);
+    let held = list_blocks(&**pin.disk(), &before)?;
     let mut buf = SampleBuf::default();
-    for series in &select_all(pin.disk(), pin.dir(), &metas, range)?.series {
-        let Some(extra) = extras.get_mut(series.labels()) else { continue };
-        buf.clear();
-        series.read(range.0, range.1, &mut buf)?;
-        buf.times.iter().for_each(|t| prove(extra, *t));
+    for (dir, metas) in [(pin.dir(), pin.blocks_in(Place::Pinned)?), (&before, held)] {
+        for series in &select_all(pin.disk(), dir, &metas, range)?.series {
+            let Some(extra) = extras.get_mut(series.labels()) else { continue };
+            buf.clear();
+            series.read(range.0, range.1, &mut buf)?;
+            buf.times.iter().for_each(|t| prove(extra, *t));
+        }
     }
     Ok(())
 }
@@ -177,10 +180,28 @@ pub(crate) fn prove_by_logs(
     first_late: Option<u64>,
     extras: &mut Extras,
 ) -> Result<(), MigrateError> {
+    prove_by_logs_in(pin, pin.dir(), first_late, extras)?;
+    let before = pin.dir().join(BEFORE_DIR);
+    if pin.disk().exists(&before)? {
+        prove_by_logs_in(pin, &before, first_late, extras)?;
+    }
+    Ok(())
+}
+
+fn prove_by_logs_in(
+    pin: &dyn Source,
+    dir: &Path,
+    first_late: Option<u64>,
+    extras: &mut Extras,
+) -> Result<(), MigrateError> {
     // Numbers of series are told by the first log alone.
     let mut numbers: HashMap<u64, Labels> = HashMap::new();
     for log in PinnedLog::ALL {
-        let mut follower = Follower::new(pin.disk(), pin.log_dir(log), None)?;
+        let path = dir.join(log.dir());
+        if !pin.disk().exists(&path)? {
+            continue;
+        }
+        let mut follower = Follower::new(pin.disk(), path, None)?;
         while let Some(record) = follower.next_record()? {
             let stays =
                 log == PinnedLog::Wbl && first_late.is_some_and(|first| follower.place().segment >= first);

@@ -100,6 +100,8 @@ pub struct Engine {
     settle: Duration,
     /// All pinned blocks are here.
     copied: AtomicBool,
+    /// All blocks of the source were looked at since it was opened.
+    looked: AtomicBool,
     /// See [`State::fence_ms`]; the end of time where there is none.
     fence_ms: Arc<AtomicI64>,
     piece_bytes: usize,
@@ -130,7 +132,7 @@ impl Engine {
             // Somebody removed the pin: what the log had meanwhile is in blocks by now.
             (Ok(pin), Some(state)) if state.pin_id != pin.id() => {
                 tracing::warn!("the pin of the source was gone and is made anew");
-                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, ..state })?;
+                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, anew: true, ..state })?;
                 (pin, state)
             }
             (Ok(pin), Some(state)) => (pin, state),
@@ -151,7 +153,7 @@ impl Engine {
             (Err(error @ MigrateError::Gap { .. }), Some(state)) => {
                 tracing::warn!(%error, "the source is pinned anew");
                 let pin = door.open(Some(&state.pin), true)?;
-                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, ..state })?;
+                let state = begun(&*disk, data, &*pin, State { wal: None, wbl: None, anew: true, ..state })?;
                 (pin, state)
             }
             (Err(e), _) => return Err(e),
@@ -170,6 +172,7 @@ impl Engine {
             note_every: NOTE_EVERY,
             settle: SETTLE,
             copied: AtomicBool::new(false),
+            looked: AtomicBool::new(false),
             fence_ms,
             piece_bytes: PIECE_BYTES,
             throttle,
@@ -369,6 +372,7 @@ impl Engine {
     fn forget(&self) -> MigrateError {
         let mut state = self.state.lock();
         (state.wal, state.wbl) = (None, None);
+        state.anew = true;
         let done = state.write(&*self.disk, &self.data).and_then(|()| self.pin.void());
         done.err().unwrap_or(MigrateError::Renumbered)
     }
@@ -456,9 +460,12 @@ impl Engine {
 
     /// Looks at the blocks that the source made since the last look. Call it when no record waits.
     fn look_at_new_blocks(&self, at: Option<Place>) -> Result<(), MigrateError> {
-        let before = self.state.lock().seen.clone();
+        let (before, anew) = {
+            let state = self.state.lock();
+            (state.seen.clone(), state.anew)
+        };
         let there = self.pin.block_names()?;
-        if there.iter().eq(before.keys()) {
+        if there.iter().eq(before.keys()) && self.looked.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut seen = before.clone();
@@ -469,7 +476,7 @@ impl Engine {
             // What the head writes lacks what the log says is deleted. A merged block has what its parents had.
             let known: Option<u64> =
                 parents.iter().map(|p| before.get(&p.ulid.to_string()).map(|s| s.samples)).sum();
-            if !parents.is_empty() && known != Some(samples) {
+            if (!parents.is_empty() && known != Some(samples)) || anew {
                 let Some(audited) =
                     audit(&self.db, &*self.pin, &meta, self.fence_ms.load(Ordering::Acquire))?
                 else {
@@ -486,7 +493,13 @@ impl Engine {
         seen.retain(|name, _| there.contains(name));
         let mut state = self.state.lock();
         state.seen = seen;
-        state.write(&*self.disk, &self.data)
+        state.anew = false;
+        state.write(&*self.disk, &self.data)?;
+        drop(state);
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            self.pin.forget_before()?;
+        }
+        Ok(())
     }
 
     /// A block comes as it was pinned. What was deleted since in one that the source made of it was taken over before

@@ -72,7 +72,13 @@ impl Pin {
             pin.follow()?;
             return Ok(pin);
         }
-        pin.disk.remove_dir_all(&pin.dir)?;
+        // What an earlier pin holds says which samples came from here, until all that is new was looked at.
+        let aside = dir.with_extension(BEFORE_DIR);
+        if pin.disk.exists(&pin.dir)? {
+            pin.disk.remove_dir_all(&aside)?;
+            pin.disk.remove_dir_all(&pin.dir.join(BEFORE_DIR))?;
+            pin.disk.rename(&pin.dir, &aside)?;
+        }
         pin.disk.create_dir_all(&pin.dir)?;
         for log in PinnedLog::ALL {
             pin.pin_log(log)?;
@@ -80,6 +86,9 @@ impl Pin {
         pin.pin_blocks()?;
         // Segments that came meanwhile.
         pin.follow()?;
+        if pin.disk.exists(&aside)? {
+            pin.disk.rename(&aside, &pin.dir.join(BEFORE_DIR))?;
+        }
         pin.id = ulid::Ulid::generate().to_string();
         write_atomic(&*pin.disk, &pin.dir.join(DONE_FILE), pin.id.as_bytes())?;
         Ok(pin)
@@ -93,6 +102,14 @@ impl Pin {
                 let why = "it has no folder wal".to_string();
                 Err(MigrateError::NoSource { path: data.to_path_buf(), why })
             }
+        }
+    }
+
+    /// Makes it none, if there is one: the next to open it pins anew.
+    pub(crate) fn unmake(disk: &dyn Disk, dir: &Path) -> DiskResult<()> {
+        match disk.remove_file(&dir.join(DONE_FILE)) {
+            Err(e) if !e.is_not_found() => Err(e),
+            _ => Ok(()),
         }
     }
 
@@ -359,11 +376,12 @@ impl Source for Pin {
         Ok(self.disk.remove_dir_all(&self.held_dir(who))?)
     }
 
+    fn forget_before(&self) -> Result<(), MigrateError> {
+        Ok(self.disk.remove_dir_all(&self.dir.join(BEFORE_DIR))?)
+    }
+
     fn void(&self) -> Result<(), MigrateError> {
-        match self.disk.remove_file(&self.dir.join(DONE_FILE)) {
-            Err(e) if !e.is_not_found() => Err(e.into()),
-            _ => Ok(()),
-        }
+        Ok(Pin::unmake(&*self.disk, &self.dir)?)
     }
 
     fn release(&self) -> Result<(), MigrateError> {
@@ -397,6 +415,8 @@ fn same(disk: &dyn Disk, a: &Path, b: &Path) -> DiskResult<bool> {
 
 /// Says that a pin is complete, and which one it is.
 const DONE_FILE: &str = "pinned";
+/// Where the pin before this one is kept.
+pub(crate) const BEFORE_DIR: &str = "before";
 /// A ULID has 26.
 const ID_BYTES_MAX: u64 = 64;
 

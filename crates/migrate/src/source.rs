@@ -99,6 +99,11 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// A block cannot be read.
     fn digest(&self, range: (i64, i64)) -> Result<Option<Vec<Digest>>, MigrateError>;
+    /// Removes what is kept of the pin before this one: all that is deleted in the source is known.
+    ///
+    /// # Errors
+    /// No permission.
+    fn forget_before(&self) -> Result<(), MigrateError>;
     /// Says that what is here is no pin: it is made anew when it is opened again.
     ///
     /// # Errors
@@ -265,7 +270,7 @@ impl Door for LocalDoor {
     fn open(&self, place: Option<&Path>, anew: bool) -> Result<Arc<dyn Source>, MigrateError> {
         let place = self.place(place);
         if anew {
-            self.disk.remove_dir_all(&place)?;
+            Pin::unmake(&*self.disk, &place)?;
         }
         Ok(Arc::new(Pin::open(Arc::clone(&self.disk), &self.data, &place)?))
     }

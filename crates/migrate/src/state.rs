@@ -48,6 +48,9 @@ pub struct State {
     pub at_fence: Option<(Option<Place>, Option<Place>)>,
     /// Where it is pinned.
     pub pin: PathBuf,
+    /// The source was pinned anew, and a part of its log never read: what its blocks lack may have been deleted there.
+    #[serde(default)]
+    pub anew: bool,
     /// Which pin this is of, see [`crate::Source::id`].
     #[serde(default)]
     pub pin_id: String,

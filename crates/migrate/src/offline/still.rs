@@ -173,6 +173,10 @@ impl Source for Still {
         Ok(())
     }
 
+    fn forget_before(&self) -> Result<(), MigrateError> {
+        Ok(())
+    }
+
     fn void(&self) -> Result<(), MigrateError> {
         Ok(())
     }

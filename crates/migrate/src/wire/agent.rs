@@ -211,6 +211,7 @@ impl Agent {
             }
             Request::Digest { from_ms, to_ms } => Answer::Digests(self.pin()?.digest((from_ms, to_ms))?),
             Request::LetGo(who) => self.pin()?.let_go(who).map(|()| Answer::Done)?,
+            Request::ForgetBefore => self.pin()?.forget_before().map(|()| Answer::Done)?,
             Request::Void => self.pin()?.void().map(|()| Answer::Done)?,
             Request::Release => {
                 let mut pin = self.pin.lock();

@@ -43,6 +43,7 @@ pub(super) enum Request {
     Hold { who: Who, from_ms: i64, end_ms: i64 },
     LetGo(Who),
     Digest { from_ms: i64, to_ms: i64 },
+    ForgetBefore,
     Void,
     Release,
     List(PathBuf),

@@ -298,6 +298,10 @@ impl Source for RemoteSource {
         hash.ok_or_else(|| self.line.failed("a piece came without its hash"))
     }
 
+    fn forget_before(&self) -> Result<(), MigrateError> {
+        self.done(&Request::ForgetBefore)
+    }
+
     fn void(&self) -> Result<(), MigrateError> {
         self.done(&Request::Void)
     }
