@@ -105,6 +105,7 @@ pub struct Engine {
     /// See [`State::fence_ms`]; the end of time where there is none.
     fence_ms: Arc<AtomicI64>,
     piece_bytes: usize,
+    beside: bool,
     throttle: Throttle,
     spent: Spent,
 }
@@ -175,6 +176,7 @@ impl Engine {
             looked: AtomicBool::new(false),
             fence_ms,
             piece_bytes: PIECE_BYTES,
+            beside: true,
             throttle,
             spent: Spent::default(),
         })
@@ -184,6 +186,12 @@ impl Engine {
     #[must_use]
     pub fn noting_every(self, note_every: Duration) -> Self {
         Engine { note_every, ..self }
+    }
+
+    /// Each step of a copy waits for the one before, so that a schedule comes again from its seed.
+    #[must_use]
+    pub fn step_by_step(self) -> Self {
+        Engine { beside: false, ..self }
     }
 
     /// Copies blocks in pieces of so many bytes, at most 4 MiB.
@@ -388,6 +396,7 @@ impl Engine {
             to: &self.disk,
             data: &self.data,
             piece_bytes: self.piece_bytes,
+            beside: self.beside,
             throttle: &self.throttle,
             cancel,
             spent: &self.spent,

@@ -33,6 +33,8 @@ pub(crate) const PIECE_BYTES: usize = 4 << 20;
 const BATCH: usize = 16;
 /// Pieces that are on their way at once, in a thread each: one is read while another is sent.
 const FETCHERS: usize = 2;
+/// Batches that wait to be synced, beside the one that is and the one that is written: a kill costs three.
+const BATCHES_WAITING: usize = 1;
 /// Pieces that wait to be written: 32 MiB.
 const WAITING_MAX: usize = 8;
 /// An entry of the journal: file, length, hash, checksum.
@@ -47,7 +49,7 @@ const META_BYTES_MAX: u64 = 16 << 20;
 pub(crate) struct Spent {
     /// Bytes that were written.
     pub(crate) copied: AtomicU64,
-    /// Microseconds in which pieces were fetched, written and synced.
+    /// Microseconds in which files were copied, reading back beside that among them.
     pub(crate) copying: AtomicU64,
     /// Microseconds in which they were read back and compared.
     pub(crate) reading_back: AtomicU64,
@@ -59,6 +61,9 @@ pub(crate) struct Fetch<'a> {
     pub(crate) to: &'a Arc<dyn Disk>,
     pub(crate) data: &'a Path,
     pub(crate) piece_bytes: usize,
+    /// Pieces are written on while those before them are synced and read back. Not where a test wants each step to come
+    /// after the one before.
+    pub(crate) beside: bool,
     pub(crate) throttle: &'a Throttle,
     pub(crate) cancel: &'a CancelToken,
     pub(crate) spent: &'a Spent,
@@ -207,29 +212,58 @@ impl Fetch<'_> {
                 });
             }
             drop(tx);
+            let begun = Instant::now();
+            let (hand, batches) = mpsc::sync_channel::<(u64, Pieces)>(BATCHES_WAITING);
+            let mut settler = None;
+            let mut own = None;
+            if self.beside {
+                // Syncing a file is the same by whichever handle.
+                let mut handle = self.to.open_write(to, WriteMode::Existing)?;
+                settler = Some(scope.spawn(move || -> Result<(), MigrateError> {
+                    batches
+                        .into_iter()
+                        .try_for_each(|(end, batch)| self.settle(&mut *handle, (number, end), &batch, notes))
+                }));
+            } else {
+                own = Some((batches, notes));
+            }
             // Sent as they come.
             let mut early = BTreeMap::new();
             let (mut at, mut batch) = (first, Pieces::new());
-            let mut begun = Instant::now();
-            for (offset, got) in rx {
-                early.insert(offset, got?);
-                while let Some((bytes, hash)) = early.remove(&at) {
-                    if bytes.is_empty() {
-                        let why = format!("{} ends at {at} and not at {size}", from.display());
-                        return Err(self.differs(to, why));
+            let write = || -> Result<(), MigrateError> {
+                let mut done = |at: u64, batch: &mut Pieces, out: &mut dyn WriteFile| match &mut own {
+                    _ if batch.is_empty() => Ok(true),
+                    Some((_, notes)) => {
+                        self.settle(out, (number, at), &std::mem::take(batch), &mut **notes).map(|()| true)
                     }
-                    out.append(&bytes)?;
-                    let _ = permit.try_send(());
-                    at += bytes.len() as u64;
-                    batch.push((bytes.len() as u32, hash));
-                    self.spent.copied.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    if batch.len() >= BATCH {
-                        self.settle(&mut *out, (number, at), &mut batch, notes, begun)?;
-                        begun = Instant::now();
+                    // Nobody takes it: the settler has failed, and says so.
+                    None => Ok(hand.send((at, std::mem::take(batch))).is_ok()),
+                };
+                for (offset, got) in rx {
+                    early.insert(offset, got?);
+                    while let Some((bytes, hash)) = early.remove(&at) {
+                        if bytes.is_empty() {
+                            let why = format!("{} ends at {at} and not at {size}", from.display());
+                            return Err(self.differs(to, why));
+                        }
+                        out.append(&bytes)?;
+                        let _ = permit.try_send(());
+                        at += bytes.len() as u64;
+                        batch.push((bytes.len() as u32, hash));
+                        self.spent.copied.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        if batch.len() >= BATCH && !done(at, &mut batch, &mut *out)? {
+                            return Ok(());
+                        }
                     }
                 }
-            }
-            self.settle(&mut *out, (number, at), &mut batch, notes, begun)?;
+                done(at, &mut batch, &mut *out).map(|_| ())
+            };
+            let written = write();
+            drop(hand);
+            // A panic is an error of ours; there is none that could be told of it but the caller.
+            let settled = settler.map_or(Ok(()), |s| s.join().unwrap_or(Err(MigrateError::Copier)));
+            spend(&self.spent.copying, begun.elapsed());
+            written.and(settled)?;
             Ok(at == size)
         })
     }
@@ -239,15 +273,10 @@ impl Fetch<'_> {
         &self,
         out: &mut dyn WriteFile,
         (number, end): (u32, u64),
-        batch: &mut Pieces,
+        batch: &Pieces,
         notes: &mut dyn WriteFile,
-        begun: Instant,
     ) -> Result<(), MigrateError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
         out.sync()?;
-        spend(&self.spent.copying, begun.elapsed());
         let begun = Instant::now();
         let len: u64 = batch.iter().map(|(len, _)| u64::from(*len)).sum();
         let file = self.to.open_read(out.path())?;
@@ -267,7 +296,6 @@ impl Fetch<'_> {
         }
         file.forget(end - len, len);
         notes.append(&entries)?;
-        batch.clear();
         spend(&self.spent.reading_back, begun.elapsed());
         Ok(())
     }

@@ -207,7 +207,7 @@ impl World {
                 Engine::open(db.clone(), (far, Path::new("/ours")), door)
                     // Never, or after each record: what depends on the clock would not come twice.
                     .map(|engine| {
-                        let engine = engine.in_pieces_of(700);
+                        let engine = engine.in_pieces_of(700).step_by_step();
                         (db, engine.noting_every(if often { Duration::ZERO } else { Duration::MAX }))
                     })
                     .map_err(|e| e.to_string())
