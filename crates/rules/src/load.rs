@@ -10,6 +10,8 @@ use model::name::ValidationScheme;
 use promql::{Expr, ParserOptions};
 
 use crate::Pairs;
+use crate::alerting::nanos;
+use crate::schedule::{offset_ns, slot_ns};
 
 /// Variables that every template of an alert has (upstream: `rulefmt.testTemplateParsing`).
 const TEMPLATE_VARIABLES: &[&str] = &["$labels", "$externalLabels", "$externalURL", "$value"];
@@ -29,6 +31,15 @@ pub struct GroupSpec {
     pub limit: i64,
     /// Rules in order.
     pub rules: Vec<RuleSpec>,
+}
+
+impl GroupSpec {
+    /// The last time at or before `now_ns` (nanoseconds since 1970) at which any server evaluates this group.
+    #[must_use]
+    pub fn slot_ns(&self, now_ns: i64) -> i64 {
+        let interval_ns = nanos(self.interval);
+        slot_ns(now_ns, offset_ns(&self.file, &self.name, interval_ns), interval_ns)
+    }
 }
 
 /// A rule as it is configured.

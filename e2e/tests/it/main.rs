@@ -37,6 +37,7 @@ mod reload_load;
 mod remote_write;
 mod rule_tests;
 mod rules;
+mod rules_of_the_past;
 mod same_pages;
 mod takeovers;
 mod tsdb_commands;

@@ -16,7 +16,7 @@ use super::api::{Api, HEADER, HTTP_CONFIG, Params};
 use super::flags::{Command, Flag, Found, required, switch, valued};
 use super::group::{Failed, Group, OUTPUT, Run, emit};
 use super::output::Progress;
-use answer::Answer;
+pub(in crate::cmd) use answer::Answer;
 pub use text::go_json;
 
 /// Steps of one request: Prometheus refuses more than 11,000.

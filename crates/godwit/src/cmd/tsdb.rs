@@ -10,10 +10,12 @@ mod dump;
 mod import;
 mod list;
 mod repair;
+mod rules_of_past;
 mod snapshot;
 mod verify;
 
-use super::flags::{Command, Flag, Positional, optional, required, switch, valued};
+use super::api::HTTP_CONFIG;
+use super::flags::{Command, Flag, Positional, optional, required, some, switch, valued};
 use super::group::{Failed, Group, OUTPUT, Run, emit, emit_json};
 use super::output;
 
@@ -158,6 +160,31 @@ const COMMANDS: &[(Command, Run)] = &[
             ],
         },
         create_blocks::run,
+    ),
+    (
+        Command {
+            path: "create-blocks-from rules",
+            help: "Make blocks of what recording rules would have written in the past, asked of a running server. Alerts are left out. Rules that read what others of these write need a second call, once the blocks of the first are in the server's data folder.",
+            flags: &[
+                switch("human-readable", Some('r'), "Times and sizes for people."),
+                switch("quiet", Some('q'), "Do not print the blocks made (promtool never does)."),
+                HTTP_CONFIG,
+                valued("url", "URL", "http://localhost:9090", "The server that has the data."),
+                valued("start", "TIME", "", "First time: RFC 3339, or seconds since 1970.").must(),
+                valued("end", "TIME", "", "Last time, likewise; three hours ago without."),
+                valued("output-dir", "DIR", "data/", "Where the blocks go."),
+                valued(
+                    "eval-interval",
+                    "DURATION",
+                    "60s",
+                    "How often rules are evaluated whose group does not say.",
+                ),
+                valued("max-block-duration", "DURATION", "", "Longest range of a block, as for openmetrics."),
+                OUTPUT,
+            ],
+            args: &[some("rule-files", "The rule files.").file()],
+        },
+        rules_of_past::run,
     ),
     (
         Command {

@@ -5,36 +5,36 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Labels by name.
-pub(super) type LabelSet = BTreeMap<String, String>;
+pub(in crate::cmd) type LabelSet = BTreeMap<String, String>;
 
 /// A bucket: which bounds belong to it (upstream's code), both bounds, observations.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Bucket {
-    pub(super) bounds: i64,
-    pub(super) lower: f64,
-    pub(super) upper: f64,
-    pub(super) count: f64,
+pub(in crate::cmd) struct Bucket {
+    pub(in crate::cmd) bounds: i64,
+    pub(in crate::cmd) lower: f64,
+    pub(in crate::cmd) upper: f64,
+    pub(in crate::cmd) count: f64,
 }
 
 /// A histogram as the API shows it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Histogram {
-    pub(super) count: f64,
-    pub(super) sum: f64,
-    pub(super) buckets: Vec<Bucket>,
+pub(in crate::cmd) struct Histogram {
+    pub(in crate::cmd) count: f64,
+    pub(in crate::cmd) sum: f64,
+    pub(in crate::cmd) buckets: Vec<Bucket>,
 }
 
 /// A series with its points: (seconds since 1970, value).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Series {
-    pub(super) metric: LabelSet,
-    pub(super) floats: Vec<(f64, f64)>,
-    pub(super) histograms: Vec<(f64, Histogram)>,
+pub(in crate::cmd) struct Series {
+    pub(in crate::cmd) metric: LabelSet,
+    pub(in crate::cmd) floats: Vec<(f64, f64)>,
+    pub(in crate::cmd) histograms: Vec<(f64, Histogram)>,
 }
 
 /// A result.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
+pub(in crate::cmd) enum Answer {
     Scalar(f64, f64),
     Text(f64, String),
     /// A point each.
@@ -100,7 +100,7 @@ fn series(value: &Value) -> Result<Series, String> {
 
 impl Answer {
     /// Reads `data` of a query's answer.
-    pub(super) fn read(data: &Value) -> Result<Answer, String> {
+    pub(in crate::cmd) fn read(data: &Value) -> Result<Answer, String> {
         let result = &data["result"];
         match data["resultType"].as_str() {
             Some("scalar") => float(result).map(|(t, v)| Answer::Scalar(t, v)),
@@ -115,7 +115,7 @@ impl Answer {
     }
 
     /// With the part that follows.
-    pub(super) fn joined(self, next: Answer) -> Answer {
+    pub(in crate::cmd) fn joined(self, next: Answer) -> Answer {
         let (Answer::Matrix(mut all), Answer::Matrix(more)) = (self, next) else {
             return Answer::Matrix(Vec::new());
         };

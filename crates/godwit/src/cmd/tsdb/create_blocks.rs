@@ -21,7 +21,7 @@ const SAMPLES_MAX: u64 = 8 << 20;
 const HOUR_MS: i64 = 3_600_000;
 
 /// The largest of upstream's block sizes (2 h and each three times the one before) up to `max_ms`.
-fn block_ms(max_ms: i64) -> i64 {
+pub(super) fn block_ms(max_ms: i64) -> i64 {
     let sizes = std::iter::successors(Some(2 * HOUR_MS), |s| s.checked_mul(3)).take(10);
     sizes.take_while(|s| *s <= max_ms).last().unwrap_or(2 * HOUR_MS)
 }
