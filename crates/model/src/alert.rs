@@ -7,8 +7,8 @@ use crate::Labels;
 pub struct Alert {
     /// What identifies it, `alertname` among them.
     pub labels: Labels,
-    /// What people are told.
-    pub annotations: Labels,
+    /// What people are told, by name. No `Labels`: an empty text is sent too, as upstream sends it.
+    pub annotations: Vec<(String, String)>,
     /// Since when it fires, milliseconds since the Unix epoch.
     pub starts_at_ms: i64,
     /// When it ended, or until when it holds unless it is sent again.

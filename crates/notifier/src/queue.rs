@@ -57,7 +57,7 @@ mod tests {
     fn alerts(names: std::ops::Range<i64>) -> Vec<Arc<Alert>> {
         let alert = |n| Alert {
             labels: Labels::empty(),
-            annotations: Labels::empty(),
+            annotations: Vec::new(),
             starts_at_ms: n,
             ends_at_ms: 0,
             generator_url: String::new(),

@@ -49,7 +49,7 @@ mod tests {
         let alert = |pairs: &[(&str, &str)]| {
             Arc::new(Alert {
                 labels: Labels::from_pairs(pairs.iter().copied()),
-                annotations: Labels::empty(),
+                annotations: Vec::new(),
                 starts_at_ms: 0,
                 ends_at_ms: 0,
                 generator_url: String::new(),

@@ -21,7 +21,7 @@ struct Postable<'a> {
 /// The alerts as JSON.
 pub(crate) fn body(alerts: &[Arc<Alert>]) -> serde_json::Result<Vec<u8>> {
     let postable = alerts.iter().map(|a| Postable {
-        annotations: a.annotations.iter().collect(),
+        annotations: a.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
         ends_at: date_time(a.ends_at_ms),
         starts_at: date_time(a.starts_at_ms),
         generator_url: &a.generator_url,
@@ -46,7 +46,7 @@ mod tests {
     fn as_upstream_writes_it() {
         let alert = Alert {
             labels: Labels::from_pairs([("alertname", "Down"), ("é", "\"<\u{1}")]),
-            annotations: Labels::empty(),
+            annotations: vec![("empty".into(), String::new())],
             starts_at_ms: 1_700_000_000_007,
             ends_at_ms: -1,
             generator_url: String::new(),
@@ -54,7 +54,7 @@ mod tests {
         let text = String::from_utf8(body(&[Arc::new(alert)]).unwrap()).unwrap();
         assert_eq!(
             text,
-            "[{\"endsAt\":\"1969-12-31T23:59:59.999Z\",\"startsAt\":\"2023-11-14T22:13:20.007Z\",\
+            "[{\"annotations\":{\"empty\":\"\"},\"endsAt\":\"1969-12-31T23:59:59.999Z\",\"startsAt\":\"2023-11-14T22:13:20.007Z\",\
              \"labels\":{\"alertname\":\"Down\",\"é\":\"\\\"<\\u0001\"}}]"
         );
         assert_eq!(date_time(i64::MAX), "9999-12-30T22:00:00.999Z");

@@ -310,7 +310,7 @@ impl Alerting {
             });
             all.push(model::Alert {
                 labels: labels.clone(),
-                annotations: Labels::from_pairs(alert.annotations.iter().map(|(n, v)| (n, v))),
+                annotations: alert.annotations.clone(),
                 starts_at_ms: alert.fired_at_ns.map_or(0, to_ms),
                 ends_at_ms: to_ms(alert.resolved_at_ns.unwrap_or(alert.valid_until_ns)),
                 generator_url: link.clone(),

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod api;
 mod api_table;
 mod before_open;

@@ -46,7 +46,7 @@ fn alerts(numbers: std::ops::Range<u32>) -> Vec<Alert> {
             ("n", &n.to_string()),
             ("severity", if n.is_multiple_of(2) { "info" } else { "page" }),
         ]),
-        annotations: Labels::from_pairs([("summary", format!("\"{n}\" <é>\n"))]),
+        annotations: vec![("summary".into(), format!("\"{n}\" <é>\n"))],
         starts_at_ms: now - 60_000,
         ends_at_ms: now + 3_600_000,
         generator_url: format!("http://x:9090/graph?g0.expr=up&n={n}"),
